@@ -1,0 +1,37 @@
+# The course's commands; each one sets up what it needs. On Windows see README.md.
+#   make lab [PORT=9000] [ARGS=--no-browser]    make notebooks [ARGS="--profile quick"]
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+.PHONY: lab test notebooks doctor data
+.NOTPARALLEL:
+
+lab: $(VENV)/.lab
+	@$(BIN)/python -m course_lib lab $(if $(PORT),--port=$(PORT)) $(ARGS)
+
+test: $(VENV)/.lab $(VENV)/.test data
+	$(BIN)/ruff check . && $(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+	COURSE_PROFILE=quick $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks/*.ipynb
+
+notebooks: $(VENV)/.lab data
+	$(BIN)/python tools/notebooks.py run $(ARGS)
+
+# Without a set-up, too: what is missing is what the doctor is asked about.
+doctor:
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m course_lib doctor
+
+data: $(VENV)/.lab
+	@$(BIN)/python -m course_lib fetch
+
+# One stamp for each extra of pyproject.toml. PyTorch goes first and pinned: a newer one for Linux
+# can bring gigabytes of CUDA packages. A CPU build of that version already in the venv is kept.
+$(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.python
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e ".[$*]"
+	@touch $@
+
+# A stamp, and not bin/python: that one exists even when `venv` stops half-way.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"The course needs Python 3.11 or newer; $(PYTHON) is {v}. Name another: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV) && touch $@

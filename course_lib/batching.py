@@ -1,0 +1,83 @@
+"""Batches: how examples are put together, in which order, and padded to which length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+
+def batches(dataset: Dataset, size: int = 256, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """The dataset's batches in its own order, on `device`."""
+    n = len(dataset)  # type: ignore[arg-type]
+    indices = [list(range(i, min(i + size, n))) for i in range(0, n, size)]
+    for batch in loader(dataset, indices):
+        yield send_to_device(batch, device)
+
+
+def labels_of(dataset: Dataset) -> Tensor:
+    """All labels ``[n]`` of a dataset, in its order."""
+    if isinstance(dataset, TensorDataset):
+        return dataset.tensors[-1]
+    if hasattr(dataset, "column_names"):  # a Hugging Face dataset
+        return torch.as_tensor(dataset["labels"][:])
+    return torch.stack(
+        [torch.as_tensor(labels(dataset[i])) for i in range(len(dataset))]  # type: ignore[arg-type]
+    )
+
+
+def collate(examples: list[Any]) -> Any:
+    """Make a batch: tuples are stacked; in mappings, sequences are padded with 0 to the longest.
+
+    Only as long as the longest of this batch (dynamic padding): short batches are cheap.
+    """
+    if not isinstance(examples[0], Mapping):
+        return torch.utils.data.default_collate(examples)
+    columns = {key: [torch.as_tensor(e[key]) for e in examples] for key in examples[0]}
+    return {
+        key: pad_sequence(values, batch_first=True) if values[0].ndim else torch.stack(values)
+        for key, values in columns.items()
+    }
+
+
+def labels(batch: Any) -> Any:
+    """The labels in a batch or an example."""
+    return batch["labels"] if isinstance(batch, Mapping) else batch[-1]
+
+
+def lengths(dataset: Any) -> list[int]:
+    """Tokens in each example; all alike for data that is not text."""
+    if "input_ids" in (getattr(dataset, "column_names", None) or ()):
+        return [len(ids) for ids in dataset["input_ids"]]
+    return [0] * len(dataset)
+
+
+def shuffled(dataset: Any, size: int, seed: int) -> list[list[int]]:
+    """Batches of indices for one epoch, in the random order of `seed`.
+
+    Sequences of alike length share a batch. A last, incomplete batch is left out (another one each epoch): every step then weighs the same,
+    on one process or on several.
+    """
+    n = len(dataset)
+    size = min(size, n)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n, generator=generator).tolist()
+    length = lengths(dataset)
+    if len(set(length)) > 1:
+        bucket = 50 * size  # sort within buckets: little padding, and still a random order
+        parts = [order[i : i + bucket] for i in range(0, n, bucket)]
+        order = [i for part in parts for i in sorted(part, key=length.__getitem__)]
+    chosen = [order[i : i + size] for i in range(0, n - size + 1, size)]
+    return [chosen[i] for i in torch.randperm(len(chosen), generator=generator).tolist()]
+
+
+def loader(dataset: Any, batches: list[list[int]]) -> DataLoader:
+    """A PyTorch loader that yields these batches of indices, in this order."""
+    if isinstance(dataset, TensorDataset):  # takes a list of indices at once: no collating needed
+        return DataLoader(dataset, sampler=batches, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)

@@ -1,0 +1,81 @@
+"""A claim is a statement of the course, shown beside what was measured and what its source says.
+
+Each number or ordering that a lesson states is made by a cell that ends in `claim(...)`. The
+notebook tool reads the claims back from the executed lesson, so that none can rot unseen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+MIME = "application/vnd.course.claim+json"
+MARKS = {"holds": "✓", "holds in part": "◐", "does not hold": "✗"}  # a sign, not a colour alone
+VERDICTS = {True: "holds", False: "does not hold", "in part": "holds in part"}
+ALIGN = 'style="text-align:left"'
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the course says, where it comes from, what was measured, and whether it holds."""
+
+    statement: str
+    source: str
+    measured: str
+    verdict: str
+    n: int | None = None
+
+    def __str__(self) -> str:
+        statement, _, measured, verdict = _texts(self)
+        return f"{verdict}: {statement}\n  measured: {measured}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        html = claims_table([self])._repr_html_()
+        return {MIME: asdict(self), "text/html": html, "text/plain": str(self)}
+
+
+@dataclass(frozen=True)
+class ClaimsTable:
+    """Several claims as one table, for the recap at the end of a lesson."""
+
+    claims: tuple[Claim, ...]
+
+    def _repr_html_(self) -> str:
+        titles = ("Claim", "Source", "Measured here", "Verdict")
+        rows = ["".join(f'<th scope="col" {ALIGN}>{title}</th>' for title in titles)]
+        for one in self.claims:
+            rows.append("".join(f"<td {ALIGN}>{escape(text)}</td>" for text in _texts(one)))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f'<table class="course-claims">{body}</table>'
+
+
+def claim(
+    statement: str, *, source: str, measured: object, holds: Any, n: int | None = None, must=False
+) -> Claim:
+    """State something, and say whether the measurement bears it out.
+
+    `holds` is True, False or "in part"; "does not hold" is a result like any other. A claim that
+    only an error in the code can break takes `must=True`, and then raises unless it holds.
+
+    >>> print(claim("3 of 10 are zero", source="definition", measured="30.0%", holds=True, n=10))
+    ✓ holds: 3 of 10 are zero
+      measured: 30.0% (n = 10)
+    """
+    try:
+        verdict = VERDICTS[holds]  # NumPy's booleans find their way too: they equal Python's
+    except (KeyError, TypeError):
+        message = f'holds is True, False or "in part", but {holds!r} came: wrap a tensor in bool()'
+        raise ValueError(message) from None
+    if must and verdict != "holds":
+        raise AssertionError(f"this claim must hold: {statement}; measured: {measured}")
+    return Claim(statement, source, str(measured), verdict, n and int(n))
+
+
+def claims_table(claims: Iterable[Claim]) -> ClaimsTable:
+    """Gather claims for the recap, in the order in which they come."""
+    return ClaimsTable(tuple(claims))
+
+
+def _texts(one: Claim) -> tuple[str, str, str, str]:
+    measured = one.measured if one.n is None else f"{one.measured} (n = {one.n:,})"
+    return one.statement, one.source, measured, f"{MARKS[one.verdict]} {one.verdict}"

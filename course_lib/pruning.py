@@ -1,0 +1,401 @@
+"""Unstructured pruning: scores → masks → sparsity. Weights become zeros; tensors keep their shape.
+
+A *score* says how much a weight matters. It is a function ``score(layer, weight) → tensor`` of the
+weight's shape, all values ≥ 0; the lowest are pruned first. Explained in lesson 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from course_lib import training
+from course_lib.batching import batches
+from course_lib.masking import Masks, apply_masks, apply_masks_, original_of, prunable
+from course_lib.measure import Accuracy, evaluating
+
+Score = Callable[[str, Tensor], Tensor]
+Value = TypeVar("Value")
+
+# --- scores ----------------------------------------------------------------------------------------
+
+
+def magnitude(layer: str, weight: Tensor) -> Tensor:
+    """|w|: a small weight changes the sum it goes into by little (Han et al. 2015, section 3)."""
+    return weight.abs()
+
+
+def random_score(seed: int = 0) -> Score:
+    """Chance, the baseline that every other score has to beat. The same seed, the same scores."""
+
+    def score(layer: str, weight: Tensor) -> Tensor:
+        # Seeded by layer name too, so that layers of one shape do not share their pattern.
+        generator = torch.Generator().manual_seed(seed + sum(map(ord, layer)) * 7919)
+        return torch.rand(weight.shape, generator=generator).to(weight.device)
+
+    return score
+
+
+def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None) -> Score:
+    """|w · ∂loss/∂w|: the first-order estimate of what removing a weight does to the loss.
+
+    Molchanov et al. 2019, equation 8. The gradient is the mean over `dataset`; take some hundred
+    training examples, never the test part. The default loss is cross-entropy. Lesson 1.
+    """
+    loss = loss or training.cross_entropy
+    weights = prunable(model)
+    gradients = {layer: torch.zeros_like(weight) for layer, weight in weights.items()}
+    parameters = {layer: original_of(model.get_submodule(layer)) for layer in weights}
+    seen = 0
+    with evaluating(model), torch.enable_grad():
+        for batch in batches(dataset, device=training.device_of(model)):
+            value = loss(training.forward(model, batch), batch)
+            found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+            for layer, gradient in zip(parameters, found, strict=True):
+                if gradient is not None:
+                    gradients[layer] += gradient
+            seen += 1
+
+    def score(layer: str, weight: Tensor) -> Tensor:
+        return (weight * _known(gradients, layer, "taylor")).abs() / seen
+
+    return score
+
+
+def wanda(model: nn.Module, dataset: Dataset) -> Score:
+    """|W| · ‖x‖: a weight matters if it is large and what flows through it is (Sun et al. 2024, § 3).
+
+    ‖x‖ is the length of each input feature (for a convolution: channel) over all of `dataset`; take
+    some hundred training examples. No gradient is needed. Lesson 1.
+
+    Raises:
+        ValueError: when used on a layer with no input norms, such as a grouped convolution.
+    """
+    squares: dict[str, Tensor] = {}
+
+    def watch(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].detach().float()
+            # features come last for Linear [..., in], second for a convolution [n, in, ...]
+            x = (
+                x.flatten(0, -2)
+                if isinstance(module, nn.Linear)
+                else x.transpose(0, 1).flatten(1).T
+            )
+            squares[layer] = squares.get(layer, 0) + x.square().sum(0)  # [in]
+
+        return hook
+
+    hooks = [
+        model.get_submodule(layer).register_forward_pre_hook(watch(layer))
+        for layer in prunable(model)
+        if getattr(model.get_submodule(layer), "groups", 1) == 1
+    ]
+    try:
+        with evaluating(model), torch.inference_mode():
+            for batch in batches(dataset, device=training.device_of(model)):
+                training.forward(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    norms = {layer: square.sqrt().clone() for layer, square in squares.items()}
+
+    def score(layer: str, weight: Tensor) -> Tensor:
+        norm = _known(norms, layer, "wanda")
+        return weight.abs() * norm.view(1, -1, *[1] * (weight.ndim - 2))
+
+    return score
+
+
+# --- masks -----------------------------------------------------------------------------------------
+
+
+def global_masks(
+    model: nn.Module,
+    amount: float,
+    score: Score = magnitude,
+    layers: Sequence[str] | None = None,
+) -> Masks:
+    """Masks that prune the lowest `amount` of all weights together: some layers lose more.
+
+    Exactly ``round(amount · n)`` of the n weights go; among equal scores the first ones. Weights that
+    are zero already go first, so asking twice for 0.5 gives 0.5.
+
+    Args:
+        model: any module; `prunable` says which of its weights are meant.
+        amount: fraction of the original weights, in [0, 1].
+        score: see the module's first lines; default `magnitude`.
+        layers: names of layers; by default all linear and convolutional ones.
+
+    Raises:
+        ValueError: amount outside [0, 1]; unknown layer; nothing to prune; NaN; mixed devices.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2, bias=False))
+        >>> _ = net[0].weight.data.copy_(torch.tensor([[0.1, -0.4], [0.3, -0.2]]))
+        >>> global_masks(net, 0.5)["0"].tolist()
+        [[False, True], [True, False]]
+    """
+    _check_amount(amount)
+    weights = prunable(model, layers)
+    count = round(amount * sum(weight.numel() for weight in weights.values()))
+
+    def keys() -> Iterator[Tensor]:
+        for layer, weight in weights.items():
+            yield from _keys(layer, weight, score).flatten().split(_CHUNK)
+
+    threshold, ties = _threshold(keys, count)
+    masks = {}
+    for layer, weight in weights.items():
+        masks[layer], ties = _keep(_keys(layer, weight, score), threshold, ties)
+    return masks
+
+
+def layer_masks(
+    model: nn.Module,
+    amount: float | Mapping[str, float],
+    score: Score = magnitude,
+    layers: Sequence[str] | None = None,
+) -> Masks:
+    """Masks that prune each layer by the same `amount`, or each by its own: ``{"fc1": 0.9, …}``.
+
+    Arguments and errors are those of `global_masks`; a mapping names its layers itself.
+
+    Example:
+        >>> from course_lib.models import LeNet300
+        >>> [round(1 - mask.float().mean().item(), 2) for mask in layer_masks(LeNet300(), 0.3).values()]
+        [0.3, 0.3, 0.3]
+    """
+    if not isinstance(amount, Mapping):
+        amount = dict.fromkeys(prunable(model, layers), amount)
+    masks: Masks = {}
+    for layer, share in amount.items():
+        masks |= global_masks(model, share, score, [layer])
+    return masks
+
+
+def n_m_masks(
+    model: nn.Module,
+    n: int = 2,
+    m: int = 4,
+    score: Score = magnitude,
+    layers: Sequence[str] | None = None,
+) -> Masks:
+    """Masks of the pattern n:m: of each m weights in a row, the n lowest are pruned.
+
+    2:4 is the pattern that NVIDIA GPUs since Ampere can skip (Mishra et al. 2021). Lesson 1.
+
+    Raises:
+        ValueError: not 0 ≤ n ≤ m, or a row's length is not a multiple of m; else as `global_masks`.
+    """
+    if not 0 <= n <= m or m < 1:
+        raise ValueError(f"The pattern is {n}:{m}; n of each m weights go, so 0 ≤ n ≤ m is needed.")
+    masks = {}
+    for layer, weight in prunable(model, layers).items():
+        columns = weight[0].numel()
+        if columns % m:
+            raise ValueError(
+                f"A row of {layer!r} has {columns} weights, not a multiple of m = {m}; name the "
+                "layers that fit with layers=[…]."
+            )
+        keys = _keys(layer, weight, score).view(-1, m)
+        drop = keys.sort(dim=1, stable=True).indices[:, :n]
+        keep = torch.ones_like(keys, dtype=torch.bool).scatter_(1, drop, False)
+        masks[layer] = keep.view(weight.shape)
+    return masks
+
+
+def prune(
+    model: nn.Module,
+    amount: float,
+    score: Score = magnitude,
+    layers: Sequence[str] | None = None,
+) -> nn.Module:
+    """A copy of `model` with the lowest `amount` of its weights masked, over all layers together.
+
+    Short for ``apply_masks(model, global_masks(model, amount, …))``.
+
+    Example:
+        >>> from course_lib.models import LeNet300
+        >>> once = prune(LeNet300(), 0.5)
+        >>> f"{sparsity(once):.1%} {sparsity(prune(once, 0.5)):.1%}"
+        '50.0% 50.0%'
+    """
+    return apply_masks(model, global_masks(model, amount, score, layers))
+
+
+def sensitivity(
+    model: nn.Module,
+    measure: Callable[[nn.Module], Accuracy],
+    amounts: Iterable[float],
+    score: Score = magnitude,
+) -> dict[str, list[Accuracy]]:
+    """Accuracy when one layer alone is pruned, layer by layer: which ones can give, which cannot.
+
+    Li et al. 2017, section 3.2. `measure` takes a model and is to look at the validation part.
+    Lesson 1.
+    """
+    amounts = list(amounts)
+    return {
+        layer: [measure(prune(model, amount, score, [layer])) for amount in amounts]
+        for layer in prunable(model)
+    }
+
+
+# --- pruning while training ------------------------------------------------------------------------
+
+
+def cubic_sparsity(progress: float, final: float, start: float = 0.0, end: float = 1.0) -> float:
+    """Sparsity to have at `progress` (0–1) of the training: fast at first, then gently up to `final`.
+
+    ``final · (1 − (1 − t)³)``, where t runs from 0 at `start` to 1 at `end` (Zhu & Gupta 2017,
+    equation 1, from sparsity 0). Lesson 1.
+
+    Example:
+        >>> [round(cubic_sparsity(p, final=0.8), 2) for p in (0, 0.25, 0.5, 1)]
+        [0.0, 0.46, 0.7, 0.8]
+    """
+    _check_amount(final)
+    if not 0 <= start < end <= 1:
+        raise ValueError(f"start is {start} and end {end}; expected 0 ≤ start < end ≤ 1.")
+    t = min(max((progress - start) / (end - start), 0.0), 1.0)
+    return final * (1 - (1 - t) ** 3)
+
+
+def gradual_pruning(
+    model: nn.Module,
+    data: Mapping[str, Dataset],
+    recipe: training.Recipe,
+    final: float,
+    score: Score = magnitude,
+    end: float = 0.7,
+) -> training.Fitted:
+    """Train and prune at once: sparsity follows `cubic_sparsity` up to `final`, then recovery.
+
+    Args:
+        model: where to start from, trained or fresh; it is left alone.
+        data, recipe: as for `training.fit`. The epoch is chosen among those behind `end` only, where
+            the sparsity is `final`.
+        final: the fraction of the original weights that are pruned in the end.
+        score: see the module's first lines.
+        end: share of the training at which `final` is reached (default 0.7).
+
+    Returns:
+        `Fitted`, its model still masked: train it on, or `make_permanent`.
+    """
+    reached = 0
+
+    def after_step(model: nn.Module, progress: float) -> None:
+        nonlocal reached
+        # A hundred updates a run are as good as one a step, and cost little.
+        percent = min(math.floor(100 * progress), math.ceil(100 * end))
+        if percent > reached:
+            amount = cubic_sparsity(percent / 100, final, end=end)
+            apply_masks_(model, global_masks(model, amount, score))
+        reached = percent
+
+    chosen = recipe.choose_last or max(1, math.floor(recipe.epochs * (1 - end)))
+    start = prune(model, 0.0)  # masks of all True: the optimiser must know the originals
+    return training.fit(start, data, replace(recipe, choose_last=chosen), after_step=after_step)
+
+
+def iterative_pruning(
+    model: nn.Module,
+    data: Mapping[str, Dataset],
+    recipe: training.Recipe,
+    amounts: Iterable[float],
+    score: Score = magnitude,
+) -> training.Fitted:
+    """Prune a little, recover by training, and again, for rising `amounts` (Han et al. 2015).
+
+    Each amount is a fraction of the original weights; `recipe` is that of one round.
+    """
+    fitted = training.Fitted(model, [], 0)
+    for amount in amounts:
+        fitted = training.fit(prune(fitted.model, amount, score), data, recipe)
+    return fitted
+
+
+# --- inside ----------------------------------------------------------------------------------------
+
+
+_CHUNK = 2**20  # elements whose keys are counted at once: bounds the extra memory
+_INFINITY = 0x7F800000  # bits of float32's infinity: everything above is NaN
+
+
+def _keys(layer: str, weight: Tensor, score: Score) -> Tensor:
+    """Scores as integers in the same order: the bits of a float ≥ 0 rise with it. Zero weights get 0.
+
+    Integers can be counted: finding a threshold then needs two passes and no sorting.
+    """
+    scores = score(layer, weight).float()
+    if scores.shape != weight.shape:
+        raise ValueError(
+            f"The score of {layer!r} has shape {tuple(scores.shape)}, its weight "
+            f"{tuple(weight.shape)}; a score gives one value for each weight."
+        )
+    keys = scores.contiguous().view(torch.int32)
+    low, high = keys.aminmax()
+    if low < 0:  # a sign bit: negative values, or a harmless -0.0, which adding 0.0 turns positive
+        keys = (scores + 0.0).view(torch.int32)
+        low, high = keys.aminmax()
+    if low < 0 or high > _INFINITY:
+        raise ValueError(
+            f"The scores of {layer!r} hold NaN or values below 0. NaN weights mean that a training "
+            "went wrong (see fit's advice on learning rates); a score of your own must be ≥ 0."
+        )
+    # + 1 keeps 0 free for weights that are pruned already: they go first
+    return (keys + 1).masked_fill_(weight == 0, 0)
+
+
+def _threshold(keys: Callable[[], Iterator[Tensor]], count: int) -> tuple[int, int]:
+    """The key up to which `count` keys lie, and how many of those equal to it are among them.
+
+    Counts the upper 16 bits, then, within the bin that decides, the lower 16.
+    """
+    if count == 0:
+        return -1, 0
+
+    def decide(parts: Iterator[Tensor], missing: int) -> tuple[int, int]:
+        counts = torch.stack([torch.bincount(part, minlength=2**16) for part in parts]).sum(0)
+        totals = counts.cumsum(0)
+        at = int(torch.searchsorted(totals, missing))  # first bin where enough have come together
+        return at, missing - (int(totals[at - 1]) if at else 0)
+
+    high, missing = decide((part >> 16 for part in keys()), count)
+    low, missing = decide((part[part >> 16 == high] & 0xFFFF for part in keys()), missing)
+    return (high << 16) + low, missing
+
+
+def _keep(keys: Tensor, threshold: int, ties: int) -> tuple[Tensor, int]:
+    """Mask of what stays, and how many of the ties are left for later layers: the first ones go."""
+    keep = keys >= threshold
+    if ties:
+        first = (keys.flatten() == threshold).nonzero().squeeze(1)[:ties]
+        keep.view(-1)[first] = False
+        ties -= len(first)
+    return keep, ties
+
+
+def _check_amount(amount: float) -> None:
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        raise TypeError(f"amount is {amount!r}; expected a number between 0 and 1, such as 0.3.")
+    if not 0 <= amount <= 1:
+        raise ValueError(
+            f"amount is {amount}; it is a fraction of the weights between 0 and 1. For 30 % say 0.3."
+        )
+
+
+def _known(table: Mapping[str, Value], layer: str, what: str) -> Value:
+    if layer not in table:
+        raise ValueError(
+            f"{what} knows nothing of layer {layer!r}, only of {sorted(table)}. Make it with the "
+            "model that you prune."
+        )
+    return table[layer]

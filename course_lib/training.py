@@ -1,0 +1,358 @@
+"""Fit, predict and evaluate, on Hugging Face Accelerate: CPU, GPU or several processes alike."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object, send_to_device
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from course_lib import cache
+from course_lib.batching import labels, labels_of, lengths, loader, shuffled
+from course_lib.measure import Accuracy, evaluating
+
+Loss = Callable[[Any, Any], Tensor]  # (model output, batch) → scalar
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The optimiser is AdamW (Loshchilov & Hutter 2019).
+
+    Attributes:
+        epochs: passes over the training part (default 10).
+        lr: peak learning rate (default 1e-3).
+        batch_size: examples a step, over all processes together (default 64).
+        weight_decay: decoupled weight decay (default 0).
+        warmup: share of the steps in which the learning rate rises from 0 (default 0).
+        decay: whether it then falls linearly to 0 (default False).
+        choose_last: how many of the last epochs compete to be the result; the best one on the
+            validation part wins. None (default): all of them. 1: the last one, without a choice.
+        seed: order of the examples, and dropout (default 0).
+    """
+
+    epochs: int = 10
+    lr: float = 1e-3
+    batch_size: int = 64
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    decay: bool = False
+    choose_last: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"{self}: epochs must be ≥ 0, batch_size ≥ 1, lr > 0 and warmup in [0, 1)."
+            )
+        if self.choose_last is not None and self.choose_last < 1:
+            raise ValueError(f"choose_last is {self.choose_last}; it must be 1 or more, or None.")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` gives back.
+
+    Attributes:
+        model: the trained copy, in eval mode.
+        history: one ``{"epoch", "loss", "correct", "n"}`` an epoch; correct and n are those of the
+            validation part, and absent without one.
+        epoch: the epoch whose weights these are, counted from 1.
+    """
+
+    model: nn.Module
+    history: list[dict[str, Any]]
+    epoch: int
+
+    @property
+    def validation(self) -> Accuracy | None:
+        """Validation accuracy of the chosen epoch."""
+        rows = [row for row in self.history if row["epoch"] == self.epoch and "n" in row]
+        return Accuracy(rows[0]["correct"], rows[0]["n"]) if rows else None
+
+    def __repr__(self) -> str:
+        return f"Fitted({type(self.model).__name__}, epoch {self.epoch}, {self.validation})"
+
+
+def fit(
+    model: nn.Module,
+    data: Mapping[str, Dataset],
+    recipe: Recipe = Recipe(),
+    *,
+    loss: Loss | None = None,
+    after_step: Callable[[nn.Module, float], None] | None = None,
+    checkpoint: str = "",
+) -> Fitted:
+    """Train a copy of `model`; the argument stays as it is, so a cell can be run twice.
+
+    The same seed gives the same bits on the same machine. The epoch to keep is chosen on the
+    validation part alone. Explained in lesson 1.
+
+    Args:
+        model: any module that takes what the dataset yields.
+        data: ``{"train": dataset}`` and, if an epoch is to be chosen, ``"validation"``. An example
+            is a tuple (input, label), or a mapping of keyword arguments with ``"labels"``.
+        recipe: epochs, learning rate, …
+        loss: ``loss(output, batch) → scalar``; cross-entropy with the labels by default.
+        after_step: called as ``after_step(model, progress)`` behind each optimiser step, progress
+            running to 1. Pruning while training hangs here.
+        checkpoint: a name. The state is saved behind each epoch; a run that was interrupted goes on
+            there when it is started again with the same arguments, and ends with the same bits.
+
+    Returns:
+        `Fitted`: the trained model, the history, the chosen epoch.
+
+    Raises:
+        FloatingPointError: the loss is not finite; says at which step and what to try.
+        ValueError: there is no training part, or it is empty.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> points = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+        >>> xor = TensorDataset(points, torch.tensor([0, 1, 1, 0]))
+        >>> net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
+        >>> fitted = fit(net, {"train": xor}, Recipe(epochs=200, lr=0.05, batch_size=4))
+        >>> evaluate(fitted.model, xor).correct
+        4
+    """
+    if "train" not in data or len(data["train"]) == 0:  # type: ignore[arg-type]
+        raise ValueError(
+            f"The data has the parts {sorted(data)}; fit needs one named 'train' that is not empty."
+        )
+    loss = loss or cross_entropy
+    accelerator = Accelerator()
+    home = device_of(model)
+    model = copy.deepcopy(model).train()
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    run = _Checkpoint(checkpoint, model, optimizer, recipe)
+    state = run.load(accelerator.device)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+
+    bar = tqdm(
+        range(recipe.epochs),
+        initial=state.epoch,
+        desc="training",
+        unit="epoch",
+        leave=False,
+        disable=not accelerator.is_main_process,
+    )
+    bar.update(0)
+    with torch.random.fork_rng():  # the caller's random numbers stay as they were
+        for epoch in range(state.epoch, recipe.epochs):
+            # Seeded by epoch, so that a resumed run draws what an uninterrupted one draws.
+            seed = recipe.seed * 100_003 + epoch
+            torch.manual_seed(seed)
+            wrapped.train()
+            batches = shuffled(data["train"], recipe.batch_size, seed)
+            total = 0.0
+            for step, batch in enumerate(_load(data["train"], batches, accelerator)):
+                progress = (epoch * len(batches) + step + 1) / (recipe.epochs * len(batches))
+                lr = recipe.lr * _lr_factor(recipe, progress)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                value = loss(forward(wrapped, batch), batch)
+                if not torch.isfinite(value):
+                    raise FloatingPointError(
+                        f"The loss is {value.item()} at step {step + 1} of epoch {epoch + 1}, with "
+                        f"learning rate {lr:.2g}. Try a learning rate ten times smaller, a warm-up "
+                        "(Recipe(warmup=0.1)), and look for NaN in the inputs."
+                    )
+                optimizer.zero_grad()
+                accelerator.backward(value)
+                optimizer.step()
+                if after_step is not None:
+                    after_step(model, progress)
+                total += value.item()
+            row: dict[str, Any] = {"epoch": epoch + 1, "loss": total / len(batches)}
+            if "validation" in data:
+                accuracy = evaluate(model, data["validation"])
+                row |= {"correct": accuracy.correct, "n": accuracy.n}
+            state = _advance(state, row, model, recipe)
+            if accelerator.is_main_process:
+                run.save(state)
+            bar.set_postfix({k: v for k, v in row.items() if k in ("loss", "correct")})
+            bar.update()
+    bar.close()
+    if state.best:
+        model.load_state_dict(state.best)
+    run.delete()
+    return Fitted(model.to(home).eval(), state.history, state.best_epoch)
+
+
+def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor:
+    """Logits ``[n, classes]`` of every example, in the dataset's order, on the CPU.
+
+    The model runs in eval mode and `inference_mode`, and keeps its own mode and device. With several
+    processes each takes a share, and all get the whole.
+    """
+    accelerator = Accelerator()
+    home = device_of(model)
+    n = len(dataset)  # type: ignore[arg-type]
+    # Neighbours in length share a batch, so that little padding is computed.
+    order = sorted(range(n), key=lengths(dataset).__getitem__)
+    with accelerator.split_between_processes(order) as mine, evaluating(model):
+        batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+        model.to(accelerator.device)
+        try:
+            with torch.inference_mode():
+                logits = [
+                    logits_of(forward(model, send_to_device(batch, accelerator.device))).cpu()
+                    for batch in loader(dataset, batches)
+                ]
+        finally:
+            model.to(home)
+    parts = gather_object(logits) if accelerator.num_processes > 1 else logits
+    together = torch.cat([part.clone() for part in parts])
+    result = torch.empty_like(together)
+    result[torch.tensor(order)] = together
+    return result
+
+
+def correct(model: nn.Module, dataset: Dataset) -> Tensor:
+    """Bool ``[n]``: which examples the model answers rightly. `measure.paired_test` takes two."""
+    return predict(model, dataset).argmax(-1) == labels_of(dataset)
+
+
+def evaluate(model: nn.Module, dataset: Dataset) -> Accuracy:
+    """Accuracy of `model` on a labelled dataset, with its interval."""
+    right = correct(model, dataset)
+    return Accuracy(int(right.sum()), len(right))
+
+
+def cross_entropy(output: Any, batch: Any) -> Tensor:
+    """The default loss of `fit`: cross-entropy between the logits and the batch's labels."""
+    return F.cross_entropy(logits_of(output), labels(batch))
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in a model's output: the tensor itself, or `output.logits`."""
+    return output if isinstance(output, Tensor) else output.logits
+
+
+def forward(model: nn.Module, batch: Any) -> Any:
+    """The model's output for a batch, without handing it the labels."""
+    if isinstance(batch, Mapping):
+        # The loss is ours: labels inside would only make the model compute its own.
+        return model(**{k: v for k, v in batch.items() if k not in ("labels", "teacher_logits")})
+    return model(batch[0])
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _load(dataset: Any, batches: list[list[int]], accelerator: Accelerator) -> Any:
+    """This process's part of each batch, on its device."""
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    if processes > 1 and len(batches[0]) % processes:
+        raise ValueError(
+            f"A batch of {len(batches[0])} cannot be shared evenly by {processes} processes; choose "
+            f"a batch_size that is a multiple of {processes}."
+        )
+    for batch in loader(dataset, [batch[rank::processes] for batch in batches]):
+        yield send_to_device(batch, accelerator.device)
+
+
+def _lr_factor(recipe: Recipe, progress: float) -> float:
+    if progress < recipe.warmup:
+        return progress / recipe.warmup
+    # The last step still has a learning rate: progress is 1 behind it.
+    return (1 - progress) / (1 - recipe.warmup) + 1e-3 if recipe.decay else 1.0
+
+
+@dataclass(frozen=True)
+class _State:
+    """How far a run is: epochs done, the history, and the best epoch with its weights."""
+
+    epoch: int
+    history: list[dict[str, Any]]
+    best_epoch: int
+    best: dict[str, Tensor]
+
+
+def _advance(state: _State, row: dict[str, Any], model: nn.Module, recipe: Recipe) -> _State:
+    """The state behind one more epoch: its weights are kept if they are the best so far."""
+    state = replace(state, epoch=row["epoch"], history=[*state.history, row])
+    first = 1 if recipe.choose_last is None else recipe.epochs - recipe.choose_last + 1
+    old = next((r for r in state.history if r["epoch"] == state.best_epoch), None)
+    better = old is None or state.best_epoch < first or "n" not in row
+    if better or row["correct"] > old["correct"]:  # type: ignore[index]
+        best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return replace(state, best_epoch=row["epoch"], best=best)
+    return state
+
+
+class _Checkpoint:
+    """One safetensors file a run: weights, optimiser, best weights; the history in its header."""
+
+    def __init__(
+        self, name: str, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.path: Path | None = None
+        if name:
+            # A checkpoint of another start or recipe must not be continued: both name the file.
+            start = hashlib.sha256(json.dumps(asdict(recipe)).encode())
+            for key, tensor in model.state_dict().items():
+                start.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+            folder = cache.cache_dir() / "checkpoints"
+            folder.mkdir(exist_ok=True)
+            self.path = folder / f"{name}-{start.hexdigest()[:12]}.safetensors"
+
+    def save(self, state: _State) -> None:
+        if self.path is None:
+            return
+        optimizer = self.optimizer.state_dict()["state"]
+        tensors = (
+            {f"model/{k}": v for k, v in self.model.state_dict().items()}
+            | {f"best/{k}": v for k, v in state.best.items()}
+            | {f"optimizer/{i}/{k}": v for i, s in optimizer.items() for k, v in s.items()}
+        )
+        header = {"epoch": state.epoch, "history": state.history, "best_epoch": state.best_epoch}
+        part = self.path.with_suffix(".part")
+        save_file(
+            {k: v.detach().cpu().clone() for k, v in tensors.items()},
+            part,
+            {"state": json.dumps(header)},
+        )
+        os.replace(part, self.path)
+
+    def load(self, device: torch.device) -> _State:
+        if self.path is None or not self.path.exists():
+            return _State(0, [], 0, {})
+        with safe_open(self.path, "pt") as file:
+            header = json.loads(file.metadata()["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for key, tensor in tensors.items():
+            part, _, rest = key.partition("/")
+            parts[part][rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in parts["optimizer"].items():
+            index, _, name = key.partition("/")
+            slots.setdefault(int(index), {})[name] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        print(f"Going on behind epoch {header['epoch']}, where this training was interrupted.")
+        best = {k: v.to(device) for k, v in parts["best"].items()}
+        return _State(header["epoch"], header["history"], header["best_epoch"], best)
+
+    def delete(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,267 @@
+"""The notebook tool builds, keeps and runs as it should; the first cell finds the course."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import pytest
+from nbformat.v4 import new_output
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tools/ is not installed
+
+from tools import notebooks as tool
+
+LESSON = """\
+# %% [markdown]
+# # A lesson
+
+# %% tags=["setup"]
+# The first cell stands in _setup.py.
+
+# %% tags=["parameters"]
+profile = "full"
+
+# %% [markdown]
+# Next comes a claim.
+
+# %%
+from course_lib.claims import claim
+
+print("profile:", profile)
+print("0%\\r50%\\r100%")
+
+# %%
+claim("1 + 1 = 2", source="Principia Mathematica, *54.43", measured=1 + 1, holds=True)
+
+# %%
+import ipywidgets
+
+ipywidgets.FloatSlider(description="sparsity")
+"""
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    """A folder notebooks/src with one lesson in it; returns the lesson's source."""
+    source = tmp_path / "notebooks" / "src" / "01_a lesson.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(LESSON, "utf-8")
+    return source
+
+
+def add_cell(source: Path, code: str) -> None:
+    source.write_text(f"{source.read_text('utf-8')}\n# %%\n{code}\n", "utf-8")
+
+
+# --- building -----------------------------------------------------------------------------------
+
+
+def test_two_builds_are_the_same_bytes(course):
+    path = tool.notebook_of(course)
+    tool.sync(course)
+    first = path.read_bytes()
+    path.unlink()
+    tool.sync(course)
+    assert path.read_bytes() == first
+    tool.sync(course)
+    assert path.read_bytes() == first
+    assert b"jupytext" not in first
+    assert [path.name for path in path.parent.iterdir() if path.is_file()] == ["01_a lesson.ipynb"]
+
+
+def test_ids_and_the_first_cell_are_filled_in(course):
+    notebook = tool.build(course)
+    assert [cell.id for cell in notebook.cells[:2]] == ["01_a-lesson-00", "01_a-lesson-01"]
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", cell.id) for cell in notebook.cells)
+    assert notebook.cells[1].source == tool.setup_source()
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_sync_keeps_the_outputs_of_unchanged_cells_only(course):
+    notebook = tool.build(course)
+    for number, cell in enumerate(tool.code_cells(notebook), 1):
+        cell.execution_count = number
+        cell.outputs = [new_output("stream", text=f"output {number}")]
+    tool.write(notebook, tool.notebook_of(course))
+    assert tool.in_step(course)
+
+    changed = LESSON.replace("1 + 1 = 2", "1 + 1 > 1").replace(
+        "# %% [markdown]\n# Next", "# %%\n# Next"
+    )
+    course.write_text(changed, "utf-8")
+    assert not tool.in_step(course)
+    tool.sync(course)
+    assert tool.in_step(course)
+    outputs = [
+        [o.text for o in c.outputs] for c in tool.code_cells(tool.read(tool.notebook_of(course)))
+    ]
+    assert outputs == [["output 1"], ["output 2"], [], ["output 3"], [], ["output 5"]]
+
+
+def test_two_cells_with_one_source_keep_their_own_outputs(course):
+    add_cell(course, "same()")
+    add_cell(course, "same()")
+    notebook = tool.build(course)
+    for cell, text in zip(tool.code_cells(notebook)[-2:], "ab", strict=True):
+        cell.outputs = [new_output("stream", text=text)]
+    tool.write(notebook, tool.notebook_of(course))
+    tool.sync(course)
+    stored = tool.code_cells(tool.read(tool.notebook_of(course)))[-2:]
+    assert [cell.outputs[0].text for cell in stored] == ["a", "b"]
+
+
+def test_a_missing_notebook_is_out_of_step(course):
+    assert not tool.in_step(course)
+
+
+def test_an_unknown_lesson_is_named(course):
+    with pytest.raises(SystemExit, match=r"'07'.*01_a lesson"):
+        tool.find_sources(["07"], course.parent)
+    assert tool.find_sources(["01"], course.parent) == [course]
+
+
+def test_the_command_line_agrees_with_the_repository():
+    command = [sys.executable, str(tool.ROOT / "tools" / "notebooks.py"), "check"]
+    in_step = all(map(tool.in_step, tool.find_sources([])))
+    assert subprocess.run(command, cwd="/", capture_output=True).returncode == int(not in_step)
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+def test_a_run_stores_outputs_and_nothing_else(course, monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "full")  # must not override what was asked for
+    tool.sync(course)
+    result = tool.run(course, "quick", minutes=2)
+    assert result.problems == []
+    assert result.peak_mib > 20
+    assert 0 < result.minutes < 2
+    assert tool.without_outputs(result.notebook) == tool.build(course)
+    cells = tool.code_cells(result.notebook)
+    assert [cell.execution_count for cell in cells] == [1, 2, 3, 4, 5]
+    assert cells[0].outputs[0].text.startswith("course_lib ")
+    assert cells[1].source == 'profile = "full"'
+    assert cells[2].outputs[0].text == "profile: quick\n100%\n"
+    assert [claim["measured"] for claim in tool.collect_claims(result.notebook)] == ["2"]
+    assert tool.VIEW in cells[-1].outputs[0].data
+    assert "sparsity" in str(result.notebook.metadata.widgets)
+    tool.write(result.notebook, tool.notebook_of(course))
+    assert tool.in_step(course)
+    tool.sync(course)
+    assert tool.read(tool.notebook_of(course)) == result.notebook
+
+
+def test_an_error_names_its_cell(course):
+    course.write_text('# %% tags=["parameters"]\nprofile = "full"\n\n# %%\n1 / 0\n', "utf-8")
+    result = tool.run(course, "quick", minutes=1)
+    assert any("1 / 0" in problem and "ZeroDivisionError" in problem for problem in result.problems)
+
+
+def test_an_error_that_a_widget_swallows_is_found(course):
+    """papermill itself reports success here, and sometimes hangs: the limit covers that."""
+    code = "from ipywidgets import *\ninteract(lambda x: 1 / x, x=IntSlider(0));"
+    course.write_text(f'# %% tags=["parameters"]\nprofile = "full"\n\n# %%\n{code}\n', "utf-8")
+    problems = tool.run(course, "quick", minutes=0.5).problems
+    assert any("ZeroDivisionError" in p or "stopped after" in p for p in problems), problems
+
+
+def test_a_hanging_lesson_is_stopped_with_its_kernel(course, tmp_path):
+    pid = tmp_path / "pid"
+    code = f"import os, pathlib, time\npathlib.Path(r'{pid}').write_text(str(os.getpid()))"
+    course.write_text(f"# %%\n{code}\ntime.sleep(600)\n", "utf-8")
+    start = time.monotonic()
+    result = tool.run(course, "quick", minutes=0.15)
+    assert time.monotonic() - start < 60
+    assert result.problems[0] == "stopped after 0.15 minutes"
+    if psutil.pid_exists(kernel := int(pid.read_text())):  # where nobody reaps orphans
+        assert psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
+
+
+def test_large_widget_state_is_left_out_and_the_text_stays(course):
+    notebook, executed = tool.build(course), tool.build(course)
+    view = {tool.VIEW: {"model_id": "x"}, "text/plain": "FloatSlider()"}
+    for cell in (tool.code_cells(notebook)[-1], tool.code_cells(executed)[-1]):
+        cell.outputs = [new_output("display_data", view)]
+    executed.metadata["widgets"] = {tool.STATE: {"state": {"x": "y" * tool.LARGEST_STATE}}}
+    tool.keep_widgets(notebook, executed)
+    assert "widgets" not in notebook.metadata
+    assert dict(tool.code_cells(notebook)[-1].outputs[0].data) == {"text/plain": "FloatSlider()"}
+
+
+def test_the_table_counts_verdicts():
+    verdicts = ["holds", "does not hold", "holds", "holds in part"]
+    assert tool.summary([{"verdict": v} for v in verdicts]) == "4: 2 hold, 1 in part, 1 not"
+    assert tool.summary([]) == "none"
+
+
+# --- the first cell of every lesson ---------------------------------------------------------------
+
+HIDDEN = """
+import importlib.machinery, importlib.util, subprocess, sys
+real = importlib.util.find_spec
+
+def find_spec(name, *rest):
+    # course_lib counts as found in a clone only, as on a machine where nobody installed it
+    clones = [path for path in sys.path if "clone" in path]
+    lookup = importlib.machinery.PathFinder.find_spec
+    return lookup(name, clones) if name == "course_lib" else real(name, *rest)
+
+importlib.util.find_spec = find_spec
+subprocess.run = lambda command, **how: print("RAN", *command, how)
+"""
+
+
+def first_cell(cwd: Path, *, repository: str = "", before: str = "") -> subprocess.CompletedProcess:
+    code = tool.setup_source()
+    code = re.sub(r'REPOSITORY = ".*?"', f'REPOSITORY = "{repository}"', code)
+    code = f"{before}\nfor attempt in (1, 2):\n    exec({code!r}, globals())\nprint(sys.path)"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
+
+
+def test_the_first_cell_runs_twice_and_says_what_it_found(tmp_path):
+    ran = first_cell(tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    first, second, _ = ran.stdout.splitlines()
+    assert first == second
+    assert re.fullmatch(r"course_lib \S+ · Python 3\.\S+ · torch 2\.\S+, \d+ threads · .+", first)
+    assert not tool.LOCAL_PATH.search(first)
+
+
+def test_the_first_cell_installs_and_keeps_torch(tmp_path):
+    address = "https://example.org/course.git"
+    ran = first_cell(tmp_path, repository=address, before=HIDDEN)
+    assert ran.returncode == 0, ran.stderr
+    command = ran.stdout.splitlines()[0]
+    assert command.startswith(f"RAN {sys.executable} -m pip install")
+    assert f" git+{address} torch=={version('torch')} " in command
+    assert "'check': True" in command
+
+
+def test_the_first_cell_without_an_address_says_what_to_do(tmp_path):
+    ran = first_cell(tmp_path, before=HIDDEN)
+    assert ran.returncode == 1
+    assert "RAN" not in ran.stdout
+    assert ran.stderr.splitlines()[-1].startswith(
+        "ModuleNotFoundError: course_lib not found: clone"
+    )
+    assert "make lab" in ran.stderr
+
+
+def test_the_first_cell_finds_a_clone_that_is_not_installed(tmp_path):
+    clone = tmp_path / "clone"
+    (clone / "course_lib").mkdir(parents=True)
+    (clone / "course_lib" / "__init__.py").write_text("")
+    (clone / "notebooks").mkdir()
+    ran = first_cell(clone / "notebooks", before=HIDDEN)
+    assert ran.returncode == 0, ran.stderr
+    assert "RAN" not in ran.stdout
+    assert eval(ran.stdout.splitlines()[-1]).count(str(clone)) == 1
