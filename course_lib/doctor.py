@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -123,11 +124,10 @@ def check_compute() -> Check:
 def check_requirements() -> Iterator[Check]:
     """One check for each package that the lessons need."""
     try:
-        tested = tested_versions()
-        lines = _most_needed_first([line for line in requirements() if _applies(line)])
+        tested = pinned_versions()
+        lines = _needed_first([line for line in requirements() if _applies(line)])
     except Exception as error:
-        cure = f"{_python()} -m pip install -e .[lab]"
-        yield Check("packages", False, _sentence(error), cure)
+        yield Check("packages", False, _sentence(error), _pip("-e .[lab]"))
         return
     for line in lines:
         yield check_requirement(line, tested)
@@ -174,6 +174,8 @@ def check_data() -> list[Check]:
 
         faults = data.verify()
     except Exception as error:
+        if isinstance(error, ImportError):
+            cure = _pip("-e .[lab]")
         return [Check("data", False, _sentence(error), cure)]
     return [
         Check(f"data, {name}", not fault, fault or "checksum as expected", cure)
@@ -236,7 +238,7 @@ def requirements() -> list[str]:
     return project["dependencies"] + project["optional-dependencies"]["lab"]
 
 
-def tested_versions() -> dict[str, str]:
+def pinned_versions() -> dict[str, str]:
     """Package name → version in constraints.txt; empty where that file is not."""
     path = COURSE / "constraints.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -251,7 +253,7 @@ def pinned(name: str) -> str:
         >>> pinned("no-such-package")
         'no-such-package'
     """
-    version = tested_versions().get(_canonical(name))
+    version = pinned_versions().get(_canonical(name))
     return f"{name}=={version}" if version else name
 
 
@@ -319,14 +321,11 @@ def _applies(line: str) -> bool:
     return marker is None or marker.evaluate({"extra": "lab"})
 
 
-def _most_needed_first(lines: list[str]) -> list[str]:
-    """Broken NumPy breaks most of the others: it is to be reported before them."""
-    needs = [_needs(_requirement(line).name) for line in lines]
-
-    def users(line: str) -> int:
-        return sum(_canonical(_requirement(line).name) in need for need in needs)
-
-    return sorted(lines, key=users, reverse=True)
+def _needed_first(lines: list[str]) -> list[str]:
+    """Each package after those that it needs: broken NumPy is to be reported before its users."""
+    named = {_canonical(_requirement(line).name): line for line in lines}
+    needs = {name: sorted(_needs(name) & named.keys()) for name in named}
+    return [named[name] for name in TopologicalSorter(needs).static_order()]
 
 
 def _needs(name: str) -> set[str]:

@@ -6,7 +6,6 @@ Explained in lesson 1.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
+
+from course_lib.training import copy_of
 
 Masks = dict[str, Tensor]
 
@@ -27,8 +28,15 @@ def prunable(model: nn.Module, layers: Sequence[str] | None = None) -> dict[str,
     By default all Linear and convolution layers; name others, such as an embedding, in `layers`.
 
     Raises:
-        ValueError: an empty or unknown name, nothing to prune, NaN, mixed devices, or tied weights.
+        ValueError: an empty or unknown name, nothing to prune, mixed devices, or tied weights.
     """
+    return {name: effective(module) for name, module in prunable_modules(model, layers).items()}
+
+
+def prunable_modules(
+    model: nn.Module, layers: Sequence[str] | None = None
+) -> dict[str, nn.Module]:
+    """The layers themselves, checked as in `prunable`: forms no weight, so it needs no memory."""
     modules = dict(model.named_modules())
     if layers is None:
         chosen = [name for name, module in modules.items() if isinstance(module, PRUNABLE)]
@@ -46,21 +54,22 @@ def prunable(model: nn.Module, layers: Sequence[str] | None = None) -> dict[str,
                 f"layers is {chosen}; expected one or more of {', '.join(map(repr, known)) or 'none'}."
             )
     _check_untied(model, chosen)
-    weights = {name: _effective(modules[name]) for name in chosen}
-    if len(devices := {str(weight.device) for weight in weights.values()}) > 1:
+    devices = {str(original_of(modules[name]).device) for name in chosen}
+    if len(devices) > 1:
         raise ValueError(
             f"The weights are on {sorted(devices)}; move the model to one: model.to(…)."
         )
-    return weights
+    return {name: modules[name] for name in chosen}
 
 
 def sparsity(model: nn.Module, layers: Sequence[str] | None = None) -> float:
     """Share of zeros among the prunable weights, between 0 and 1; a single layer is a model too.
 
     Example:
-        >>> layer = nn.Linear(10, 10)
-        >>> f"{sparsity(prune(layer, 0.3)):.1%}"
-        '30.0%'
+        >>> layer = nn.Linear(2, 2)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+        >>> sparsity(layer)
+        0.25
     """
     weights = prunable(model, layers).values()
     zeros = sum(int((weight == 0).sum()) for weight in weights)
@@ -74,12 +83,11 @@ def masks_of(source: nn.Module | Mapping[str, Tensor]) -> Masks:
     ``fresh.load_state_dict(state)``.
     """
     if isinstance(source, Mapping):
-        suffixes = (f".{_STATE_KEY}", ".weight_mask")
         return {
-            name.removesuffix(suffix): mask.bool()
+            name.removesuffix(key).removesuffix("."): mask.bool()
             for name, mask in source.items()
-            for suffix in suffixes
-            if name.endswith(suffix)
+            for key in (_STATE_KEY, "weight_mask")
+            if name == key or name.endswith(f".{key}")
         }
     found = ((layer, _mask(module)) for layer, module in source.named_modules())
     return {layer: mask for layer, mask in found if mask is not None}
@@ -101,23 +109,29 @@ class Mask(nn.Module):
     def forward(self, original: Tensor) -> Tensor:
         return original * self.mask
 
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self.mask = self.mask.clone()  # loading writes into it, and another model may share it
+        super()._load_from_state_dict(*args, **options)
+
 
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """A copy of `model` with `masks` attached; see `apply_masks_`."""
-    return apply_masks_(_copy(model), masks)
+    return apply_masks_(copy_of(model), masks)
 
 
 def apply_masks_(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """Attach `masks` to the model itself. What is pruned already stays pruned: masks add up.
+
+    The model holds these very tensors, not copies: of BERT-base they are 110 MB.
 
     Raises:
         ValueError: an unknown layer; a mask of another shape or on another device; no mask; a weight
             that is tied to another one.
         TypeError: a mask that is not bool.
     """
-    weights = prunable(model, list(masks))
+    modules = prunable_modules(model, list(masks))
     for layer, mask in masks.items():
-        weight = weights[layer]
+        weight = original_of(modules[layer])
         if mask.shape != weight.shape:
             raise ValueError(
                 f"The mask of {layer!r} has shape {tuple(mask.shape)}, its weight "
@@ -133,25 +147,25 @@ def apply_masks_(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
                 "move one of them with .to(device)."
             )
     for layer, mask in masks.items():
-        module = model.get_submodule(layer)
+        module = modules[layer]
         if torch_mask := _torch_mask(module):
             mask = mask & torch_mask[0]
             _detach_torch_(module)
         if ours := _our_mask(module):
-            ours.mask.logical_and_(mask)
+            ours.mask = ours.mask & mask
         else:
             # unsafe skips a trial product, the size of the weight; we have just checked the shape.
-            parametrize.register_parametrization(module, "weight", Mask(mask.clone()), unsafe=True)
+            parametrize.register_parametrization(module, "weight", Mask(mask), unsafe=True)
     return model
 
 
 def make_permanent(model: nn.Module) -> nn.Module:
     """A copy with the zeros written into the weights and the masks gone, ours and PyTorch's."""
-    model = _copy(model)
+    model = copy_of(model)
     for layer in masks_of(model):
         module = model.get_submodule(layer)
         if _our_mask(module):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            _remove_mask_(module)
         else:
             torch_prune.remove(module, "weight")
     return model
@@ -163,12 +177,12 @@ def to_torch_prune(model: nn.Module) -> nn.Module:
     From there on `prune.remove`, `prune.l1_unstructured` and the rest of that module work on it. The
     way back needs no step: every function here understands a model that was masked there.
     """
-    model = _copy(model)
+    model = copy_of(model)
     for layer, mask in masks_of(model).items():
         module = model.get_submodule(layer)
         if _our_mask(module):
             original = original_of(module).detach().clone()
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            _remove_mask_(module)
             module.weight.data = original
             torch_prune.custom_from_mask(module, "weight", mask)
     return model
@@ -206,10 +220,20 @@ def original_of(module: nn.Module) -> nn.Parameter:
     return held.weight_orig if _torch_mask(module) else held.weight
 
 
-def _effective(module: nn.Module) -> Tensor:
+def effective(module: nn.Module) -> Tensor:
+    """A layer's weight as it acts now, its mask applied, without gradient."""
     with torch.no_grad():
         original, mask = original_of(module), _mask(module)
         return original.detach() if mask is None else original * mask
+
+
+def _remove_mask_(module: nn.Module) -> None:
+    """Take our mask off and write its zeros into the weight."""
+    # PyTorch deletes the weight's property from the class, which deep copies of the module share:
+    # a class of its own keeps them whole.
+    shared = type(module)
+    module.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
+    parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
 def _detach_torch_(module: nn.Module) -> None:
@@ -217,15 +241,6 @@ def _detach_torch_(module: nn.Module) -> None:
     original = original_of(module).detach().clone()
     torch_prune.remove(module, "weight")
     module.weight.data = original  # type: ignore[union-attr]
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if _torch_mask(module):
-            # torch.nn.utils.prune leaves the last forward's graph here, which cannot be copied; the
-            # next forward makes it anew.
-            module.weight = _effective(module)
-    return copy.deepcopy(model)
 
 
 def _check_untied(model: nn.Module, layers: Sequence[str]) -> None:

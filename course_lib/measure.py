@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from scipy.stats import binomtest
+from scipy.stats import binomtest, sem
+from scipy.stats import t as student_t
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.benchmark import Timer
@@ -49,9 +50,7 @@ class Accuracy:
 
     def __repr__(self) -> str:
         low, high = self.interval
-        return f"{self.value:.1%} ({100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})".replace(
-            "%", " %", 1
-        )
+        return f"{100 * self.value:.1f} % ({100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})"
 
     def _repr_html_(self) -> str:
         low, high = self.interval
@@ -59,6 +58,70 @@ class Accuracy:
             f"<b>{100 * self.value:.1f} %</b> "
             f"<small>(95 % interval {100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})</small>"
         )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The same experiment with several seeds: mean, and the 95 % interval of the mean.
+
+    The interval is Student's t over the seeds: it speaks of the luck of training, while that of
+    `Accuracy` speaks of the luck of the test set. With three seeds it is wide, and honestly so.
+    Explained in lesson 1.
+
+    Example:
+        >>> Runs((Accuracy(93, 100), Accuracy(94, 100), Accuracy(95, 100)))
+        94.0 % (91.5–96.5, 3 seeds, n = 100)
+    """
+
+    accuracies: tuple[Accuracy, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.accuracies) < 2:
+            raise ValueError(f"Got {len(self.accuracies)} run; an interval over seeds needs two.")
+
+    @property
+    def value(self) -> float:
+        return float(np.mean([accuracy.value for accuracy in self.accuracies]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        spread = sem([accuracy.value for accuracy in self.accuracies])
+        half = float(student_t.ppf(0.975, len(self.accuracies) - 1) * spread)
+        return max(self.value - half, 0.0), min(self.value + half, 1.0)
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{100 * self.value:.1f} % ({100 * low:.1f}–{100 * high:.1f}, "
+            f"{len(self.accuracies)} seeds, n = {self.accuracies[0].n:,})"
+        )
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Mean difference of two accuracies over the same seeds, in points, with its 95 % interval."""
+
+    points: float
+    low: float
+    high: float
+
+    def __repr__(self) -> str:
+        return f"{self.points:+.1f} points ({self.low:+.1f} to {self.high:+.1f})"
+
+
+def gap(runs: Runs, baseline: Runs) -> Gap:
+    """How far `runs` lies above `baseline`, seed by seed (a paired t interval).
+
+    Example:
+        >>> a, b = (Runs(tuple(Accuracy(c, 100) for c in row)) for row in ([90, 92, 94], [91, 92, 96]))
+        >>> gap(a, b)
+        -1.0 points (-3.5 to +1.5)
+    """
+    pairs = zip(runs.accuracies, baseline.accuracies, strict=True)
+    differences = [100 * (a.value - b.value) for a, b in pairs]
+    mean = float(np.mean(differences))
+    half = float(student_t.ppf(0.975, len(differences) - 1) * sem(differences))
+    return Gap(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)
@@ -158,9 +221,10 @@ def footprint(model: nn.Module, example: Tensor | Mapping[str, Tensor] | None = 
     parameters = list(model.parameters())  # each shared parameter once
     total = sum(p.numel() for p in parameters)
     embeddings = {
-        id(module.weight): module.weight.numel()
+        id(parameter): parameter.numel()
         for module in model.modules()
         if isinstance(module, nn.Embedding)
+        for parameter in module.parameters()  # its weight, or what lies behind a mask
     }
     return Footprint(
         parameters=total,
@@ -177,14 +241,20 @@ def operations(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> int:
     Matrix products, convolutions and attention are counted, as papers do; element-wise work is not.
     Zeros count like any other number: a masked model does the work of the dense one.
     """
-    # PyTorch's counter does not know the CPU's fused attention kernel; the plain one it does.
-    with (
-        evaluating(model),
-        torch.inference_mode(),
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False) as counter,
-    ):
-        _call(model, example)
+    # PyTorch's counter does not know its own fused attention; the plain one it does. And it cannot
+    # see through a mask in inference_mode.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            evaluating(model),
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
+            _call(model, example)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() // batch_size(example)
 
 
@@ -202,10 +272,8 @@ def sparse_bytes(model: nn.Module) -> int:
         if tensor.ndim < 2 or tensor.dtype == torch.bool:
             stored[name] = tensor
             continue
-        matrix = tensor.flatten(1)
-        with warnings.catch_warnings(action="ignore"):  # "CSR support is in beta state"
-            sparse = matrix.to_sparse_csr()
-        column_type = torch.int16 if matrix.shape[1] <= 2**15 else torch.int32
+        sparse = csr(tensor.flatten(1))
+        column_type = torch.int16 if sparse.shape[1] <= 2**15 else torch.int32
         parts = {
             f"{name}.values": sparse.values(),
             f"{name}.columns": sparse.col_indices().to(column_type),
@@ -214,6 +282,12 @@ def sparse_bytes(model: nn.Module) -> int:
         smaller = sum(part.nbytes for part in parts.values()) < tensor.nbytes
         stored.update(parts if smaller else {name: tensor})
     return len(save(stored))
+
+
+def csr(matrix: Tensor) -> Tensor:
+    """A matrix in PyTorch's sparse form by rows, without the warning that this is a beta feature."""
+    with warnings.catch_warnings(action="ignore"):
+        return matrix.detach().to_sparse_csr()
 
 
 @dataclass(frozen=True)
@@ -316,9 +390,8 @@ def _call(model: Callable[..., Any], example: Tensor | Mapping[str, Tensor]) -> 
 
 def _untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state without second names of the same tensor."""
-    seen: set[int] = set()
-    return {
-        name: tensor
-        for name, tensor in state.items()
-        if not (tensor.data_ptr() in seen or seen.add(tensor.data_ptr()))  # type: ignore[func-returns-value]
-    }
+    seen: dict[tuple[int, int], str] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.numel())
+        seen.setdefault(place if all(place) else (0, len(seen)), name)  # what is empty has no place
+    return {name: state[name] for name in seen.values()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,8 +61,10 @@ class SmallCNN(nn.Module):
         return self.fc2(x)  # [n, 10]
 
 
-def build(architecture: type[nn.Module], seed: int = 0) -> nn.Module:
+def build(architecture: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """A fresh model whose initial weights depend on `seed` alone; the global seed is left as it was.
+
+    With arguments: ``build(lambda: TextCNN(tokens), seed=1)``.
 
     Example:
         >>> a, b = build(LeNet300, seed=1), build(LeNet300, seed=1)

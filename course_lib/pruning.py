@@ -7,17 +7,28 @@ weight's shape, all values ≥ 0; the lowest are pruned first. Explained in less
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from course_lib import training
 from course_lib.batching import batches
-from course_lib.masking import Masks, apply_masks, apply_masks_, original_of, prunable
+from course_lib.masking import (
+    Masks,
+    apply_masks,
+    apply_masks_,
+    effective,
+    original_of,
+    prunable,
+    prunable_modules,
+)
 from course_lib.measure import Accuracy, evaluating
 
 Score = Callable[[str, Tensor], Tensor]
@@ -36,7 +47,7 @@ def random_score(seed: int = 0) -> Score:
 
     def score(layer: str, weight: Tensor) -> Tensor:
         # Seeded by layer name too, so that layers of one shape do not share their pattern.
-        generator = torch.Generator().manual_seed(seed + sum(map(ord, layer)) * 7919)
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {layer}".encode()))
         return torch.rand(weight.shape, generator=generator).to(weight.device)
 
     return score
@@ -52,15 +63,16 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
     weights = prunable(model)
     gradients = {layer: torch.zeros_like(weight) for layer, weight in weights.items()}
     parameters = {layer: original_of(model.get_submodule(layer)) for layer in weights}
-    seen = 0
+    seen = 0  # examples
     with evaluating(model), torch.enable_grad():
         for batch in batches(dataset, device=training.device_of(model)):
             value = loss(training.forward(model, batch), batch)
+            n = len(training.labels(batch))
             found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
             for layer, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:
-                    gradients[layer] += gradient
-            seen += 1
+                    gradients[layer] += n * gradient
+            seen += n
 
     def score(layer: str, weight: Tensor) -> Tensor:
         return (weight * _known(gradients, layer, "taylor")).abs() / seen
@@ -143,17 +155,34 @@ def global_masks(
         [[False, True], [True, False]]
     """
     _check_amount(amount)
-    weights = prunable(model, layers)
-    count = round(amount * sum(weight.numel() for weight in weights.values()))
+    modules = prunable_modules(model, layers)
+    count = round(amount * sum(original_of(module).numel() for module in modules.values()))
 
-    def keys() -> Iterator[Tensor]:
-        for layer, weight in weights.items():
-            yield from _keys(layer, weight, score).flatten().split(_CHUNK)
+    def keys() -> Iterator[np.ndarray]:
+        for layer, module in modules.items():
+            yield from _keys(layer, effective(module), score)
 
+    # All masks first: long-lived small blocks between short-lived large ones would break up the heap.
+    masks = {
+        layer: torch.empty(original_of(module).shape, dtype=torch.bool)
+        for layer, module in modules.items()
+    }
     threshold, ties = _threshold(keys, count)
-    masks = {}
-    for layer, weight in weights.items():
-        masks[layer], ties = _keep(_keys(layer, weight, score), threshold, ties)
+    for layer, module in modules.items():
+        weight, keep = effective(module), masks[layer]
+        parts = zip(keep.view(-1).split(_CHUNK), _keys(layer, weight, score), strict=True)
+        for kept, part in parts:
+            np.greater_equal(part, threshold, out=kept.numpy())
+            if ties:  # of those equal to the threshold the first ones go
+                first = np.flatnonzero(part == threshold)[:ties]
+                kept.numpy()[first] = False
+                ties -= len(first)
+        masks[layer] = keep.to(weight.device)
+    if ties:
+        raise ValueError(
+            "The score gives other values each time it is asked; make it give the same ones for the "
+            "same layer, as random_score(seed) does."
+        )
     return masks
 
 
@@ -204,10 +233,10 @@ def n_m_masks(
                 f"A row of {layer!r} has {columns} weights, not a multiple of m = {m}; name the "
                 "layers that fit with layers=[…]."
             )
-        keys = _keys(layer, weight, score).view(-1, m)
+        keys = torch.from_numpy(np.concatenate(list(_keys(layer, weight, score)))).view(-1, m)
         drop = keys.sort(dim=1, stable=True).indices[:, :n]
         keep = torch.ones_like(keys, dtype=torch.bool).scatter_(1, drop, False)
-        masks[layer] = keep.view(weight.shape)
+        masks[layer] = keep.view(weight.shape).to(weight.device)
     return masks
 
 
@@ -300,7 +329,8 @@ def gradual_pruning(
             apply_masks_(model, global_masks(model, amount, score))
         reached = percent
 
-    chosen = recipe.choose_last or max(1, math.floor(recipe.epochs * (1 - end)))
+    behind = max(1, math.floor(recipe.epochs * (1 - end)))
+    chosen = min(recipe.choose_last or behind, behind)
     start = prune(model, 0.0)  # masks of all True: the optimiser must know the originals
     return training.fit(start, data, replace(recipe, choose_last=chosen), after_step=after_step)
 
@@ -325,36 +355,38 @@ def iterative_pruning(
 # --- inside ----------------------------------------------------------------------------------------
 
 
-_CHUNK = 2**20  # elements whose keys are counted at once: bounds the extra memory
+_CHUNK = 2**18  # weights that are looked at together: little memory, and they fit in the cache
 _INFINITY = 0x7F800000  # bits of float32's infinity: everything above is NaN
 
 
-def _keys(layer: str, weight: Tensor, score: Score) -> Tensor:
+def _keys(layer: str, weight: Tensor, score: Score) -> Iterator[np.ndarray]:
     """Scores as integers in the same order: the bits of a float ≥ 0 rise with it. Zero weights get 0.
 
-    Integers can be counted: finding a threshold then needs two passes and no sorting.
+    Integers can be counted: finding a threshold then needs two passes and no sorting. They come in
+    flat chunks, as NumPy arrays: that runs on one thread, while PyTorch's threads would wait for each
+    other at every chunk, for long on a busy machine.
     """
-    scores = score(layer, weight).float()
+    scores = score(layer, weight)
     if scores.shape != weight.shape:
         raise ValueError(
             f"The score of {layer!r} has shape {tuple(scores.shape)}, its weight "
             f"{tuple(weight.shape)}; a score gives one value for each weight."
         )
-    keys = scores.contiguous().view(torch.int32)
-    low, high = keys.aminmax()
-    if low < 0:  # a sign bit: negative values, or a harmless -0.0, which adding 0.0 turns positive
-        keys = (scores + 0.0).view(torch.int32)
-        low, high = keys.aminmax()
-    if low < 0 or high > _INFINITY:
-        raise ValueError(
-            f"The scores of {layer!r} hold NaN or values below 0. NaN weights mean that a training "
-            "went wrong (see fit's advice on learning rates); a score of your own must be ≥ 0."
-        )
-    # + 1 keeps 0 free for weights that are pruned already: they go first
-    return (keys + 1).masked_fill_(weight == 0, 0)
+    flat = (t.detach().flatten().cpu().float().split(_CHUNK) for t in (weight, scores))
+    for weights, values in zip(*flat, strict=True):
+        keys = (values.numpy() + np.float32(0)).view(np.int32)  # a copy; -0.0 has become 0.0
+        if keys.min() < 0 or keys.max() > _INFINITY or np.isnan(weights.numpy().min()):
+            raise ValueError(
+                f"The weights of {layer!r} hold NaN, or their scores NaN or values below 0. NaN "
+                "weights mean that a training went wrong (see fit's advice on learning rates); a "
+                "score of your own must be ≥ 0."
+            )
+        keys += 1  # keeps 0 free for weights that are pruned already: they go first
+        keys *= weights.numpy() != 0
+        yield keys
 
 
-def _threshold(keys: Callable[[], Iterator[Tensor]], count: int) -> tuple[int, int]:
+def _threshold(keys: Callable[[], Iterator[np.ndarray]], count: int) -> tuple[int, int]:
     """The key up to which `count` keys lie, and how many of those equal to it are among them.
 
     Counts the upper 16 bits, then, within the bin that decides, the lower 16.
@@ -362,10 +394,12 @@ def _threshold(keys: Callable[[], Iterator[Tensor]], count: int) -> tuple[int, i
     if count == 0:
         return -1, 0
 
-    def decide(parts: Iterator[Tensor], missing: int) -> tuple[int, int]:
-        counts = torch.stack([torch.bincount(part, minlength=2**16) for part in parts]).sum(0)
-        totals = counts.cumsum(0)
-        at = int(torch.searchsorted(totals, missing))  # first bin where enough have come together
+    def decide(parts: Iterator[np.ndarray], missing: int) -> tuple[int, int]:
+        counts = np.zeros(2**16, dtype=np.int64)
+        for part in parts:
+            counts += np.bincount(part, minlength=2**16)
+        totals = counts.cumsum()
+        at = int(np.searchsorted(totals, missing))  # first bin where enough have come together
         return at, missing - (int(totals[at - 1]) if at else 0)
 
     high, missing = decide((part >> 16 for part in keys()), count)
@@ -373,18 +407,8 @@ def _threshold(keys: Callable[[], Iterator[Tensor]], count: int) -> tuple[int, i
     return (high << 16) + low, missing
 
 
-def _keep(keys: Tensor, threshold: int, ties: int) -> tuple[Tensor, int]:
-    """Mask of what stays, and how many of the ties are left for later layers: the first ones go."""
-    keep = keys >= threshold
-    if ties:
-        first = (keys.flatten() == threshold).nonzero().squeeze(1)[:ties]
-        keep.view(-1)[first] = False
-        ties -= len(first)
-    return keep, ties
-
-
 def _check_amount(amount: float) -> None:
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+    if isinstance(amount, bool) or not isinstance(amount, Real):
         raise TypeError(f"amount is {amount!r}; expected a number between 0 and 1, such as 0.3.")
     if not 0 <= amount <= 1:
         raise ValueError(

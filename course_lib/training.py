@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -135,7 +136,7 @@ def fit(
     loss = loss or cross_entropy
     accelerator = Accelerator()
     home = device_of(model)
-    model = copy.deepcopy(model).train()
+    model = copy_of(model).train()
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=recipe.lr, weight_decay=recipe.weight_decay)
     run = _Checkpoint(checkpoint, model, optimizer, recipe)
@@ -251,6 +252,16 @@ def forward(model: nn.Module, batch: Any) -> Any:
     return model(batch[0])
 
 
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy. `copy.deepcopy` alone refuses a model that `torch.nn.utils.prune` has masked."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                # A weight times its mask, with the graph it came from; each forward forms it anew.
+                setattr(module, name, value.detach())
+    return copy.deepcopy(model)
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's parameters are."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -335,9 +346,16 @@ class _Checkpoint:
     def load(self, device: torch.device) -> _State:
         if self.path is None or not self.path.exists():
             return _State(0, [], 0, {})
-        with safe_open(self.path, "pt") as file:
-            header = json.loads(file.metadata()["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(self.path, "pt") as file:
+                header = json.loads(file.metadata()["state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            warnings.warn(
+                f"The checkpoint {self.path.name} is damaged ({error}); training starts anew.",
+                stacklevel=3,
+            )
+            return _State(0, [], 0, {})
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
         for key, tensor in tensors.items():
             part, _, rest = key.partition("/")

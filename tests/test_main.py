@@ -60,7 +60,8 @@ def test_root_is_allowed_only_where_it_is_root(root):
 
 
 def test_jupyter_understands_the_line_and_asks_for_no_news():
-    from jupyterlab.labapp import LabApp, NeverCheckForUpdate
+    from jupyterlab import NeverCheckForUpdate
+    from jupyterlab.labapp import LabApp
 
     app = LabApp()
     app.parse_command_line(commands.lab_arguments([], root=False))

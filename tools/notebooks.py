@@ -111,7 +111,9 @@ def run(source: Path, profile: str = "full", minutes: float = 30) -> Run:
     take_outputs(notebook, executed)
     result = Run(source.stem, taken, peak, notebook, scan(notebook))
     if code is None:
-        result.problems.insert(0, f"stopped after {minutes:g} minutes")
+        waiting = [cell for cell in code_cells(notebook) if cell.execution_count is None]
+        where = f" at {name(waiting[0])}" if waiting else ""
+        result.problems.insert(0, f"stopped after {minutes:g} minutes{where}")
     elif code and not result.problems:
         result.problems.append(f"papermill ended with exit code {code}: see its message above")
     return result
@@ -171,8 +173,7 @@ def scan(notebook: NotebookNode) -> list[str]:
     """Name each error, traceback, local path and picture without alt text among the outputs."""
     found = []
     for cell in code_cells(notebook):
-        where = f"cell {cell.id}, {cell.source.strip()[:50]!r}"
-        found += [f"{where}: {trouble}" for trouble in troubles(cell.outputs)]
+        found += [f"{name(cell)}: {trouble}" for trouble in troubles(cell.outputs)]
     state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     for model in state.values():
         found += [f"widget {model.get('model_name')}: {t}" for t in troubles(model.get("state"))]
@@ -224,6 +225,10 @@ def summary(claims: list[dict]) -> str:
 
 def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
+
+
+def name(cell: NotebookNode) -> str:
+    return f"cell {cell.id}, {cell.source.strip()[:50]!r}"
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:

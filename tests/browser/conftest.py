@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("playwright", reason="the browser tests need `pip install -e .[lab,test]`")
 
-from labdriver import CHROMIUM_FLAGS, Lab, find_chromium, serve
+from labdriver import CHROMIUM_FLAGS, Lab, end_kernels, find_chromium, serve
 from playwright.sync_api import Page, sync_playwright
 
 
@@ -28,10 +29,16 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 
 
 @pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    """A page with a fresh profile. Made for each test: Playwright's event loop, left running,
-    would break later tests that start one of their own."""
+def page(chromium: str, lab: Lab, tmp_path: Path) -> Iterator[Page]:
+    """A page with a fresh profile; what it showed last stays in `tmp_path`.
+
+    Made anew for each test: Playwright keeps an event loop running, which would break any later
+    test that starts one of its own.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        yield page
+        page.screenshot(path=tmp_path / "last_seen.png")
         browser.close()
+    end_kernels(lab)

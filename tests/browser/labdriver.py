@@ -6,10 +6,8 @@ import re
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,19 +19,29 @@ import psutil
 from playwright.sync_api import Locator, Page
 
 # As root in a container Chromium needs the first; the others keep it off the network and small.
-CHROMIUM_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+]
 SETTINGS = {
     # Lab attaches only the cells in view, by default; a test wants to see them all.
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-QUIET = (
-    "--no-browser --allow-root --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0 "
-    "--LabApp.news_url= --LabApp.extension_manager=readonly"
-).split()
+QUIET = [
+    "--no-browser",
+    "--allow-root",
+    "--ServerApp.ip=127.0.0.1",
+    "--ServerApp.port_retries=0",
+    "--LabApp.news_url=",
+    "--LabApp.extension_manager=readonly",
+]
 # What a person would see: the text, the drawing, and the bytes of the picture. (The address of a
 # widget's picture is new at every update, so that it alone would not show a change.)
 LOOK = """async root => {
@@ -51,13 +59,13 @@ LOOK = """async root => {
     }
     return seen;
 }"""
-# Each code cell is numbered once it has run; a failed one has an error among its outputs.
-FINISHED = """() => {
-    const error = '[data-mime-type="application/vnd.jupyter.error"]';
-    if (document.querySelector(error)) return true;
-    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")];
-    return prompts.length > 0 && prompts.every(one => /\\[\\d+\\]/.test(one.innerText));
-}"""
+# [*] is a cell that waits or runs, [3] one that has run, [ ] one that was never reached.
+PROMPTS = """() => [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")]
+    .map(prompt => prompt.innerText.trim())"""
+SETTLED = f"""() => {{
+    const prompts = ({PROMPTS})();
+    return prompts.some(one => /\\d/.test(one)) && !prompts.some(one => one.includes("*"));
+}}"""
 
 
 @dataclass(frozen=True)
@@ -122,9 +130,9 @@ def wait_for_server(lab: Lab, server: psutil.Popen, log: Path, seconds: float = 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            urllib.request.urlopen(f"{lab.url}/api/status?token={lab.token}", timeout=5)
+            ask(lab, "status")
             return
-        except (urllib.error.URLError, OSError):
+        except OSError:  # not listening yet
             time.sleep(0.2)
     raise RuntimeError(f"JupyterLab did not start in {seconds} s:\n{log.read_text()[-3000:]}")
 
@@ -139,21 +147,43 @@ def stop(server: psutil.Popen) -> None:
     server.wait()
 
 
+def ask(lab: Lab, what: str, method: str = "GET") -> bytes:
+    """Send one request to the server's API."""
+    headers = {"Authorization": f"token {lab.token}"}
+    request = urllib.request.Request(f"{lab.url}/api/{what}", headers=headers, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.read()
+
+
+def end_kernels(lab: Lab) -> None:
+    """End every session: a lesson's kernel holds half a gigabyte."""
+    for session in json.loads(ask(lab, "sessions")):
+        ask(lab, f"sessions/{session['id']}", "DELETE")
+
+
 def open_notebook(page: Page, lab: Lab, name: str) -> None:
-    """Open the notebook and wait until its kernel can take code."""
+    """Open the notebook and wait until its kernel can take code.
+
+    The toolbar's indicator says "idle" before there is any kernel; the status bar tells the truth.
+    A kernel that has just come up is idle, busy and idle again, hence the second look.
+    """
     page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
-    page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for(timeout=60_000)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=60_000)
+    idle = page.locator("#jp-main-statusbar", has_text=re.compile(r"Python 3.* \| Idle"))
+    idle.wait_for(timeout=90_000)
+    page.wait_for_timeout(700)
+    idle.wait_for(timeout=90_000)
 
 
 def run_all(page: Page, seconds: float = 120) -> None:
-    """Choose Run → Run All Cells and wait until every code cell is done; a failed one raises."""
+    """Choose Run → Run All Cells and wait until they are done; a cell that fails raises here."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=re.compile(r"^Run All Cells")).click()
-    page.wait_for_function(FINISHED, timeout=1000 * seconds, polling=250)
-    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
-    if errors:
-        raise AssertionError(f"a cell failed in the browser:\n{errors[0]}")
+    page.wait_for_function(SETTLED, timeout=1000 * seconds, polling=250)
+    prompts = page.evaluate(PROMPTS)
+    if not all(re.search(r"\d", prompt) for prompt in prompts):
+        errors = page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
+        said = "\n".join(errors.all_inner_texts())
+        raise AssertionError(f"a cell failed in the browser, prompts are {prompts}:\n{said}")
 
 
 def find_slider(page: Page, description: str) -> Locator:

