@@ -27,7 +27,6 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 from transformers import BertConfig, BertForSequenceClassification
 
-from course_lib import data, widgets
 from course_lib.masking import apply_masks_, masks_of, original_of
 from course_lib.models import LeNet300, build
 from course_lib.pruning import global_masks
@@ -108,6 +107,8 @@ def in_a_fresh_process(variant: str, quick: bool) -> dict[str, Any]:
 
 def slider(moves: int = 60) -> tuple[float, float]:
     """Median and 95th percentile of the milliseconds that one move of lesson 1's slider takes."""
+    from course_lib import data, widgets  # not needed, and not loaded, where memory is measured
+
     model = build(LeNet300).eval()
     images = data.subset(data.mnist()["train"], 1000)  # for the time it does not matter which
     amounts = np.random.default_rng(0).uniform(0, 1, moves + 5)
@@ -128,7 +129,8 @@ def main() -> None:
         print(json.dumps(run_variant(arguments.variant, arguments.quick)))
         return
 
-    found = {variant: in_a_fresh_process(variant, arguments.quick) for variant in VARIANTS}
+    run = run_variant if arguments.quick else in_a_fresh_process
+    found = {variant: run(variant, arguments.quick) for variant in VARIANTS}
     ours, theirs = found["course_lib"], found["torch"]
     limit = 2 * ours["largest"]
     name = "a small BERT" if arguments.quick else "BERT-base"

@@ -183,6 +183,53 @@ def paired_test(correct_a: Tensor, correct_b: Tensor) -> PairedTest:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How far a model's confidence is from its accuracy, overall (`ece`) and bin by bin.
+
+    `ece`, the expected calibration error, is the mean distance of the two over the bins, weighted by
+    how many examples fall into each (Guo et al. 2017, equation 3). Explained in lesson 3.
+    """
+
+    ece: float
+    confidence: tuple[float, ...]  # mean confidence of each bin that is not empty
+    accuracy: tuple[float, ...]
+    count: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"ECE {self.ece:.3f} (n = {sum(self.count):,})"
+
+
+def calibration(logits: Tensor, labels: Tensor, bins: int = 15) -> Calibration:
+    """Sort the answers by confidence into `bins` of equal width, and compare it with the accuracy.
+
+    Args:
+        logits: ``[n, classes]``.
+        labels: ``[n]``, the true classes.
+        bins: of [0, 1] (default 15, as in Guo et al. 2017, section 3).
+
+    Example:
+        >>> sure = torch.tensor([[9.0, 0.0], [9.0, 0.0]])  # certain twice, right once
+        >>> calibration(sure, torch.tensor([0, 1]))
+        ECE 0.500 (n = 2)
+    """
+    if len(logits) != len(labels) or len(labels) == 0:
+        raise ValueError(
+            f"Got {len(logits)} rows of logits and {len(labels)} labels; give one each."
+        )
+    confidence, answer = logits.softmax(-1).max(-1)
+    right = (answer == labels).float()
+    which = (confidence * bins).long().clamp(max=bins - 1)
+    full = [which == b for b in range(bins) if (which == b).any()]
+    mean_confidence = [confidence[members].mean().item() for members in full]
+    accuracy = [right[members].mean().item() for members in full]
+    count = [int(members.sum()) for members in full]
+    gaps = [n * abs(c - a) for n, c, a in zip(count, mean_confidence, accuracy, strict=True)]
+    return Calibration(
+        sum(gaps) / len(labels), tuple(mean_confidence), tuple(accuracy), tuple(count)
+    )
+
+
+@dataclass(frozen=True)
 class Footprint:
     """What a model weighs: parameters, bytes on disk, bytes zipped, the share of its embeddings,
     and operations for one example (a multiplication and its addition are two)."""

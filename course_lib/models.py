@@ -35,6 +35,25 @@ class LeNet300(nn.Module):
         return self.fc3(x)  # [n, 10]
 
 
+class TinyNet(nn.Module):
+    """One hidden layer of 16 units, 12,730 parameters: the small student of lesson 3.
+
+    Shapes: images ``[n, 1, 28, 28]`` → logits ``[n, 10]``.
+
+    Example:
+        >>> sum(p.numel() for p in TinyNet().parameters())
+        12730
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(784, 16)
+        self.fc2 = nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc2(F.relu(self.fc1(images.flatten(1))))  # [n, 10]
+
+
 class SmallCNN(nn.Module):
     """Two convolutions with batch norm and two linear layers: 421,834 parameters.
 

@@ -11,12 +11,13 @@ import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from course_lib.masking import prunable
-from course_lib.measure import Accuracy, Latency, Runs
+from course_lib.measure import Accuracy, Calibration, Latency, Runs
 
 # Okabe & Ito 2008: told apart with any kind of colour vision; markers differ as well.
 BLUE, ORANGE, GREEN, PINK, SKY, RED = (
@@ -113,6 +114,72 @@ def comparison(results: Mapping[str, Accuracy | Runs], title: str = "") -> Figur
     ax.margins(x=0.08, y=0.25)
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def class_bars(rows: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
+    """Probabilities as bars: one panel a row of `rows`, one bar a class."""
+    figure, axes = _axes(1, len(rows), width=2.9 * len(rows), height=2.5)
+    for ax, (title, probabilities) in zip(axes.flat, rows.items(), strict=True):
+        ax.bar(list(names), probabilities.tolist(), color=BLUE)
+        for x, p in enumerate(probabilities.tolist()):
+            if p >= 0.005:  # a label on an invisible bar would only confuse
+                ax.annotate(f"{p:.2f}", (x, p), (0, 2), fontsize=8, **_POINTS)
+        ax.set(ylim=(0, 1.12), yticks=[0, 0.5, 1])
+        ax.set_title(title, fontsize=10, wrap=True)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def lines(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Plain curves, name → (x, y), on logarithmic axes."""
+    figure, axes = _axes(1, 1, width=6.4, height=3.4)
+    ax = axes.flat[0]
+    for i, (name, (x, y)) in enumerate(curves.items()):
+        ax.loglog(x, y, color=COLOURS[i % 6], marker=MARKERS[i % 6], label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return figure
+
+
+def heat_map(
+    values: Sequence[Sequence[float]], rows: Sequence[object], columns: Sequence[object]
+) -> tuple[Figure, Axes]:
+    """A table of accuracies as colours, with each number written in; the best has a frame.
+
+    Returns the axes, too, for the names of the two directions.
+    """
+    figure, axes = _axes(1, 1, width=0.85 * len(columns) + 2.2, height=0.5 * len(rows) + 1.3)
+    ax = axes.flat[0]
+    image = ax.imshow(values, cmap="viridis", aspect="auto")
+    flat = [(value, r, c) for r, row in enumerate(values) for c, value in enumerate(row)]
+    low, high = min(flat)[0], max(flat)[0]
+    for value, r, c in flat:
+        dark = value < (low + high) / 2
+        colour = "white" if dark else "black"
+        ax.text(c, r, f"{100 * value:.1f}", ha="center", va="center", color=colour)
+    _, r, c = max(flat)
+    ax.add_patch(Rectangle((c - 0.5, r - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=3))
+    ax.set(xticks=range(len(columns)), yticks=range(len(rows)))
+    ax.set(xticklabels=columns, yticklabels=rows)
+    figure.colorbar(image, ax=ax, label="accuracy", format=PercentFormatter(1))
+    return figure, ax
+
+
+def reliability(models: Mapping[str, Calibration]) -> Figure:
+    """Accuracy against confidence, one panel a model; a calibrated one lies on the diagonal."""
+    figure, axes = _axes(1, len(models), width=2.9 * len(models), height=3)
+    for ax, (name, result) in zip(axes.flat, models.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+        sizes = [8 + 150 * count / max(result.count) for count in result.count]
+        ax.plot(result.confidence, result.accuracy, color=BLUE, linewidth=1)
+        ax.scatter(result.confidence, result.accuracy, s=sizes, color=BLUE)
+        ax.set(title=f"{name}: ECE {result.ece:.3f}", xlabel="confidence", ylabel="accuracy")
+        ax.set(xlim=(0, 1.03), ylim=(0, 1.05))
+        ax.title.set_fontsize(10)
     return figure
 
 

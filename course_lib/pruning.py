@@ -201,10 +201,9 @@ def layer_masks(
         >>> [round(1 - mask.float().mean().item(), 2) for mask in layer_masks(LeNet300(), 0.3).values()]
         [0.3, 0.3, 0.3]
     """
-    if not isinstance(amount, Mapping):
-        amount = dict.fromkeys(prunable(model, layers), amount)
     masks: Masks = {}
-    for layer, share in amount.items():
+    for layer in prunable_modules(model, list(amount) if isinstance(amount, Mapping) else layers):
+        share = amount[layer] if isinstance(amount, Mapping) else amount
         masks |= global_masks(model, share, score, [layer])
     return masks
 
@@ -251,6 +250,7 @@ def prune(
     Short for ``apply_masks(model, global_masks(model, amount, …))``.
 
     Example:
+        >>> from course_lib.masking import sparsity
         >>> from course_lib.models import LeNet300
         >>> once = prune(LeNet300(), 0.5)
         >>> f"{sparsity(once):.1%} {sparsity(prune(once, 0.5)):.1%}"
@@ -366,24 +366,36 @@ def _keys(layer: str, weight: Tensor, score: Score) -> Iterator[np.ndarray]:
     flat chunks, as NumPy arrays: that runs on one thread, while PyTorch's threads would wait for each
     other at every chunk, for long on a busy machine.
     """
+    if score is magnitude:  # |w| is w's bits without the sign: nothing need be computed or stored
+        for weights in _chunks(weight):
+            keys = weights.view(np.int32) & 0x7FFFFFFF
+            if keys.max() > _INFINITY:
+                raise ValueError(_NOT_A_NUMBER.format(layer=layer))
+            yield keys
+        return
     scores = score(layer, weight)
     if scores.shape != weight.shape:
         raise ValueError(
             f"The score of {layer!r} has shape {tuple(scores.shape)}, its weight "
             f"{tuple(weight.shape)}; a score gives one value for each weight."
         )
-    flat = (t.detach().flatten().cpu().float().split(_CHUNK) for t in (weight, scores))
-    for weights, values in zip(*flat, strict=True):
-        keys = (values.numpy() + np.float32(0)).view(np.int32)  # a copy; -0.0 has become 0.0
-        if keys.min() < 0 or keys.max() > _INFINITY or np.isnan(weights.numpy().min()):
-            raise ValueError(
-                f"The weights of {layer!r} hold NaN, or their scores NaN or values below 0. NaN "
-                "weights mean that a training went wrong (see fit's advice on learning rates); a "
-                "score of your own must be ≥ 0."
-            )
+    for weights, values in zip(_chunks(weight), _chunks(scores), strict=True):
+        keys = (values + np.float32(0)).view(np.int32)  # a copy, in which -0.0 has become 0.0
+        if keys.min() < 0 or keys.max() > _INFINITY or np.isnan(weights.min()):
+            raise ValueError(_NOT_A_NUMBER.format(layer=layer))
         keys += 1  # keeps 0 free for weights that are pruned already: they go first
-        keys *= weights.numpy() != 0
+        keys *= weights != 0
         yield keys
+
+
+_NOT_A_NUMBER = (
+    "The weights of {layer!r} hold NaN, or their scores NaN or values below 0. NaN weights mean that a "
+    "training went wrong (see fit's advice on learning rates); a score of your own must be ≥ 0."
+)
+
+
+def _chunks(tensor: Tensor) -> Iterator[np.ndarray]:
+    return (part.numpy() for part in tensor.detach().flatten().cpu().float().split(_CHUNK))
 
 
 def _threshold(keys: Callable[[], Iterator[np.ndarray]], count: int) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from typing import Any
 
 import ipywidgets
 import torch
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import TensorDataset
 
+from course_lib.distillation import soften
 from course_lib.masking import prunable
-from course_lib.measure import Accuracy, evaluating
+from course_lib.measure import Accuracy, Runs, evaluating, gap
 from course_lib.plots import BLUE, GREY, ORANGE
 from course_lib.pruning import global_masks
 
@@ -86,24 +89,137 @@ def sparsity_explorer(
         view = sparsity_view(model, dataset, amount)
         readout.value, histogram.value, picture.value = view.readout, view.histogram, view.picture
 
-    live(slider, update, readout)
+    live([slider], update, readout)
     pictures = ipywidgets.HBox([histogram, picture], layout=ipywidgets.Layout(flex_flow="row wrap"))
     return ipywidgets.VBox([slider, readout, pictures])
 
 
-def live(
-    slider: ipywidgets.Widget, update: Callable[[float], None], readout: ipywidgets.HTML
-) -> None:
-    """Call `update` with the slider's value, now and at every move; an error is shown in `readout`."""
+@dataclass(frozen=True)
+class TemperatureView:
+    """What the temperature slider shows for one T."""
+
+    probabilities: Tensor  # [classes], softmax(logits / T)
+    entropy: float  # bits
+    gradient: Tensor  # [classes], what a student that knows nothing is told
+    readout: str  # HTML
+    picture: str  # HTML with an inline SVG
+
+
+def temperature_view(logits: Tensor, names: Sequence[str], T: float) -> TemperatureView:
+    """Soften one row of a teacher's logits, and look at what a student would learn from it.
+
+    The gradient is that of T² · KL with respect to the logits of a student that still gives each
+    class the same: T · (1 / classes − p), turned round so that up means "raise this logit". Lesson 3.
+
+    Args:
+        logits: ``[classes]``.
+        names: of the classes, one each.
+        T: temperature, above 0.
+    """
+    if len(names) != len(logits):
+        raise ValueError(f"Got {len(names)} names for {len(logits)} logits; give one each.")
+    p = soften(logits, T)
+    entropy = torch.special.entr(p).sum().item() / math.log(2)
+    gradient = T * (p - 1 / len(p))
+    order = p.argsort(descending=True).tolist()
+    first, second = names[order[0]], names[order[1]]
+    readout = (
+        f'<span style="font-size:120%">T = {T:g}: <b>{p[order[0]]:.1%}</b> {escape(first)}, '
+        f"<b>{p[order[1]]:.1%}</b> {escape(second)}</span><br>"
+        f"entropy {entropy:.2f} of at most {math.log2(len(p)):.2f} bits"
+    )
+    panels = _bars(p, names, 0, "probability", 1.0) + _bars(
+        gradient, names, 330, "push on a new student's logits (T² · gradient)", gradient.abs().max()
+    )
+    picture = (
+        '<svg viewBox="0 0 650 210" width="650" role="img" aria-label="Probabilities and gradients '
+        f'of {len(p)} classes at temperature {T:g}"><g font-size="12" fill="currentColor">{panels}'
+        "</g></svg>"
+    )
+    return TemperatureView(p, entropy, gradient, readout, picture)
+
+
+def temperature_explorer(
+    examples: Mapping[str, Tensor], names: Sequence[str], T: float = 1.0
+) -> ipywidgets.VBox:
+    """The temperature slider over some examples: title → the teacher's logits ``[classes]``."""
+    example = ipywidgets.Dropdown(options=list(examples), description="example")
+    slider = ipywidgets.FloatSlider(
+        value=T,
+        min=0.5,
+        max=20,
+        step=0.5,
+        description="temperature",
+        layout=ipywidgets.Layout(width="520px"),
+    )
+    readout = _html("course-readout", "56px")
+    picture = _html("course-temperature", "230px")
+
+    def update(title: str, T: float) -> None:
+        view = temperature_view(examples[title], names, T)
+        readout.value, picture.value = view.readout, view.picture
+
+    live([example, slider], update, readout)
+    return ipywidgets.VBox([example, slider, readout, picture])
+
+
+def grid_view(grid: Mapping[tuple[float, float], Runs], baseline: Runs, at: tuple) -> str:
+    """HTML: students trained at one T and alpha, beside those without a teacher. Lesson 3."""
+    T, alpha = at
+    runs = grid[at]
+    everyone = [*grid.values(), baseline]
+    low = min(r.interval[0] for r in everyone)
+    high = max(r.interval[1] for r in everyone)
+    rows = [(f"T = {T:g}, alpha = {alpha:g}", runs, BLUE), ("no teacher", baseline, GREY)]
+    marks = []
+    for y, (name, result, colour) in zip((30, 70), rows, strict=True):
+        left, right, dot = (
+            190 + 400 * (v - low) / (high - low) for v in (*result.interval, result.value)
+        )
+        marks.append(
+            f'<text x="0" y="{y + 4}">{name}</text><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" '
+            f'y2="{y}" stroke="{colour}" stroke-width="3"/><circle cx="{dot:.1f}" cy="{y}" r="6" '
+            f'fill="{colour}"/><text x="{dot:.1f}" y="{y - 11}" text-anchor="middle">'
+            f"{100 * result.value:.1f} %</text>"
+        )
+    return (
+        f'<svg viewBox="0 0 620 110" width="620" role="img" aria-label="{runs} against {baseline}">'
+        f'<g font-size="13" fill="currentColor">{"".join(marks)}<text x="190" y="104">'
+        f'{low:.1%}</text><text x="590" y="104" text-anchor="end">{high:.1%}</text></g></svg>'
+        f"<div>difference, seed by seed: <b>{gap(runs, baseline)}</b></div>"
+    )
+
+
+def grid_explorer(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> ipywidgets.VBox:
+    """Sliders for T and alpha over a grid of students that were trained before."""
+    temperatures, alphas = (sorted({key[i] for key in grid}) for i in (0, 1))
+    sliders = [
+        ipywidgets.SelectionSlider(
+            options=options, description=name, value=options[len(options) // 2]
+        )
+        for name, options in (("T", temperatures), ("alpha", alphas))
+    ]
+    picture = _html("course-grid", "150px")
+
+    def update(T: float, alpha: float) -> None:
+        picture.value = grid_view(grid, baseline, (T, alpha))
+
+    live(sliders, update, picture)
+    return ipywidgets.VBox([*sliders, picture])
+
+
+def live(controls: Sequence[Any], update: Callable[..., None], readout: ipywidgets.HTML) -> None:
+    """Call `update` with the controls' values, now and at every move; `readout` shows an error."""
 
     def answer(change: object = None) -> None:
         try:
-            update(slider.value)
+            update(*(control.value for control in controls))
         except Exception as error:
             readout.value = f"<pre>{escape(type(error).__name__)}: {escape(str(error))}</pre>"
             raise
 
-    slider.observe(answer, names="value")
+    for control in controls:
+        control.observe(answer, names="value")
     answer()
 
 
@@ -181,3 +297,24 @@ def _picture(weight: Tensor, mask: Tensor, rows: int = 5, columns: int = 12) -> 
         'style="image-rendering:pixelated;max-width:none"/><br><small>the input weights of '
         f"{rows * columns} neurons: blue &lt; 0, orange &gt; 0, grey: pruned</small>"
     )
+
+
+def _bars(values: Tensor, names: Sequence[str], x: int, title: str, top: float | Tensor) -> str:
+    """Bars around or above a zero line, in a panel 300 wide whose left edge is at `x`."""
+    signed = bool((values < 0).any())
+    zero, scale = (105, 70) if signed else (175, 140)
+    step = 300 / len(names)
+    marks = [f'<text x="{x + 150}" y="14" text-anchor="middle">{title}</text>']
+    for i, (name, value) in enumerate(zip(names, values.tolist(), strict=True)):
+        bar = scale * value / (float(top) or 1.0)
+        at = x + i * step
+        label = f"{value:+.2f}" if signed else f"{value:.2f}"
+        marks.append(
+            f'<rect x="{at + 2:.1f}" y="{zero - max(bar, 0):.1f}" width="{step - 4:.1f}" '
+            f'height="{abs(bar):.1f}" fill="{BLUE if value >= 0 else ORANGE}"/>'
+            f'<text x="{at + step / 2:.1f}" y="{zero - bar + (-3 if bar >= 0 else 11):.1f}" '
+            f'text-anchor="middle" font-size="10">{label}</text>'
+            f'<text x="{at + step / 2:.1f}" y="200" text-anchor="middle">{escape(name)}</text>'
+        )
+    marks.append(f'<line x1="{x}" x2="{x + 300}" y1="{zero}" y2="{zero}" stroke="currentColor"/>')
+    return "".join(marks)

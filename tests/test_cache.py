@@ -84,7 +84,9 @@ def test_a_damaged_file_is_said_and_made_again(made, damage, word):
 
 def test_a_file_of_another_version_is_made_again(made):
     with pytest.warns(UserWarning, match="another version"):
-        cache.cached_file("folder/hello.txt", Maker("hello!"), hashlib.sha256(b"hello!").hexdigest())
+        cache.cached_file(
+            "folder/hello.txt", Maker("hello!"), hashlib.sha256(b"hello!").hexdigest()
+        )
     assert made.read_text() == "hello!"
 
 

@@ -53,7 +53,9 @@ def test_every_digit_has_its_tenth_in_every_part(mnist):
 
 
 def test_the_parts_share_no_image(mnist):
-    seen = [hashlib.sha256(i.numpy().tobytes()).digest() for d in mnist.values() for i in d.tensors[0]]
+    seen = [
+        hashlib.sha256(i.numpy().tobytes()).digest() for d in mnist.values() for i in d.tensors[0]
+    ]
     assert len(set(seen)) == 5000
 
 

@@ -112,7 +112,7 @@ def run(source: Path, profile: str = "full", minutes: float = 30) -> Run:
     result = Run(source.stem, taken, peak, notebook, scan(notebook))
     if code is None:
         waiting = [cell for cell in code_cells(notebook) if cell.execution_count is None]
-        where = f" at {name(waiting[0])}" if waiting else ""
+        where = f" at {label(waiting[0])}" if waiting else ""
         result.problems.insert(0, f"stopped after {minutes:g} minutes{where}")
     elif code and not result.problems:
         result.problems.append(f"papermill ended with exit code {code}: see its message above")
@@ -173,7 +173,7 @@ def scan(notebook: NotebookNode) -> list[str]:
     """Name each error, traceback, local path and picture without alt text among the outputs."""
     found = []
     for cell in code_cells(notebook):
-        found += [f"{name(cell)}: {trouble}" for trouble in troubles(cell.outputs)]
+        found += [f"{label(cell)}: {trouble}" for trouble in troubles(cell.outputs)]
     state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     for model in state.values():
         found += [f"widget {model.get('model_name')}: {t}" for t in troubles(model.get("state"))]
@@ -227,7 +227,7 @@ def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def name(cell: NotebookNode) -> str:
+def label(cell: NotebookNode) -> str:
     return f"cell {cell.id}, {cell.source.strip()[:50]!r}"
 
 

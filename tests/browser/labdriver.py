@@ -207,13 +207,17 @@ def look(slider: Locator) -> dict[str, str | None]:
 
 
 def wait_for_change(slider: Locator, before: dict, seconds: float = 20) -> dict[str, str | None]:
-    """Look until all three differ from `before`; else raise, naming those that stayed the same."""
-    deadline = time.monotonic() + seconds
+    """Look until all three differ from `before` and stand still; raise, naming those that do not.
+
+    Standing still matters: after many key presses the kernel still works off the earlier ones.
+    """
+    deadline, last = time.monotonic() + seconds, before
     while True:
         now = look(slider)
         same = [kind for kind in before if now[kind] in (None, "", before[kind])]
-        if not same:
+        if not same and now == last:
             return now
         if time.monotonic() > deadline:
-            raise AssertionError(f"unchanged {seconds} s after the slider was moved: {same}")
-        slider.page.wait_for_timeout(100)
+            raise AssertionError(f"{seconds} s after the slider was moved unchanged: {same}")
+        last = now
+        slider.page.wait_for_timeout(400)

@@ -1,0 +1,196 @@
+"""What is made once stays, what it is made from names it, and the teacher and baseline are real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from datasets import Dataset
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from course_lib import cache, text, zoo
+from course_lib.encoders import TextCNN, load_encoder
+from course_lib.models import LeNet300, build
+from course_lib.training import Recipe, predict
+
+QUICK = Recipe(epochs=1, lr=1e-4, batch_size=32)
+
+
+def never():
+    raise AssertionError("it is made again, but it should come from the cache")
+
+
+# --- made_once
+
+
+def test_it_is_made_once_and_read_afterwards(cache_folder):
+    made = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(3)}
+    first = zoo.made_once("thing", {"seed": 1}, lambda: made)
+    again = zoo.made_once("thing", {"seed": 1}, never)
+    for tensors in (first, again):
+        assert {k: v.tolist() for k, v in tensors.items()} == {k: v.tolist() for k, v in made.items()}
+        assert tensors["b"].dtype == torch.int64
+
+
+def test_what_it_is_made_from_names_it_and_lies_beside_it(cache_folder):
+    zoo.made_once("thing", {"seed": 1, "lr": 0.1}, lambda: {"a": torch.zeros(1)})
+    zoo.made_once("thing", {"lr": 0.1, "seed": 1}, never)  # the order does not matter
+    other = zoo.made_once("thing", {"seed": 2, "lr": 0.1}, lambda: {"a": torch.ones(1)})
+    assert other["a"].item() == 1
+    notes = sorted((cache_folder / "zoo").glob("thing-*.json"))
+    assert len(notes) == 2
+    assert all(json.loads(note.read_text())["lr"] == 0.1 for note in notes)
+
+
+def test_a_damaged_one_is_made_again(cache_folder):
+    zoo.made_once("thing", {}, lambda: {"a": torch.zeros(9)})
+    (file,) = (cache_folder / "zoo").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.warns(UserWarning, match=r"thing.*made again"):
+        again = zoo.made_once("thing", {}, lambda: {"a": torch.ones(9)})
+    assert again["a"].sum() == 9
+
+
+def test_an_interrupted_one_leaves_nothing(cache_folder):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zoo.made_once("thing", {}, interrupted)
+    assert zoo.made_once("thing", {}, lambda: {"a": torch.ones(2)})["a"].sum() == 2
+
+
+def test_views_and_shared_tensors_are_stored_whole(cache_folder):
+    base = torch.arange(6.0)
+    made = {"whole": base, "view": base[::2], "same": base}
+    zoo.made_once("thing", {}, lambda: made)
+    again = zoo.made_once("thing", {}, never)
+    assert all(torch.equal(again[name], tensor) for name, tensor in made.items())
+
+
+# --- cached_logits
+
+
+def tokenized(*rows: list[int], labels: int = 0) -> Dataset:
+    mask = [[1] * len(row) for row in rows]
+    columns = {"input_ids": list(rows), "attention_mask": mask, "labels": [labels] * len(rows)}
+    return Dataset.from_dict(columns)
+
+
+def test_logits_are_those_of_predict_and_are_kept(cache_folder, monkeypatch):
+    model = build(lambda: TextCNN(torch.tensor([5, 6, 7])), 0)
+    data = tokenized([5, 6], [7, 7, 5])
+    logits = zoo.cached_logits(model, data)
+    assert torch.equal(logits, predict(model, data))
+    monkeypatch.setattr(zoo, "predict", never)
+    assert torch.equal(zoo.cached_logits(model, data), logits)
+    # Other labels are the same inputs.
+    assert torch.equal(zoo.cached_logits(model, tokenized([5, 6], [7, 7, 5], labels=1)), logits)
+
+
+def test_another_model_or_dataset_has_other_logits(cache_folder):
+    model = build(lambda: TextCNN(torch.tensor([5, 6, 7])), 0)
+    data = tokenized([5, 6], [7, 7, 5])
+    logits = zoo.cached_logits(model, data)
+    with torch.no_grad():
+        model.classifier.bias.add_(1)
+    assert torch.allclose(zoo.cached_logits(model, data), logits + 1)
+    swapped = zoo.cached_logits(model, tokenized([7, 7, 5], [5, 6]))
+    assert torch.allclose(swapped.flip(0), logits + 1, atol=1e-6)
+
+
+def test_logits_of_pictures(cache_folder):
+    pictures = TensorDataset(torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2]))
+    model = build(LeNet300)
+    assert torch.equal(zoo.cached_logits(model, pictures), predict(model, pictures))
+
+
+def test_a_fingerprint_sees_every_token_and_border():
+    prints = {
+        zoo.fingerprint(data)
+        for data in (
+            tokenized([1, 2], [3]),
+            tokenized([1], [2, 3]),
+            tokenized([3], [1, 2]),
+            tokenized([1, 2], [3], labels=1),
+        )
+    }
+    assert len(prints) == 4
+
+
+# --- the teacher
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """A cache that holds the review sentences alone; shared by the tests of the quick teacher."""
+    folder = tmp_path_factory.mktemp("cache")
+    shutil.copy(cache.cache_dir() / text.ARCHIVE, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_CACHE", str(folder))
+        yield folder
+
+
+def test_a_quick_teacher_is_trained_once_and_its_embeddings_stay(own_cache, monkeypatch, capsys):
+    first = zoo.teacher(n=64, recipe=QUICK)
+    assert "64 reviews" in capsys.readouterr().out
+    monkeypatch.setattr(zoo, "fit", never)
+    again = zoo.teacher(n=64, recipe=QUICK)
+    assert capsys.readouterr().out == ""
+    pretrained = load_encoder().state_dict()
+    changed = set()
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+        if not torch.equal(tensor, pretrained[name]):
+            changed.add(name.split(".")[1])
+    assert changed == {"encoder", "pooler", "weight", "bias"}  # weight and bias: the classifier's
+    assert not again.training
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    assert not list(own_cache.glob("checkpoints/*"))
+
+
+def test_the_teacher_is_a_plain_transformers_model(own_cache, tmp_path, monkeypatch):
+    from transformers import pipeline
+
+    monkeypatch.setattr(zoo, "fit", never)
+    model = zoo.teacher(n=64, recipe=QUICK)
+    answer = pipeline("text-classification", model=model, tokenizer=zoo.load_tokenizer())
+    assert answer("A good film.")[0]["label"] in text.LABELS
+    model.save_pretrained(tmp_path)
+    assert torch.equal(load_encoder(str(tmp_path)).classifier.weight, model.classifier.weight)
+
+
+@pytest.mark.parametrize("change", [{"n": 65}, {"recipe": Recipe(epochs=1, seed=1)}])
+def test_other_data_or_another_recipe_is_another_teacher(own_cache, monkeypatch, change):
+    monkeypatch.setattr(zoo, "fit", never)
+    with pytest.raises((AssertionError, TypeError)):
+        zoo.teacher(**({"n": 64, "recipe": QUICK} | change))
+
+
+def test_the_full_teacher_is_good_where_it_is_cached():
+    """Training it takes minutes, so this looks only where a lesson has made it before."""
+    if not any(cache.cache_dir().glob("zoo/teacher-*.sha256")):
+        pytest.skip("no teacher in the cache; the lessons make one")
+    model = zoo.teacher()
+    assert isinstance(model, nn.Module)
+    logits = zoo.cached_logits(model, zoo.reviews_tokenized()["test"])
+    right = logits.argmax(-1) == torch.tensor(text.reviews()["test"]["label"][:])
+    assert right.float().mean() >= 0.86
+
+
+# --- the baseline
+
+
+def test_the_baseline_is_chosen_on_validation_and_gives_its_answers():
+    baseline = zoo.baseline_tfidf()
+    assert 0.78 < baseline.test.value < 0.83
+    assert baseline.correct.dtype == torch.bool
+    assert len(baseline.correct) == baseline.test.n == 2000
+    assert int(baseline.correct.sum()) == baseline.test.correct
+    assert baseline.validation.n == 800
+    parts = text.reviews()
+    answers = torch.from_numpy(baseline.pipeline.predict(parts["test"]["text"][:]))
+    assert torch.equal(answers == torch.tensor(parts["test"]["label"][:]), baseline.correct)
