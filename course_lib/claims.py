@@ -1,8 +1,10 @@
 """A claim is a statement of the course, shown beside what was measured and what its source says.
 
-Each number or ordering that a lesson states is made by a cell that ends in `claim(...)`. The
+Each number or ordering that a lesson states is made by a cell that ends in `claims.add(...)`. The
 notebook tool reads the claims back from the executed lesson, so that none can rot unseen.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -30,50 +32,68 @@ class Claim:
         return f"{verdict}: {statement}\n  measured: {measured}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        html = claims_table([self])._repr_html_()
-        return {MIME: asdict(self), "text/html": html, "text/plain": str(self)}
+        return {MIME: asdict(self), "text/html": _table([self]), "text/plain": str(self)}
 
 
-@dataclass(frozen=True)
-class ClaimsTable:
-    """Several claims as one table, for the recap at the end of a lesson."""
+class Claims(list[Claim]):
+    """The claims of one lesson: a list that shows itself as a table.
 
-    claims: tuple[Claim, ...]
+    Example:
+        >>> claims = Claims()
+        >>> print(claims.add("3 of 10 are zero", source="definition", measured="3", holds=True, n=10))
+        ✓ holds: 3 of 10 are zero
+          measured: 3 (n = 10)
+        >>> len(claims)
+        1
+    """
+
+    def add(
+        self,
+        statement: str,
+        *,
+        source: str,
+        measured: object,
+        holds: Any,
+        n: int | None = None,
+        must: bool = False,
+    ) -> Claim:
+        """State something, say whether the measurement bears it out, and return the claim.
+
+        Args:
+            statement: in one sentence.
+            source: who says so, with the section or table.
+            measured: what came out here.
+            holds: True, False or "in part"; "does not hold" is a result like any other.
+            n: how many examples it was measured on.
+            must: for what only an error in the code can break: raises unless it holds.
+
+        Raises:
+            ValueError: `holds` is something else.
+            AssertionError: it must hold and does not.
+        """
+        try:
+            verdict = VERDICTS[holds]  # NumPy's booleans find their way too: they equal Python's
+        except (KeyError, TypeError):
+            message = (
+                f'holds is True, False or "in part", but {holds!r} came: wrap a tensor in bool()'
+            )
+            raise ValueError(message) from None
+        if must and verdict != "holds":
+            raise AssertionError(f"this claim must hold: {statement}; measured: {measured}")
+        self.append(Claim(statement, source, str(measured), verdict, n and int(n)))
+        return self[-1]
 
     def _repr_html_(self) -> str:
-        titles = ("Claim", "Source", "Measured here", "Verdict")
-        rows = ["".join(f'<th scope="col" {ALIGN}>{title}</th>' for title in titles)]
-        for one in self.claims:
-            rows.append("".join(f"<td {ALIGN}>{escape(text)}</td>" for text in _texts(one)))
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f'<table class="course-claims">{body}</table>'
+        return _table(self)
 
 
-def claim(
-    statement: str, *, source: str, measured: object, holds: Any, n: int | None = None, must=False
-) -> Claim:
-    """State something, and say whether the measurement bears it out.
-
-    `holds` is True, False or "in part"; "does not hold" is a result like any other. A claim that
-    only an error in the code can break takes `must=True`, and then raises unless it holds.
-
-    >>> print(claim("3 of 10 are zero", source="definition", measured="30.0%", holds=True, n=10))
-    ✓ holds: 3 of 10 are zero
-      measured: 30.0% (n = 10)
-    """
-    try:
-        verdict = VERDICTS[holds]  # NumPy's booleans find their way too: they equal Python's
-    except (KeyError, TypeError):
-        message = f'holds is True, False or "in part", but {holds!r} came: wrap a tensor in bool()'
-        raise ValueError(message) from None
-    if must and verdict != "holds":
-        raise AssertionError(f"this claim must hold: {statement}; measured: {measured}")
-    return Claim(statement, source, str(measured), verdict, n and int(n))
-
-
-def claims_table(claims: Iterable[Claim]) -> ClaimsTable:
-    """Gather claims for the recap, in the order in which they come."""
-    return ClaimsTable(tuple(claims))
+def _table(claims: Iterable[Claim]) -> str:
+    titles = ("Claim", "Source", "Measured here", "Verdict")
+    rows = ["".join(f'<th scope="col" {ALIGN}>{title}</th>' for title in titles)]
+    for one in claims:
+        rows.append("".join(f"<td {ALIGN}>{escape(text)}</td>" for text in _texts(one)))
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table class="course-claims">{body}</table>'
 
 
 def _texts(one: Claim) -> tuple[str, str, str, str]:

@@ -127,7 +127,9 @@ def _folder(module: str, requirement: str) -> Path:
 
 
 def _fault(path: Path, expected: str) -> str:
-    found = cache.sha256(path) if path.exists() else "(none: it is missing)"
+    if not path.exists():
+        return f"{path.name} is missing from its package"
+    found = cache.sha256(path)
     if found == expected:
         return ""
     return f"{path.name} in its package has checksum {found[:12]}…, expected {expected[:12]}…"

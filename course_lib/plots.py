@@ -54,7 +54,7 @@ def digits(dataset: TensorDataset, columns: int = 12, rows: int = 2) -> Figure:
 def weight_histogram(model: nn.Module, layers: Sequence[str] | None = None) -> Figure:
     """One histogram of the weights for each layer; the dotted lines hold the middle half of them."""
     weights = prunable(model, layers)
-    figure, axes = _axes(1, len(weights), width=3.1 * len(weights), height=2.6)
+    figure, axes = _axes(1, len(weights), width=3.1 * len(weights), height=2.6, sharex=True)
     for ax, (layer, weight) in zip(axes.flat, weights.items(), strict=True):
         values = weight.flatten().cpu()
         middle = values.abs().median().item()
@@ -232,8 +232,17 @@ def inputs_used(model: nn.Module, layer: str = "fc1") -> Figure:
     return figure
 
 
-def _axes(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+def _axes(
+    rows: int, columns: int, width: float, height: float, sharex: bool = False
+) -> tuple[Figure, Any]:
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(width, height),
+        squeeze=False,
+        sharex=sharex,
+        layout="constrained",
+    )
 
 
 def _label_bars(ax: Axes, ends: Sequence[float], texts: Sequence[str]) -> None:

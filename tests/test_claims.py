@@ -7,12 +7,12 @@ import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 
-from course_lib.claims import MIME, Claim, claim, claims_table
+from course_lib.claims import MIME, Claim, Claims
 
 
 def example(**changes) -> Claim:
     settings = {"source": "Han et al. 2015", "measured": "94.8 %", "holds": True} | changes
-    return claim("LeNet keeps its accuracy", **settings)
+    return Claims().add("LeNet keeps its accuracy", **settings)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,9 @@ def test_ipython_shows_text_html_and_json():
 
 def test_html_is_escaped_everywhere():
     nasty = "<script>&"
-    html = claims_table([claim(nasty, source=nasty, measured=nasty, holds=False)])._repr_html_()
+    claims = Claims()
+    claims.add(nasty, source=nasty, measured=nasty, holds=False)
+    html = claims._repr_html_()
     assert "<script>" not in html
     assert html.count("&lt;script&gt;&amp;") == 3
     assert "✗ does not hold" in html
@@ -65,7 +67,7 @@ def test_html_is_escaped_everywhere():
 
 def test_the_recap_is_no_second_claim():
     """Else the notebook tool would count each claim twice."""
-    shown, _ = DisplayFormatter().format(claims_table([example(), example()]))
+    shown, _ = DisplayFormatter().format(Claims([example(), example()]))
     assert MIME not in shown
     assert shown["text/html"].count("<tr>") == 3
 

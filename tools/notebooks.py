@@ -63,6 +63,7 @@ def build(source: Path) -> NotebookNode:
         cell.id = f"{stem}-{index:02d}"
         if "setup" in tags(cell):
             cell.source = setup_source()
+            cell.metadata["jupyter"] = {"source_hidden": True}  # one click shows it
     return notebook
 
 
@@ -149,13 +150,19 @@ def take_outputs(notebook: NotebookNode, executed: NotebookNode) -> None:
     for cell, done in zip(code_cells(notebook), ran, strict=True):
         number += done.execution_count is not None
         cell.execution_count = number if done.execution_count is not None else None
-        cell.outputs = done.outputs
+        cell.outputs = [output for output in done.outputs if not is_finished_bar(output)]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = cell.execution_count
             if output.output_type == "stream":  # of a progress bar, its last state is enough
                 output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
     keep_widgets(notebook, executed)
+
+
+def is_finished_bar(output: NotebookNode) -> bool:
+    """Whether it is what tqdm leaves behind: a widget that shows nothing, or as text "0%|  |"."""
+    data = output.get("data", {})
+    return VIEW in data and bool(re.search(r"\d%\|", data.get("text/plain", "")))
 
 
 def keep_widgets(notebook: NotebookNode, other: NotebookNode) -> None:
