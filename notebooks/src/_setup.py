@@ -17,6 +17,7 @@ if missing:  # naming the torch that is here, at its version, keeps pip from rep
     pip = [sys.executable, "-m", "pip", "install", "--quiet", f"git+{REPOSITORY}"]
     subprocess.run(pip + torches[:1], check=True)
     importlib.invalidate_caches()
+importlib.import_module("course_lib")  # before torch: it sets how threads wait for each other
 torch = importlib.import_module("torch")
 course = [found.version for found in packages.distributions(name="small-networks-course")]
 here = f"course_lib {(course or ['(clone)'])[0]} · Python {sys.version.split()[0]}"

@@ -1,0 +1,72 @@
+"""Figures: they show what they were given, and travel with a text for those who cannot see them."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from course_lib import data, measure, models, plots, pruning
+from course_lib.measure import Accuracy, Latency, Runs
+
+ACCURACY = Accuracy(90, 100)
+RUNS = Runs((Accuracy(90, 100), Accuracy(92, 100), Accuracy(91, 100)))
+
+
+def figures() -> dict[str, Figure]:
+    lenet = models.build(models.LeNet300)
+    return {
+        "digits": plots.digits(data.mnist()["validation"], columns=3, rows=2),
+        "weight_histogram": plots.weight_histogram(lenet),
+        "accuracy_curves": plots.accuracy_curves(
+            {"a": [(0.1, ACCURACY), (0.5, RUNS)]}, reference=RUNS
+        ),
+        "comparison": plots.comparison({"one": ACCURACY, "three seeds": RUNS}),
+        "class_bars": plots.class_bars({"a": torch.tensor([0.9, 0.1])}, ["no", "yes"]),
+        "lines": plots.lines({"a": ([1, 2], [3, 4])}, "x", "y"),
+        "heat_map": plots.heat_map([[0.1, 0.9], [0.5, 0.3]], ["T 1", "T 2"], [0, 1])[0],
+        "reliability": plots.reliability(
+            {"a": measure.calibration(torch.randn(20, 2), torch.zeros(20).long())}
+        ),
+        "latency_bars": plots.latency_bars({"a": Latency(1, 0.9, 1.2, 1, 2)}),
+        "size_bars": plots.size_bars({"a": 1000, "b": 2_000_000}),
+        "mask_rows": plots.mask_rows(torch.eye(8).bool()),
+        "inputs_used": plots.inputs_used(pruning.prune(lenet, 0.9)),
+    }
+
+
+def test_every_figure_is_returned_and_can_be_drawn():
+    for name, figure in figures().items():
+        assert isinstance(figure, Figure), name
+        figure.canvas.draw()  # a layout that does not fit warns or fails here
+        plt.close(figure)
+
+
+def test_a_curve_shows_values_and_intervals():
+    figure = plots.accuracy_curves({"pruned": [(0.25, ACCURACY), (0.75, RUNS)]})
+    line, _, (bars,) = figure.axes[0].containers[0].lines
+    assert line.get_xdata().tolist() == [0.25, 0.75]
+    assert line.get_ydata() == pytest.approx([0.9, 0.91])
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends[0] == pytest.approx(ACCURACY.interval)
+    assert ends[1] == pytest.approx(RUNS.interval)
+    plt.close(figure)
+
+
+def test_the_best_cell_of_a_heat_map_has_the_frame():
+    figure, ax = plots.heat_map([[0.1, 0.2], [0.95, 0.3]], ["a", "b"], ["c", "d"])
+    (frame,) = ax.patches
+    assert frame.get_xy() == (-0.5, 0.5)  # first column, second row
+    plt.close(figure)
+
+
+def test_show_displays_a_png_with_its_alt_text_and_closes_the_figure(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda *args, **options: shown.append((args, options)))
+    figure = plots.lines({"a": ([1, 2], [3, 4])}, "x", "y")
+    plots.show(figure, alt="a rising line")
+    ((bundle,), options) = shown[0]
+    assert bundle["image/png"].startswith("iVBOR")
+    assert options["metadata"]["image/png"]["alt"] == "a rising line"
+    assert not plt.fignum_exists(figure.number)

@@ -1,0 +1,130 @@
+"""Sliders: the pure functions behind them, and that a move arrives and an error is seen."""
+
+from __future__ import annotations
+
+import ipywidgets
+import pytest
+import torch
+
+from course_lib import data, models, training, widgets
+from course_lib.measure import Accuracy, Runs
+
+DIGITS = data.mnist()["validation"]
+NET = models.build(models.LeNet300).eval()
+
+
+@pytest.mark.parametrize("amount", [0, 0.37, 1])
+def test_the_sparsity_view_prunes_exactly_and_leaves_the_model_alone(amount):
+    before = [p.clone() for p in NET.parameters()]
+    view = widgets.sparsity_view(NET, DIGITS, amount)
+    sizes = {"fc1": 235_200, "fc2": 30_000, "fc3": 1_000}
+    pruned = sum(share * sizes[layer] for layer, share in view.sparsity.items())
+    assert round(pruned) == round(amount * 266_200)
+    assert all(torch.equal(a, b) for a, b in zip(before, NET.parameters(), strict=True))
+    assert "<svg" in view.histogram and "data:image/png" in view.picture
+    assert f"n = {len(DIGITS)}" in view.readout
+
+
+def test_without_pruning_the_view_shows_the_models_own_accuracy():
+    view = widgets.sparsity_view(NET, DIGITS, 0)
+    assert view.accuracy == training.evaluate(NET, DIGITS)
+    assert view.threshold == 0
+
+
+def test_with_everything_pruned_the_view_gives_one_answer_to_all():
+    view = widgets.sparsity_view(NET, DIGITS, 1)
+    assert view.accuracy.value == pytest.approx(0.1)  # each digit is a tenth of the part
+    assert view.threshold == pytest.approx(max(p.abs().max().item() for p in weights(NET)))
+
+
+def test_the_threshold_is_the_largest_pruned_weight():
+    view = widgets.sparsity_view(NET, DIGITS, 0.5)
+    sizes = torch.cat([w.flatten() for w in weights(NET)]).abs().sort().values
+    assert view.threshold == pytest.approx(sizes[133_099].item())
+
+
+def test_a_move_of_the_sparsity_slider_changes_number_histogram_and_picture():
+    box = widgets.sparsity_explorer(NET, DIGITS, amount=0.5)
+    slider = of_type(box, ipywidgets.FloatSlider)[0]
+    shown = of_type(box, ipywidgets.HTML)
+    before = [widget.value for widget in shown]
+    slider.value = 0.9
+    assert all(widget.value != old for widget, old in zip(shown, before, strict=True))
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.1])
+def test_an_amount_outside_is_refused(amount):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        widgets.sparsity_view(NET, DIGITS, amount)
+
+
+def test_temperature_keeps_the_order_and_raises_the_entropy():
+    logits, names = torch.tensor([4.0, 1.0, -2.0]), ["a", "b", "c"]
+    cold, warm = (widgets.temperature_view(logits, names, T) for T in (0.5, 20))
+    assert cold.entropy < warm.entropy < 1.585
+    for view in (cold, warm):
+        assert view.probabilities.argsort(descending=True).tolist() == [0, 1, 2]
+        assert view.probabilities.sum().item() == pytest.approx(1)
+        assert view.gradient.sum().item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_gradient_is_that_of_the_loss():
+    from course_lib.distillation import soft_loss
+
+    logits = torch.tensor([[4.0, 1.0, -2.0]])
+    student = torch.zeros(1, 3, requires_grad=True)
+    soft_loss(student, logits, T=3.0).backward()
+    view = widgets.temperature_view(logits[0], ["a", "b", "c"], T=3.0)
+    assert torch.allclose(view.gradient, -student.grad[0], atol=1e-6)
+
+
+def test_names_and_logits_must_match():
+    with pytest.raises(ValueError, match="2 names for 3 logits"):
+        widgets.temperature_view(torch.zeros(3), ["a", "b"], 1.0)
+
+
+def test_a_move_of_the_temperature_slider_arrives():
+    box = widgets.temperature_explorer({"one": torch.tensor([3.0, 0.0])}, ["no", "yes"])
+    before = [widget.value for widget in of_type(box, ipywidgets.HTML)]
+    of_type(box, ipywidgets.FloatSlider)[0].value = 10
+    assert all(
+        widget.value != old
+        for widget, old in zip(of_type(box, ipywidgets.HTML), before, strict=True)
+    )
+
+
+def test_the_grid_explorer_shows_the_runs_of_its_cell():
+    runs = {
+        (T, alpha): Runs(tuple(Accuracy(50 + T + i, 100) for i in range(3)))
+        for T in (1, 2, 4)
+        for alpha in (0.5, 1.0)
+    }
+    baseline = Runs(tuple(Accuracy(50 + i, 100) for i in range(3)))
+    box = widgets.grid_explorer(runs, baseline)
+    T, _ = of_type(box, ipywidgets.SelectionSlider)
+    picture = of_type(box, ipywidgets.HTML)[0]
+    T.value = 4
+    assert "T = 4" in picture.value and "+4.0 points" in picture.value
+
+
+def test_an_error_behind_a_slider_is_shown():
+    slider, readout = ipywidgets.FloatSlider(min=0, max=1), ipywidgets.HTML()
+
+    def update(value: float) -> None:
+        if value:
+            raise ValueError("<broken>")
+
+    widgets.live([slider], update, readout)
+    with pytest.raises(ValueError, match="broken"):
+        slider.value = 1
+    assert "ValueError: &lt;broken&gt;" in readout.value
+
+
+def weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    return [p for name, p in model.named_parameters() if name.endswith("weight")]
+
+
+def of_type(box: ipywidgets.Widget, kind: type) -> list:
+    children = getattr(box, "children", ())
+    found = [child for child in children if type(child) is kind]
+    return found + [widget for child in children for widget in of_type(child, kind)]
