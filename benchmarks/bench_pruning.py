@@ -138,7 +138,7 @@ def main() -> None:
     print(f"{'':12}{'seconds':>10}{'extra MB':>10}{'pruned':>14}  lowest went")
     for variant, row in found.items():
         print(
-            f"{variant:12}{row['seconds']:>10.2f}{row['extra'] / 1e6:>10.0f}{row['pruned']:>14,}  "
+            f"{variant:12}{row['seconds']:>10.3f}{row['extra'] / 1e6:>10.0f}{row['pruned']:>14,}  "
             f"{'yes' if row['lowest_went'] else 'NO'}"
         )
     print(f"time: 1/{theirs['seconds'] / ours['seconds']:.1f} of torch's (goal: 1/12 or less)")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from course_lib import data
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+STD = 0.1
 PAD, UNKNOWN = 0, 1  # rows of a student's embedding table
 HUB_SECONDS = 3.0  # how long the Hub may take to say anything at all
 
@@ -139,6 +140,9 @@ class SmallVocabulary(nn.Module):
         rows[tokens] = torch.arange(2, len(tokens) + 2, dtype=torch.int32)
         self.register_buffer("rows", rows)
         self.embedding = nn.Embedding(len(tokens) + 2, width, padding_idx=PAD)
+        # As small as the steps of the optimiser can change: PyTorch's own start, 1, stays noise.
+        nn.init.normal_(self.embedding.weight, std=STD)
+        self.embedding.weight.data[PAD] = 0
 
     def forward(self, input_ids: Tensor) -> Tensor:
         return self.embedding(self.rows[input_ids.clamp(max=len(self.rows) - 1)])
@@ -177,9 +181,7 @@ class TextCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.words = SmallVocabulary(tokens, width)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(width, filters, size) for size in self.SIZES
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size) for size in self.SIZES)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(3 * filters, num_labels)
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,16 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 
-@dataclass(frozen=True)
-class Accuracy:
+class Shown:
+    """A result whose `repr` reads "value (detail)": notebooks show the value in bold."""
+
+    def _repr_html_(self) -> str:
+        value, bracket, detail = repr(self).partition(" (")
+        return f"<b>{escape(value)}</b><small>{escape(bracket + detail)}</small>"
+
+
+@dataclass(frozen=True, repr=False)
+class Accuracy(Shown):
     """Share of right answers, with what it takes to judge it.
 
     `interval` is Wilson's 95 % interval (Wilson 1927): unlike the textbook's ± 1.96 standard errors
@@ -52,16 +61,9 @@ class Accuracy:
         low, high = self.interval
         return f"{100 * self.value:.1f} % ({100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})"
 
-    def _repr_html_(self) -> str:
-        low, high = self.interval
-        return (
-            f"<b>{100 * self.value:.1f} %</b> "
-            f"<small>(95 % interval {100 * low:.1f}–{100 * high:.1f}, n = {self.n:,})</small>"
-        )
 
-
-@dataclass(frozen=True)
-class Runs:
+@dataclass(frozen=True, repr=False)
+class Runs(Shown):
     """The same experiment with several seeds: mean, and the 95 % interval of the mean.
 
     The interval is Student's t over the seeds: it speaks of the luck of training, while that of
@@ -97,8 +99,8 @@ class Runs:
         )
 
 
-@dataclass(frozen=True)
-class Gap:
+@dataclass(frozen=True, repr=False)
+class Gap(Shown):
     """Mean difference of two accuracies over the same seeds, in points, with its 95 % interval."""
 
     points: float
@@ -124,8 +126,8 @@ def gap(runs: Runs, baseline: Runs) -> Gap:
     return Gap(mean, mean - half, mean + half)
 
 
-@dataclass(frozen=True)
-class PairedTest:
+@dataclass(frozen=True, repr=False)
+class PairedTest(Shown):
     """Two models on the same examples: who is right where the other one errs (McNemar, exact).
 
     Only the examples on which they differ say anything: `only_a` were answered rightly by the first
@@ -182,8 +184,8 @@ def paired_test(correct_a: Tensor, correct_b: Tensor) -> PairedTest:
     return PairedTest(int((a & ~b).sum()), int((~a & b).sum()), len(a))
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Shown):
     """How far a model's confidence is from its accuracy, overall (`ece`) and bin by bin.
 
     `ece`, the expected calibration error, is the mean distance of the two over the bins, weighted by
@@ -229,8 +231,8 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = 15) -> Calibration:
     )
 
 
-@dataclass(frozen=True)
-class Footprint:
+@dataclass(frozen=True, repr=False)
+class Footprint(Shown):
     """What a model weighs: parameters, bytes on disk, bytes zipped, the share of its embeddings,
     and operations for one example (a multiplication and its addition are two)."""
 
@@ -337,8 +339,8 @@ def csr(matrix: Tensor) -> Tensor:
         return matrix.detach().to_sparse_csr()
 
 
-@dataclass(frozen=True)
-class Latency:
+@dataclass(frozen=True, repr=False)
+class Latency(Shown):
     """Milliseconds of one forward pass: median and quartiles, at a batch size and thread count."""
 
     median: float

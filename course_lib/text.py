@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tempfile
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,12 @@ ARCHIVE_CHECKSUM = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95
 LABELS = ["negative", "positive"]
 NEUTRAL = 0.5  # on a scale from −4 to 4; a mean rating up to here has no clear side
 
-MOVIES, AMAZON, NYT, TWEETS = "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets"
+MOVIES, AMAZON, NYT, TWEETS = (
+    "movieReviewSnippets",
+    "amazonReviewSnippets",
+    "nytEditorialSnippets",
+    "tweets",
+)
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,10 @@ def select(sentences: Iterable[Rated], neutral: float = NEUTRAL) -> Selection:
     """
     sentences = list(sentences)
     clear = [s for s in sentences if abs(s.rating) > neutral]
-    first = {normalised(s.text): s for s in reversed(clear)}
-    kept = list(reversed(first.values()))
+    first: dict[str, Rated] = {}
+    for sentence in clear:
+        first.setdefault(normalised(sentence.text), sentence)
+    kept = list(first.values())
     return Selection(
         kept=kept,
         read=len(sentences),

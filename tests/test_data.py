@@ -96,14 +96,18 @@ def test_a_damaged_cache_is_made_again(mnist, tmp_path, monkeypatch):
 
 
 def test_verify_says_what_is_missing_and_fetch_brings_it(cache_folder, capsys, monkeypatch):
-    only_mnist = {data.MNIST_CACHE: data._items()[data.MNIST_CACHE]}  # the rest needs the network
-    monkeypatch.setattr(data, "_items", lambda: only_mnist)
-    monkeypatch.setattr(data, "_minilm_source", lambda: Path(__file__))  # 90 MB take a while
+    item = {"small.txt": (lambda path: path.write_text("small"), "")}  # the real ones take a while
+    monkeypatch.setattr(data, "_items", lambda: item)
+    monkeypatch.setattr(data, "_minilm_source", lambda: Path(__file__))
+    assert "not been made" in data.verify()["small.txt"]
     assert "checksum" in data.verify()["pretrained MiniLM"]
-    assert "not been made" in data.verify()[data.MNIST_CACHE]
     data.fetch()
-    assert f"[OK] {data.MNIST_CACHE}" in capsys.readouterr().out
-    assert cache.problem(data.MNIST_CACHE) == ""
+    assert "[OK] small.txt" in capsys.readouterr().out
+    assert data.verify()["small.txt"] == ""
+
+
+def test_mnist_is_among_what_is_fetched():
+    assert data._items()[data.MNIST_CACHE] == (data._make_mnist, "")
 
 
 def test_a_damaged_package_is_an_error_with_its_cure(cache_folder, tmp_path, monkeypatch):

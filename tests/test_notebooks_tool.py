@@ -29,13 +29,13 @@ profile = "full"
 # Next comes a claim.
 
 # %%
-from course_lib.claims import claim
+from course_lib.claims import Claims
 
 print("profile:", profile)
 print("0%\\r50%\\r100%")
 
 # %%
-claim("1 + 1 = 2", source="Principia Mathematica, *54.43", measured=1 + 1, holds=True)
+Claims().add("1 + 1 = 2", source="Principia Mathematica, *54.43", measured=1 + 1, holds=True)
 
 # %%
 import ipywidgets
