@@ -261,6 +261,7 @@ def read(path: Path) -> NotebookNode:
 def write(notebook: NotebookNode, path: Path) -> None:
     """Validate, then write atomically: a reader sees the old file or the new one."""
     nbformat.validate(notebook)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
     part.replace(path)
@@ -301,7 +302,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=("full", "quick"), default="full")
     parser.add_argument("--minutes", type=float, default=30, help="the most for one lesson")
     parser.add_argument("--out", type=Path, help="folder to write to; quick writes nowhere else")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if options.action == "run":
         return run_all(options)
     sources = find_sources(options.names)

@@ -368,7 +368,7 @@ truth = training.labels_of(reviews["test"])
 teacher_test = zoo.cached_logits(teacher, reviews["test"])
 teacher_right = teacher_test.argmax(-1) == truth
 teacher_accuracy = measure.Accuracy(int(teacher_right.sum()), len(truth))
-versus_linear = measure.paired_test(teacher_right, tfidf.correct)
+versus_linear = measure.paired_test(teacher_right, tfidf.correct[: len(truth)])
 print(tfidf)
 print(f"teacher: {teacher_accuracy}; against TF-IDF: {versus_linear}")
 
