@@ -140,7 +140,8 @@ class SmallVocabulary(nn.Module):
         rows[tokens] = torch.arange(2, len(tokens) + 2, dtype=torch.int32)
         self.register_buffer("rows", rows)
         self.embedding = nn.Embedding(len(tokens) + 2, width, padding_idx=PAD)
-        # As small as the steps of the optimiser can change: PyTorch's own start, 1, stays noise.
+        # PyTorch starts embeddings at a deviation of 1: on this little text that stays noise, and
+        # costs five points.
         nn.init.normal_(self.embedding.weight, std=STD)
         self.embedding.weight.data[PAD] = 0
 

@@ -33,9 +33,7 @@ def prunable(model: nn.Module, layers: Sequence[str] | None = None) -> dict[str,
     return {name: effective(module) for name, module in prunable_modules(model, layers).items()}
 
 
-def prunable_modules(
-    model: nn.Module, layers: Sequence[str] | None = None
-) -> dict[str, nn.Module]:
+def prunable_modules(model: nn.Module, layers: Sequence[str] | None = None) -> dict[str, nn.Module]:
     """The layers themselves, checked as in `prunable`: forms no weight, so it needs no memory."""
     modules = dict(model.named_modules())
     if layers is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, send_to_device
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -138,7 +138,9 @@ def fit(
     home = device_of(model)
     model = copy_of(model).train()
     trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        trainable, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
     run = _Checkpoint(checkpoint, model, optimizer, recipe)
     state = run.load(accelerator.device)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
@@ -200,23 +202,23 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor
     The model runs in eval mode and `inference_mode`, and keeps its own mode and device. With several
     processes each takes a share, and all get the whole.
     """
-    accelerator = Accelerator()
+    state = PartialState()  # Accelerate's light part: processes and devices
     home = device_of(model)
     n = len(dataset)  # type: ignore[arg-type]
     # Neighbours in length share a batch, so that little padding is computed.
     order = sorted(range(n), key=lengths(dataset).__getitem__)
-    with accelerator.split_between_processes(order) as mine, evaluating(model):
+    with state.split_between_processes(order) as mine, evaluating(model):
         batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
-        model.to(accelerator.device)
+        model.to(state.device)
         try:
             with torch.inference_mode():
                 logits = [
-                    logits_of(forward(model, send_to_device(batch, accelerator.device))).cpu()
+                    logits_of(forward(model, send_to_device(batch, state.device))).cpu()
                     for batch in loader(dataset, batches)
                 ]
         finally:
             model.to(home)
-    parts = gather_object(logits) if accelerator.num_processes > 1 else logits
+    parts = gather_object(logits) if state.num_processes > 1 else logits
     together = torch.cat([part.clone() for part in parts])
     result = torch.empty_like(together)
     result[torch.tensor(order)] = together

@@ -88,7 +88,7 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
     Raises:
         FileNotFoundError: the reviews have not been fetched.
     """
-    model = load_encoder()
+    model: Any = load_encoder()
     model.config.id2label = dict(enumerate(text.LABELS))
     model.config.label2id = {label: i for i, label in enumerate(text.LABELS)}
     parts = reviews_tokenized(n)
