@@ -125,10 +125,11 @@ def _fetched_note() -> Path:
 
 
 def _wanted() -> str:
-    """Changes whenever data.py, which lists what is to be fetched, does."""
+    """Changes whenever one of the modules that list what is to be fetched does."""
     from course_lib import cache
 
-    return cache.sha256(Path(__file__).with_name("data.py"))
+    here = Path(__file__)
+    return "\n".join(cache.sha256(here.with_name(name)) for name in ("data.py", "text.py"))
 
 
 def _is_fetched() -> bool:

@@ -44,9 +44,9 @@ QUIET = [
 ]
 # What a person would see: the text, the drawing, and the bytes of the picture. (The address of a
 # widget's picture is new at every update, so that it alone would not show a change.)
-LOOK = """async root => {
+LOOK = """async (root, kinds) => {
     const seen = {};
-    for (const kind of ["readout", "histogram", "mask"]) {
+    for (const kind of kinds) {
         const element = root.querySelector(`.course-${kind}`);
         if (!element) { seen[kind] = null; continue; }
         const image = element.matches("img") ? element : element.querySelector("img");
@@ -200,20 +200,22 @@ def press(slider: Locator, key: str, times: int) -> None:
         slider.press(key)
 
 
-def look(slider: Locator) -> dict[str, str | None]:
-    """What the slider's output shows now: readout, histogram and mask (None: not there)."""
+def look(
+    slider: Locator, kinds: tuple[str, ...] = ("readout", "histogram", "mask")
+) -> dict[str, str | None]:
+    """What the slider's output shows now, by the widgets' class `course-KIND` (None: not there)."""
     output = slider.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-output')][1]")
-    return output.evaluate(LOOK)
+    return output.evaluate(LOOK, list(kinds))
 
 
 def wait_for_change(slider: Locator, before: dict, seconds: float = 20) -> dict[str, str | None]:
-    """Look until all three differ from `before` and stand still; raise, naming those that do not.
+    """Look until all differ from `before` and stand still; raise, naming those that do not.
 
     Standing still matters: after many key presses the kernel still works off the earlier ones.
     """
     deadline, last = time.monotonic() + seconds, before
     while True:
-        now = look(slider)
+        now = look(slider, tuple(before))
         same = [kind for kind in before if now[kind] in (None, "", before[kind])]
         if not same and now == last:
             return now
