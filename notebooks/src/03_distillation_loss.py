@@ -59,13 +59,8 @@ plots.show(
 # %%
 digit_names = [str(d) for d in range(10)]
 opinions = {
-    f"label {label}": soften(digit_logits[i], T=1)
-    for i, label in zip(unsure.tolist(), labels.tolist(), strict=True)
+    f"{k + 1}: label {labels[k]}": soften(digit_logits[i], T=1) for k, i in enumerate(unsure)
 }
-if len(opinions) < 4:  # two pictures with the same label
-    opinions = {
-        f"{k + 1}: label {labels[k]}": soften(digit_logits[i], T=1) for k, i in enumerate(unsure)
-    }
 plots.show(
     plots.class_bars(opinions, digit_names),
     alt="The teacher's probabilities for each of the four digits: mostly two candidates share them",
@@ -296,8 +291,9 @@ widgets.grid_explorer(grid, baseline)
 # %%
 T, alpha = max(grid, key=lambda key: grid[key].value)
 print(f"chosen on validation: T = {T}, alpha = {alpha}: {grid[T, alpha]}")
-helped = runs([tiny(seed, T, alpha) for seed in seeds], mnist["test"])
-without = runs(alone, mnist["test"])
+more_seeds = range(5) if full else seeds  # the final comparison is cheap: two more seeds
+helped = runs([tiny(seed, T, alpha) for seed in more_seeds], mnist["test"])
+without = runs([tiny(seed, alpha=0.0) for seed in more_seeds], mnist["test"])
 added = measure.gap(helped, without)
 print(f"You guessed {my_guess} points. Test: {helped} with, {without} without, {added}")
 
@@ -311,7 +307,9 @@ claims.add(
 )
 
 # %% [markdown]
-# "In part" would mean: the mean lies on the teacher's side, and the interval over the seeds still holds zero.
+# "In part" would mean: the mean lies on the teacher's side, and the interval over the seeds still holds zero. Compare this gap with
+# the one on the validation part, where the best of many cells was chosen. The best of many is partly the luckiest, which is
+# why the number to report comes from data that had no say in the choice.
 #
 # ## 7 · A case where it does not help
 #
@@ -321,8 +319,8 @@ claims.add(
 everything = {"train": mnist["train"]}
 told_all = training.predict(digit_teacher, mnist["train"])
 settings = {"parts": everything, "told": told_all, "epochs": 12 if full else 2}
-all_with = runs([tiny(s, T, alpha, **settings) for s in seeds], mnist["test"])
-all_without = runs([tiny(s, alpha=0.0, **settings) for s in seeds], mnist["test"])
+all_with = runs([tiny(s, T, alpha, **settings) for s in more_seeds], mnist["test"])
+all_without = runs([tiny(s, alpha=0.0, **settings) for s in more_seeds], mnist["test"])
 more = measure.gap(all_with, all_without)
 print(f"with {all_with}\nwithout {all_without}\n{more}")
 
@@ -352,14 +350,14 @@ claims.add(
 )
 
 # %% [markdown]
-# Two reasons. With many labels there is less left to say: a soft label helps most where labels are few. And the student is so
-# small that its *size* is the limit, not what it is told. A third reason hides in the last line: the teacher knows these
-# pictures by heart, so its opinion on them is close to the label itself. A teacher tells more about data it has **not** seen.
+# Three reasons why a teacher can add nothing. With many labels there is less left to say. The student is so small that its *size* is
+# the limit, not what it is told. And look at the last line: the teacher knows these pictures by heart, so its opinion on
+# them is close to the label itself. A teacher tells more about data that it has **not** seen.
 #
 # ## 8 · Data without labels: the transfer set
 #
 # At alpha = 1 no label is needed. So the teacher can explain sentences that nobody has labelled. Our student for text is a
-# convolutional network over word embeddings (Kim 2014), 40 times smaller than MiniLM. First, an honest linear baseline,
+# convolutional network over word embeddings (Kim 2014), nearly forty times smaller than MiniLM. First, an honest linear baseline,
 # and the teacher itself:
 
 # %%
@@ -402,7 +400,7 @@ print(*(f"- {line}" for line in unlabelled["text"][:3]), sep="\n")
 # **Predict first.** Order the three. Which step is larger: from no teacher to a teacher, or from there to the transfer set?
 
 # %%
-words = encoders.tokens_seen(reviews["train"], transfer)
+words = encoders.tokens_seen(reviews["train"])  # in at least two training sentences
 labelled = {name: reviews[name] for name in ("train", "validation")}
 passes = 3 if full else 1  # over everything
 many = round(passes * (len(reviews["train"]) + len(transfer)) / len(reviews["train"]))
@@ -594,8 +592,8 @@ claims.add(
 #
 # - A soft label says how alike the classes are for this very example. Temperature brings that forward.
 # - The loss is alpha · T² · KL(teacher ‖ student) + (1 − alpha) · cross-entropy. T² keeps the balance when T changes.
-# - Distillation helps where labels are few, and where unlabelled data lets the teacher speak about what it has not learned
-#   by heart. With many labels and a tiny student it may add nothing.
+# - Distillation helps most where unlabelled data lets the teacher speak about what it has not learned by heart. With many labels
+#   and a tiny student it may add nothing.
 # - A student inherits errors, too.
 # - Compare with the same student without a teacher, with equal steps, over seeds. Choose T and alpha on validation.
 
