@@ -1,4 +1,4 @@
-"""How long does it take to prune BERT-base globally, in what memory; and how fast is the slider?
+"""How long does it take to prune BERT-base globally, and in what memory?
 
     python benchmarks/bench_pruning.py            # BERT-base, about a minute and 3 GB
     python benchmarks/bench_pruning.py --quick    # a small BERT, seconds
@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from torch import nn
@@ -28,7 +27,6 @@ from torch.nn.utils import prune as torch_prune
 from transformers import BertConfig, BertForSequenceClassification
 
 from course_lib.masking import apply_masks_, masks_of, original_of
-from course_lib.models import LeNet300, build
 from course_lib.pruning import global_masks
 
 AMOUNT = 0.5
@@ -105,21 +103,6 @@ def in_a_fresh_process(variant: str, quick: bool) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def slider(moves: int = 60) -> tuple[float, float]:
-    """Median and 95th percentile of the milliseconds that one move of lesson 1's slider takes."""
-    from course_lib import data, widgets  # not needed, and not loaded, where memory is measured
-
-    model = build(LeNet300).eval()
-    images = data.subset(data.mnist()["train"], 1000)  # for the time it does not matter which
-    amounts = np.random.default_rng(0).uniform(0, 1, moves + 5)
-    times = []
-    for amount in amounts:
-        before = time.perf_counter()
-        widgets.sparsity_view(model, images, float(amount))
-        times.append(1000 * (time.perf_counter() - before))
-    return float(np.median(times[5:])), float(np.percentile(times[5:], 95))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small BERT instead of BERT-base")
@@ -145,11 +128,6 @@ def main() -> None:
     print(
         f"extra memory: {ours['extra'] / ours['largest']:.2f} × the largest weight "
         f"(goal: 2 or less, {limit / 1e6:.0f} MB)"
-    )
-    median, slow = slider(10 if arguments.quick else 60)
-    print(
-        f"slider, 1,000 images: median {median:.0f} ms, 95 % within {slow:.0f} ms "
-        "(goals: 100 and 200)"
     )
 
 
