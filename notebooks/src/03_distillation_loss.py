@@ -402,7 +402,7 @@ print(*(f"- {line}" for line in unlabelled["text"][:3]), sep="\n")
 # %%
 words = encoders.tokens_seen(reviews["train"])  # in at least two training sentences
 labelled = {name: reviews[name] for name in ("train", "validation")}
-passes = 3 if full else 1  # over everything
+passes = 2 if full else 1  # over everything
 many = round(passes * (len(reviews["train"]) + len(transfer)) / len(reviews["train"]))
 told_both = torch.cat([told_train, told_transfer])
 
