@@ -402,7 +402,7 @@ print(*(f"- {line}" for line in unlabelled["text"][:3]), sep="\n")
 # %%
 words = encoders.tokens_seen(reviews["train"])  # in at least two training sentences
 labelled = {name: reviews[name] for name in ("train", "validation")}
-passes = 2 if full else 1  # over everything
+passes = 3 if full else 1  # over everything
 many = round(passes * (len(reviews["train"]) + len(transfer)) / len(reviews["train"]))
 told_both = torch.cat([told_train, told_transfer])
 
@@ -447,28 +447,30 @@ for name, runs_of_it in scores.items():
     print(f"{name:23} {runs_of_it}")
 
 # %% [markdown]
-# The paired test compares single networks. For each seed, the student with teacher and transfer set against the same student
-# alone; and once for all seeds together, each sentence counted for the majority of the seeds:
+# The paired test compares single networks, so there is one for each seed. Over the seeds we have the gap and its interval.
 
 # %%
-best, plain = right["teacher + transfer set"], right["alone"]
-for seed, (with_teacher, on_its_own) in enumerate(zip(best, plain, strict=True)):
-    print(f"seed {seed}: {measure.paired_test(with_teacher, on_its_own)}")
-votes = [torch.stack(rows).float().mean(0) > 0.5 for rows in (best, plain)]
-together = measure.paired_test(*votes)
+pairs = zip(right["teacher + transfer set"], right["alone"], strict=True)
+tests = [measure.paired_test(told_student, alone_student) for told_student, alone_student in pairs]
 gained = measure.gap(scores["teacher + transfer set"], scores["alone"])
-print(f"majority of the seeds: {together}\nover seeds: {gained}")
+print(*(f"seed {seed}: {test}" for seed, test in zip(seeds, tests, strict=True)), sep="\n")
+print(f"over seeds: {gained}")
 
 # %%
+won = sum(test.verdict == "the first is better" for test in tests)
 claims.add(
     "With a teacher and unlabelled text, the text CNN beats the same CNN trained alone",
     source="Hinton et al. 2015, section 1: a transfer set may be unlabelled",
-    measured=f"{scores['teacher + transfer set']} against {scores['alone']}: {gained}; {together}",
-    holds=together.verdict == "the first is better",
+    measured=f"{scores['teacher + transfer set']} against {scores['alone']}: {gained}; "
+    f"significant in {won} of {len(tests)} seeds",
+    holds=won == len(tests) or ("in part" if won and gained.low > 0 else False),
     n=len(truth),
 )
 
 # %% [markdown]
+# Here "holds" asks for a significant test with *every* seed. A single seed's test can mislead:
+# compare the lines above.
+#
 # ## 9 · Which errors does the student inherit?
 #
 # **Predict first.** Where the teacher is wrong, is a student that learned from it wrong more often than one that did not?
