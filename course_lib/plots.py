@@ -12,7 +12,7 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -111,6 +111,7 @@ def comparison(results: Mapping[str, Accuracy | Runs], title: str = "") -> Figur
         ax.annotate(f"{100 * result.value:.1f}", (result.value, row), (0, 7), **_POINTS)
     ax.set(yticks=range(len(results)), yticklabels=list(results), xlabel="accuracy", title=title)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.xaxis.set_major_locator(MaxNLocator(5))  # more labels would run into each other
     ax.margins(x=0.08, y=0.25)
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)

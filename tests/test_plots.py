@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -51,6 +53,17 @@ def test_a_curve_shows_values_and_intervals():
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
     assert ends[0] == pytest.approx(ACCURACY.interval)
     assert ends[1] == pytest.approx(RUNS.interval)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("spread", [1, 5, 30])
+def test_the_labels_of_a_comparison_do_not_overlap(spread):
+    runs = Runs(tuple(Accuracy(900 + i * spread, 1000) for i in range(3)))
+    figure = plots.comparison({"one": runs, "two": Accuracy(900, 1000)})
+    figure.canvas.draw()
+    labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
     plt.close(figure)
 
 
