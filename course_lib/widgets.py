@@ -150,6 +150,7 @@ def temperature_explorer(
         max=20,
         step=0.5,
         description="temperature",
+        style={"description_width": "initial"},  # the default width cuts the word
         layout=ipywidgets.Layout(width="520px"),
     )
     readout = _html("course-readout", "56px")

@@ -101,6 +101,7 @@ def test_verify_says_what_is_missing_and_fetch_brings_it(cache_folder, capsys, m
     monkeypatch.setattr(data, "_minilm_source", lambda: Path(__file__))
     assert "not been made" in data.verify()["small.txt"]
     assert "checksum" in data.verify()["pretrained MiniLM"]
+    monkeypatch.setattr(data, "MINILM_SOURCE", cache.sha256(__file__))
     data.fetch()
     assert "[OK] small.txt" in capsys.readouterr().out
     assert data.verify()["small.txt"] == ""
