@@ -85,7 +85,10 @@ def test_a_good_lesson_passes():
         (new_output("stream", text="cached in '/root/.cache/course'"), "local path"),
         (new_output("stream", text="at file:///home/ann/x"), "local path"),
         (new_output("stream", text=r"C:\Users\ann\x"), "local path"),
-        (new_output("display_data", {"text/html": "<a href='/home/someone/course'>"}), "local path"),
+        (
+            new_output("display_data", {"text/html": "<a href='/home/someone/course'>"}),
+            "local path",
+        ),
         (new_output("display_data", {"text/plain": str(tool.ROOT / "x")}), "local path"),
         (picture(), "without alt"),
         (picture(**{"image/png": {"alt": ""}}), "without alt"),
