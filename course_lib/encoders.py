@@ -43,7 +43,7 @@ def load_encoder(name: str = MINILM, num_labels: int = 2, seed: int = 0) -> nn.M
         >>> sum(p.numel() for p in load_encoder().parameters())
         22713986
     """
-    with torch.random.fork_rng(), _quiet():
+    with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         auto = transformers.AutoModelForSequenceClassification
         return _load(auto, name, num_labels=num_labels).eval()
@@ -56,7 +56,7 @@ def load_tokenizer(name: str = MINILM) -> Any:
         >>> load_tokenizer().tokenize("unwatchable")
         ['un', '##watch', '##able']
     """
-    with _quiet():
+    with quiet():
         return _load(transformers.AutoTokenizer, name)
 
 
@@ -266,8 +266,8 @@ def _hub_answers() -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bar and the list of new weights: that a classifier is new is meant."""
+def quiet() -> Iterator[None]:
+    """`transformers` without its progress bar and its list of new weights."""
     log = transformers.logging
     level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from scipy.stats import binomtest, sem
+from scipy.stats import binomtest, sem, ttest_rel
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -182,6 +182,61 @@ def paired_test(correct_a: Tensor, correct_b: Tensor) -> PairedTest:
         )
     a, b = correct_a.bool(), correct_b.bool()
     return PairedTest(int((a & ~b).sum()), int((~a & b).sum()), len(a))
+
+
+@dataclass(frozen=True, repr=False)
+class PairedRuns(Gap):
+    """Mean difference of two ways to train, in points, over several seeds on the same examples."""
+
+    p_value: float
+    seeds: int
+    n: int
+
+    @property
+    def verdict(self) -> str:
+        """ "no significant difference", or which of the two is better, at the 5 % level."""
+        if self.p_value >= 0.05:
+            return "no significant difference"
+        return "the first is better" if self.points > 0 else "the second is better"
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.verdict} ({super().__repr__()}, p = {self.p_value:.2g}, "
+            f"{self.seeds} seeds, n = {self.n:,})"
+        )
+
+
+def paired_test_over_seeds(correct_a: Tensor, correct_b: Tensor) -> PairedRuns:
+    """Two ways to train, each with several seeds, on the same test part: a paired t-test.
+
+    Each example counts with the share of seeds that answer it rightly, and its two shares are a pair.
+    The interval and p speak of the luck of the test set, with the luck of training averaged out as far
+    as there are seeds; `gap` speaks of the seeds. Explained in lesson 3.
+
+    Args:
+        correct_a: bool ``[seeds, n]``, which examples each network of the first kind answers rightly.
+        correct_b: the same for the second kind, over the same examples in the same order.
+
+    Raises:
+        ValueError: the two differ in shape, or are not ``[seeds, n]``.
+
+    Example:
+        >>> better = torch.tensor([[True, True, False, True], [True, True, True, True]])
+        >>> paired_test_over_seeds(better, ~better).points
+        75.0
+    """
+    if correct_a.shape != correct_b.shape or correct_a.ndim != 2:
+        raise ValueError(
+            f"The answers have shapes {tuple(correct_a.shape)} and {tuple(correct_b.shape)}; expected "
+            "[seeds, n] for both, of the same examples in the same order."
+        )
+    a, b = (correct.double().mean(0).numpy() for correct in (correct_a, correct_b))
+    test = ttest_rel(a, b)
+    low, high = test.confidence_interval(0.95)
+    # Where no example differs there is no spread to test against.
+    p = 1.0 if (a == b).all() else float(test.pvalue)
+    points = 100 * float((a - b).mean())
+    return PairedRuns(points, 100 * float(low), 100 * float(high), p, *correct_a.shape)
 
 
 @dataclass(frozen=True, repr=False)

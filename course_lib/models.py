@@ -80,6 +80,44 @@ class SmallCNN(nn.Module):
         return self.fc2(x)  # [n, 10]
 
 
+class SmallResNet(nn.Module):
+    """A stem, a basic block and a bottleneck with shortcuts, 13,786 parameters: for coupled channels.
+
+    The two kinds of blocks of He et al. 2016 (section 3.3 and figure 5). Explained in lesson 2.
+    Shapes: images ``[n, 1, 28, 28]`` → logits ``[n, 10]``.
+
+    Example:
+        >>> sum(p.numel() for p in SmallResNet().parameters())
+        13786
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _conv(1, 16, 3)
+        self.basic1, self.basic2 = _conv(16, 16, 3), _conv(16, 16, 3)
+        self.reduce, self.middle, self.expand = (
+            _conv(16, 16, 1),
+            _conv(16, 32, 3, 2),
+            _conv(32, 64, 1),
+        )
+        self.shortcut = _conv(16, 64, 1, 2)  # the sum needs 64 channels and half the pixels
+        self.classifier = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.stem(images))  # [n, 16, 28, 28]
+        x = F.relu(x + self.basic2(F.relu(self.basic1(x))))  # a basic block: [n, 16, 28, 28]
+        y = self.expand(
+            F.relu(self.middle(F.relu(self.reduce(x))))
+        )  # a bottleneck: [n, 64, 14, 14]
+        x = F.relu(self.shortcut(x) + y)
+        return self.classifier(x.mean((2, 3)))  # [n, 10]
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+
+
 def build(architecture: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """A fresh model whose initial weights depend on `seed` alone; the global seed is left as it was.
 

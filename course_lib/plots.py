@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from course_lib.groups import CONVOLUTIONS, groups
 from course_lib.masking import prunable
 from course_lib.measure import Accuracy, Calibration, Latency, Runs
 
@@ -27,6 +28,8 @@ GREY = "#999999"
 _POINTS: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 MARKERS = "osD^vP"
+
+CUTTABLE = (nn.Linear, *CONVOLUTIONS)
 
 Curve = Sequence[tuple[float, Accuracy | Runs]]
 
@@ -207,6 +210,49 @@ def size_bars(sizes: Mapping[str, int], title: str = "") -> Figure:
     ax.barh(list(sizes), values, color=GREEN)
     _label_bars(ax, values, [f"{value:,.0f} {name}" for value in values])
     ax.set(xlabel=name, title=title)
+    return figure
+
+
+def coupling(model: nn.Module) -> Figure:
+    """Which layers compute and which read each group of channels: what must be cut together.
+
+    One row a group; a filled square computes its channels, a ring reads them.
+    """
+    found = groups(model)
+    modules = [name for name, module in model.named_modules() if isinstance(module, CUTTABLE)]
+    modules = [n for n in modules if any(n == s.module for g in found.values() for s in g.slices)]
+    width, height = 0.62 * len(modules) + 2, 0.5 * len(found) + 1.6
+    figure, axes = _axes(1, 1, width=width, height=height)
+    ax = axes.flat[0]
+    for row, group in enumerate(found.values()):
+        colour = COLOURS[row % 6]
+        places = {modules.index(s.module): s.reads for s in group.slices if s.module in modules}
+        ax.plot([min(places), max(places)], [row, row], color=colour, linewidth=1)
+        for x, reads in places.items():
+            face = "white" if reads else colour
+            ax.plot(
+                x, row, "o" if reads else "s", color=colour, markerfacecolor=face, markersize=11
+            )
+    ax.set(xticks=range(len(modules)), yticks=range(len(found)), xlim=(-0.6, len(modules) - 0.4))
+    ax.set_xticklabels(modules, rotation=40, ha="right")
+    ax.set_yticklabels([f"{group.units} {group.kind}" for group in found.values()])
+    ax.set_title("■ computes   ○ reads", fontsize=10)
+    ax.invert_yaxis()
+    ax.margins(y=0.2)
+    ax.grid(alpha=0.25)
+    return figure
+
+
+def unit_map(values: Tensor, rows: str, columns: str, label: str) -> Figure:
+    """A number for each unit of each layer ``[layers, units]`` as colours: the importance of heads."""
+    figure, axes = _axes(
+        1, 1, width=0.42 * values.shape[1] + 2.2, height=0.42 * values.shape[0] + 1
+    )
+    ax = axes.flat[0]
+    image = ax.imshow(values.cpu(), cmap="viridis", aspect="auto")
+    ax.set(xlabel=columns, ylabel=rows)
+    ax.set(xticks=range(values.shape[1]), yticks=range(values.shape[0]))
+    figure.colorbar(image, ax=ax, label=label)
     return figure
 
 

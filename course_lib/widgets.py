@@ -19,8 +19,8 @@ from torch.utils.data import TensorDataset
 
 from course_lib.distillation import soften
 from course_lib.masking import prunable
-from course_lib.measure import Accuracy, Runs, evaluating, gap
-from course_lib.plots import BLUE, GREY, ORANGE
+from course_lib.measure import Accuracy, Latency, Runs, evaluating, gap
+from course_lib.plots import BLUE, GREEN, GREY, ORANGE
 from course_lib.pruning import global_masks
 
 
@@ -207,6 +207,98 @@ def grid_explorer(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> i
 
     live(sliders, update, picture)
     return ipywidgets.VBox([*sliders, picture])
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """One position of the amount slider: a network that was made smaller, and what came of it."""
+
+    widths: Mapping[str, tuple[int, int]]  # layer → units now, units of the whole network
+    parameters: int
+    operations: int
+    latency: Latency
+    before: Accuracy  # as it was cut
+    after: Accuracy  # after some epochs of training
+
+
+def amount_view(variants: Mapping[float, Smaller], amount: float) -> str:
+    """HTML: the network's layers, its cost beside that of the whole one, and its accuracy. Lesson 2."""
+    now, whole = variants[amount], variants[min(variants)]
+    step = 280 / len(now.widths)
+    scale = 120 / max(units for _, units in now.widths.values())
+    layers = []
+    for i, (name, (kept, units)) in enumerate(now.widths.items()):
+        x = 10 + i * step
+        for tall, style in (
+            (units, f'fill="none" stroke="{GREY}" stroke-dasharray="4 3"'),
+            (kept, f'fill="{BLUE}"'),
+        ):
+            layers.append(
+                f'<rect x="{x:.1f}" y="{150 - tall * scale:.1f}" width="{step - 30:.1f}" '
+                f'height="{tall * scale:.1f}" {style}/>'
+            )
+        middle = x + (step - 30) / 2
+        layers.append(
+            f'<text x="{middle:.1f}" y="168" text-anchor="middle">{escape(name)}</text>'
+            f'<text x="{middle:.1f}" y="184" text-anchor="middle">{kept} of {units}</text>'
+        )
+    rows = [
+        ("parameters", now.parameters, whole.parameters, f"{now.parameters:,}"),
+        ("operations", now.operations, whole.operations, f"{now.operations / 1e6:.2f} million"),
+        ("latency", now.latency.median, whole.latency.median, f"{now.latency.median:.3g} ms"),
+    ]
+    for y, (name, value, full, text) in zip((30, 64, 98), rows, strict=True):
+        long = 170 * min(value / full, 1.0)
+        times = f"{full / value:.1f} × less" if value < full else "as before"
+        layers.append(
+            f'<text x="320" y="{y - 6}">{name}: {text}, {times}</text>'
+            f'<rect x="320" y="{y}" width="170" height="9" fill="none" stroke="{GREY}"/>'
+            f'<rect x="320" y="{y}" width="{long:.1f}" height="9" fill="{GREEN}"/>'
+        )
+    for y, (name, accuracy, colour) in zip(
+        (142, 180), (("as cut", now.before, ORANGE), ("trained", now.after, BLUE)), strict=True
+    ):
+        left, right, dot = (400 + 220 * v for v in (*accuracy.interval, accuracy.value))
+        layers.append(
+            f'<text x="320" y="{y + 4}">{name}</text><line x1="400" x2="620" y1="{y}" y2="{y}" '
+            f'stroke="{GREY}" stroke-width="1"/><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" '
+            f'y2="{y}" stroke="{colour}" stroke-width="5"/><circle cx="{dot:.1f}" cy="{y}" r="5" '
+            f'fill="{colour}"/><text x="{dot:.1f}" y="{y - 9}" text-anchor="middle">'
+            f"{100 * accuracy.value:.1f} %</text>"
+        )
+    label = (
+        f"{amount:.0%} of the parameters removed: {rows[0][3]} parameters, {rows[1][3]} operations, "
+        f"{rows[2][3]}; accuracy {100 * now.before.value:.1f} % as cut, "
+        f"{100 * now.after.value:.1f} % after training"
+    )
+    return (
+        f'<svg viewBox="0 0 640 215" width="640" role="img" aria-label="{label}">'
+        f'<g font-size="12" fill="currentColor">{"".join(layers)}<text x="10" y="14">'
+        "units of each layer (dashed: the whole network)</text>"
+        '<text x="400" y="207">0 %</text><text x="620" y="207" text-anchor="end">100 %, on validation'
+        "</text></g></svg>"
+    )
+
+
+def amount_explorer(variants: Mapping[float, Smaller]) -> ipywidgets.VBox:
+    """A slider over networks of different sizes that were made before: amount → `Smaller`.
+
+    The smallest amount is taken for the whole network. Explained in lesson 2.
+    """
+    amounts = sorted(variants)
+    slider = ipywidgets.SelectionSlider(
+        options=[(f"{amount:.0%}", amount) for amount in amounts],
+        value=amounts[len(amounts) // 2],
+        description="amount",
+        layout=ipywidgets.Layout(width="520px"),
+    )
+    picture = _html("course-amount", "240px")
+
+    def update(amount: float) -> None:
+        picture.value = amount_view(variants, amount)
+
+    live([slider], update, picture)
+    return ipywidgets.VBox([slider, picture])
 
 
 def live(controls: Sequence[Any], update: Callable[..., None], readout: ipywidgets.HTML) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from course_lib.encoders import load_encoder, load_tokenizer, tokenize
 from course_lib.measure import Accuracy
 from course_lib.training import Recipe, fit, predict
 
+STORED = Path(__file__).resolve().parent.parent / "notebooks" / "stored"
 TEACHER = Recipe(epochs=2, lr=1e-4, batch_size=32, warmup=0.1, decay=True, choose_last=1)
 
 
@@ -53,6 +55,50 @@ def made_once(
         (cache.cache_dir() / file).with_suffix(".json").write_text(recipe)
 
     return load_file(cache.cached_file(file, write))
+
+
+def stored(name: str, made_from: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+    """A result, fit for JSON, that takes too long for a lesson: made once, kept beside the notebooks.
+
+    What is stored in ``notebooks/stored`` counts only while `made_from` is unchanged; else it is made
+    anew. With ``COURSE_STORE=1``, which `make notebooks` sets, the new one is written there, else it
+    goes into the cache. The file says what it was made from, seeds and versions included.
+
+    Args:
+        name: of the file; beside it, a change of `made_from` shows in the diff.
+        made_from: all that the result depends on (data, recipe, seeds), fit for JSON.
+        make: makes the result.
+
+    Example:
+        >>> stored("doctest", {"digits": 3}, lambda: [3, 1, 4])
+        [3, 1, 4]
+    """
+    made_from = json.loads(json.dumps(made_from))  # as it will be read
+    for file in (STORED / f"{name}.json", _cached_result(name, made_from)):
+        if file.exists():
+            found = json.loads(file.read_text("utf-8"))
+            if found["made_from"] == made_from:
+                return found["result"]
+    print(f"Making {name}: once, then it is stored.")
+    result = make()
+    keep = os.environ.get("COURSE_STORE") == "1"
+    file = STORED / f"{name}.json" if keep else _cached_result(name, made_from)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    note = {
+        "made_by": "make notebooks",
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "made_from": made_from,
+        "result": result,
+    }
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(note))
+    os.replace(part, file)
+    return result
+
+
+def _cached_result(name: str, made_from: Mapping[str, Any]) -> Path:
+    key = _short_hash(json.dumps(made_from, sort_keys=True))
+    return cache.cache_dir() / "zoo" / f"{name}-{key}.json"
 
 
 def reviews_tokenized(n: int | None = None) -> dict[str, Any]:

@@ -431,9 +431,11 @@ def train_lenet() -> dict[str, Tensor]:
 def test_two_processes_give_the_weights_of_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(SCRIPT_HEAD + inspect.getsource(train_lenet) + SCRIPT_TAIL)
-    # `accelerate launch --cpu --num_processes 2` starts one process only; PyTorch's launcher starts
-    # two, and --standalone finds a free port.
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    # --multi_gpu asks for several processes; without a GPU they are CPU processes on gloo. With --cpu
+    # accelerate starts one process only, unless MPI is there. Port 0: one that is free.
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launcher += ["--main_process_port", "0"]
     done = subprocess.run(
         [sys.executable, *launcher, str(script), str(tmp_path)],
         cwd=Path(__file__).parents[1],

@@ -279,6 +279,8 @@ def find_sources(names: list[str], folder: Path = SOURCES) -> list[Path]:
 def run_all(options: argparse.Namespace) -> int:
     """Run the lessons one by one, store those without problems, and print the table."""
     runs = []
+    if options.profile == "full" and not options.out:
+        os.environ["COURSE_STORE"] = "1"  # zoo.stored writes beside the notebooks
     for source in find_sources(options.names):
         print(f"{source.stem} ({options.profile})", flush=True)
         runs.append(result := run(source, options.profile, options.minutes))

@@ -1,0 +1,510 @@
+"""What can be removed, what is coupled, and what is refused by name."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers as t
+from network_zoo import NETS, images, network, randomized
+from torch import Tensor, fx, nn
+from torch.nn.utils import prune as torch_prune
+from transformer_zoo import SIZES, TINY, tiny
+
+from course_lib.groups import FAMILIES, Slice, family_of, group_of, groups, layers_of
+from course_lib.models import LeNet300, SmallCNN
+from course_lib.pruning import prune as mask_weights
+from course_lib.surgery import masked, remove
+
+
+def sizes(model: nn.Module) -> dict[str, int]:
+    return {name: group.units for name, group in groups(model).items()}
+
+
+def owners(model: nn.Module, name: str) -> set[str]:
+    """What a group's units own: "module" where it is computed, "→ module" where it is read."""
+    slices = groups(model)[name].slices
+    return {("→ " if piece.reads else "") + piece.module for piece in slices}
+
+
+def assert_the_rest_is_exact(model: nn.Module, x: Tensor) -> None:
+    """Whatever is still offered can be removed, and equals the masked model."""
+    for name, group in groups(model).items():
+        keep = {name: range(0, group.units, 2)}
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                remove(model, keep)(x), masked(model, keep)(x), atol=1e-5, rtol=0
+            )
+
+
+# --- slices -----------------------------------------------------------------------------------
+
+
+def test_the_places_of_a_unit_are_worked_out_by_hand():
+    kept = torch.tensor([0, 2])
+    assert Slice("fc", "weight").indices(kept, 3).tolist() == [0, 2]
+    # behind a flatten of two pixels
+    assert Slice("fc", "weight", 1, spread=2).indices(kept, 3).tolist() == [0, 1, 4, 5]
+    # three blocks (query, key, value) of three heads of size two
+    assert Slice("c_attn", "weight", 1, spread=2, blocks=3).indices(kept, 3).tolist() == [
+        *(0, 1, 4, 5),
+        *(6, 7, 10, 11),
+        *(12, 13, 16, 17),
+    ]
+
+
+# --- chains, convolutions, residual connections -----------------------------------------------
+
+
+def test_neurons_of_a_chain_and_not_those_of_the_answer():
+    found = groups(LeNet300())
+    assert [(g.name, g.kind, g.units) for g in found.values()] == [
+        ("fc1", "neurons", 300),
+        ("fc2", "neurons", 100),
+    ]
+    assert found["fc1"].slices == (
+        Slice("fc1", "weight"),
+        Slice("fc1", "bias"),
+        Slice("fc2", "weight", 1, reads=True),
+    )
+
+
+def test_channels_own_their_batch_norm_and_their_pixels_behind_a_flatten():
+    found = groups(SmallCNN())
+    assert sizes(SmallCNN()) == {"conv1": 32, "conv2": 64, "fc1": 128}
+    norm = ("weight", "bias", "running_mean", "running_var")
+    assert found["conv2"].slices == (
+        Slice("conv2", "weight"),
+        Slice("conv2", "bias"),
+        *(Slice("bn2", tensor) for tensor in norm),
+        Slice("fc1", "weight", 1, spread=49, reads=True),
+    )
+
+
+@pytest.mark.parametrize("name", ["torch.flatten", "x.flatten", "view", "reshape"])
+def test_every_spelling_of_flatten_is_the_same(name):
+    assert groups(network(name)) == groups(network("nn.Flatten"))
+
+
+def test_a_residual_sum_couples_what_it_adds():
+    model = network("basic blocks")
+    assert sizes(model) == {"0": 6, "3.conv1": 6, "4.conv1": 8, "4.conv2": 8, "5.conv1": 8}
+    # the identity shortcut: stem and first block are one group, read by the next block twice
+    assert owners(model, "0") == {
+        *("0", "1", "3.conv2", "3.bn2"),
+        *("→ 3.conv1", "→ 4.conv1", "→ 4.downsample.0"),
+    }
+    # the shortcut with a convolution is in the group of the sum
+    assert owners(model, "4.conv2") == {
+        *("4.conv2", "4.bn2", "4.downsample.0", "4.downsample.1", "5.conv2", "5.bn2"),
+        *("→ 5.conv1", "→ 8"),
+    }
+
+
+def test_a_bottleneck_has_two_inner_groups():
+    assert sizes(network("bottlenecks")) == {
+        "0": 8,
+        **{"3.body.0": 4, "3.body.3": 4},
+        **{"4.body.0": 3, "4.body.3": 3},
+    }
+
+
+def test_a_depthwise_convolution_goes_with_the_channels_that_it_filters():
+    model = network("depthwise")
+    assert sizes(model) == {"0": 6, "6": 9}
+    assert owners(model, "0") == {"0", "1", "3", "4", "→ 6"}
+
+
+def test_a_product_couples_too():
+    model = network("squeeze and excite")
+    assert sizes(model) == {"conv": 6, "squeeze": 3}
+    assert owners(model, "conv") == {"conv", "excite", "→ squeeze", "→ fc"}
+
+
+def test_a_layer_that_is_called_twice_is_one_group():
+    assert owners(network("called twice"), "first") == {"first", "again", "→ again", "→ last"}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_looking_changes_nothing(name):
+    model = network(name).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    groups(model)
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_unpacking_a_shape_and_asking_for_pixels_are_harmless():
+    class Old(nn.Module):
+        """As in many an older ResNet."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 6, 3), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            n, _, _, _ = x.shape
+            x = F.avg_pool2d(x, x.size()[2:]) if x.dim else x
+            return self.fc(x.view(n, -1))
+
+    assert sizes(Old()) == {"conv": 6}
+    assert_the_rest_is_exact(Old(), images())
+
+
+# --- refusals: by name, with the reason, and the rest still works -----------------------------
+
+
+class Middle(nn.Module):
+    """A convolution, then what a test puts there, then the rest of a network."""
+
+    def __init__(self, middle: Any, width: int = 6, pixels: int = 36) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.middle = middle
+        self.fc1, self.fc2 = nn.Linear(width * pixels, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(self.conv(x))
+        return self.fc2(self.fc1(x.flatten(1)).relu())
+
+
+class TwoBranches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 4, 3)
+        self.fc1, self.fc2 = nn.Linear(10 * 36, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.a(x), self.b(x)], 1)
+        return self.fc2(self.fc1(x.flatten(1)).relu())
+
+
+class Norm(nn.Module):
+    """LayerNorm over the channels: each answer depends on all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.permute(0, 2, 3, 1))
+
+
+REFUSED = {
+    "permute": (lambda: Middle(lambda x: x.permute(0, 2, 3, 1)), "conv", "'permute' .permute."),
+    "LayerNorm": (lambda: Middle(Norm()), "conv", "it reaches 'permute'"),
+    "nn.LayerNorm": (lambda: Middle(nn.LayerNorm([6, 6, 6])), "conv", "it reaches 'middle'"),
+    "concat": (TwoBranches, "b", "it reaches 'cat'"),
+    "half of the channels": (lambda: Middle(lambda x: x[:, :3], 3), "conv", "it reaches 'getitem'"),
+    "softmax": (lambda: Middle(nn.Softmax(1)), "conv", "it reaches 'middle'"),
+    "x.mT": (lambda: Middle(lambda x: x.mT), "conv", "'getattr_1' uses how many channels"),
+    "number of channels": (
+        lambda: Middle(lambda x: x.relu() * x.size(1)),
+        "conv",
+        "'size' uses how many channels there are",
+    ),
+    "shape of the channels": (
+        lambda: Middle(lambda x: x.relu() / x.shape[1]),
+        "conv",
+        "'getattr_1' uses how many",
+    ),
+    "sum with the image": (lambda: Middle(lambda x: x + 1 * x.new_ones(6, 1, 1)), "conv", "new_ones"),
+    "a constant of each channel": (
+        lambda: Middle(lambda x: x + torch.arange(6.0)[:, None, None]),
+        "conv",
+        "'add' adds it to channels that stay",
+    ),
+    "grouped, read": (lambda: Middle(nn.Conv2d(6, 6, 1, groups=3)), "conv", "'middle' reads it"),
+    "grouped": (lambda: Middle(nn.Conv2d(6, 6, 1, groups=3)), "middle", "it is a grouped convolution"),
+    "depthwise with more outputs": (
+        lambda: Middle(nn.Conv2d(6, 12, 1, groups=6), 12),
+        "middle",
+        "it is a grouped convolution",
+    ),
+    "Linear over pixels": (
+        lambda: Middle(nn.Linear(6, 6)),
+        "conv",
+        "the way its channels reach 'middle' is not known",
+    ),
+    "another flatten": (
+        lambda: Middle(lambda x: torch.flatten(x, 1, end_dim=2)),
+        "conv",
+        "it reaches 'flatten'",
+    ),
+    "a view that mixes examples and channels": (
+        lambda: Middle(lambda x: x.view(x.size(0) * 6, -1).view(x.size(0), 6, 36)),
+        "conv",
+        "it reaches 'view'",
+    ),
+    "a batch norm without numbers": (
+        lambda: Middle(nn.BatchNorm2d(6, affine=False, track_running_stats=False)),
+        "conv",
+        "'middle' has no numbers that could be cut",
+    ),
+    "upsampling": (lambda: Middle(nn.Upsample(scale_factor=1)), "conv", "it reaches 'middle'"),
+}
+
+
+@pytest.mark.parametrize(("make", "name", "reason"), REFUSED.values(), ids=REFUSED)
+def test_a_group_that_cannot_be_followed_is_refused_and_others_stay_exact(make, name, reason):
+    torch.manual_seed(0)
+    model = make().eval()
+    with pytest.raises(ValueError, match=f"^'{name}' cannot be made smaller: .*{reason}"):
+        group_of(model, name)
+    assert list(groups(model)) == ["fc1"]
+    assert_the_rest_is_exact(model, images())
+
+
+def test_sums_of_different_shapes_are_refused():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(192, 6), nn.Linear(192, 1), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(self.a(x.flatten(1)) + self.b(x.flatten(1)))
+
+    for name in "ab":
+        with pytest.raises(ValueError, match=f"'{name}' cannot.*joins values of different shapes"):
+            group_of(Net(), name)
+    with pytest.raises(ValueError, match="Net has nothing that can be removed. a: 'add' joins"):
+        groups(Net())
+
+
+def test_a_module_that_is_called_with_different_kinds_of_channels_is_refused():
+    class Net(nn.Module):
+        """The norm sees the image first, which stays, and then channels."""
+
+        def __init__(self, shared: nn.Module) -> None:
+            super().__init__()
+            self.shared = shared
+            self.conv, self.fc1, self.fc2 = nn.Conv2d(3, 3, 1), nn.Linear(192, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.shared(self.conv(self.shared(x)))
+            return self.fc2(self.fc1(x.flatten(1)).relu())
+
+    for shared in (nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1, groups=3), nn.Conv2d(3, 3, 1)):
+        model = Net(shared).eval()
+        with pytest.raises(ValueError, match="'shared' is called with different kinds of channels"):
+            group_of(model, "conv")
+        assert list(groups(model)) == ["fc1"]
+        assert_the_rest_is_exact(model, images())
+
+
+class Tied(nn.Module):
+    """A table of words that is also the last layer; between them something to remove."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 6)
+        self.fc1, self.fc2 = nn.Linear(6, 5), nn.Linear(5, 6)
+        self.last = nn.Linear(6, 9, bias=False)
+        self.last.weight = self.words.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.fc2(self.fc1(self.words(x)).relu()))
+
+
+def test_shared_weights_stay_and_what_lies_between_them_does_not():
+    with pytest.raises(ValueError, match="'last' shares its weight with 'words'"):
+        group_of(Tied(), "fc2")
+    assert list(groups(Tied())) == ["fc1"]
+    assert_the_rest_is_exact(Tied(), torch.arange(9)[None])
+
+
+def test_two_layers_with_one_weight_are_refused():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(192, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+            self.d, self.e = nn.Linear(6, 5), nn.Linear(5, 4)
+            self.c.weight = self.b.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.c(self.b(self.a(x.flatten(1)).relu()).relu()).relu()
+            return self.e(self.d(x).relu())
+
+    for name, layer, other in [("a", "b", "c"), ("b", "[bc]", "[bc]"), ("c", "c", "b")]:
+        with pytest.raises(ValueError, match=f"'{name}' cannot.*'{layer}' shares.*'{other}'"):
+            group_of(Net(), name)
+    assert list(groups(Net())) == ["d"]
+    assert_the_rest_is_exact(Net(), images())
+
+
+def test_a_weight_that_the_forward_uses_by_itself_stays():
+    class AutoEncoder(nn.Module):
+        """Its decoder is the transposed encoder."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc2, self.code = nn.Linear(192, 8), nn.Linear(8, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.code(self.fc2(self.fc1(x.flatten(1)).relu()))
+            return F.linear(x, self.code.weight.t())
+
+    with pytest.raises(ValueError, match="'code' shares its weight with the forward"):
+        group_of(AutoEncoder(), "fc2")
+    assert list(groups(AutoEncoder())) == ["fc1"]
+    assert_the_rest_is_exact(AutoEncoder(), images())
+
+
+def test_a_forward_that_cannot_be_traced_is_refused_by_the_name_of_its_module():
+    class Gate(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    message = "'1.inner', a Gate, could not be traced by torch.fx: .*control flow.* must not depend"
+    inner = nn.Sequential()
+    inner.add_module("inner", Gate())
+    with pytest.raises(ValueError, match=message):
+        groups(nn.Sequential(nn.Linear(3, 4), inner, nn.Linear(4, 2)))
+    with pytest.raises(ValueError, match="^Gate could not be traced"):
+        groups(Gate())
+
+
+def test_a_module_behind_one_that_was_traced_is_not_blamed():
+    class Net(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            x = super().forward(x)
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ValueError, match="^Net could not be traced"):
+        groups(Net(nn.Linear(3, 4)))
+
+
+def test_nothing_to_remove_and_an_unknown_group():
+    with pytest.raises(ValueError, match="Sequential has nothing.* 0: the model's answer is made of"):
+        groups(nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match="ReLU has nothing that can be removed. It has no layers"):
+        groups(nn.ReLU())
+    with pytest.raises(ValueError, match="There is no group 'fc9'; there are fc1, fc2"):
+        group_of(LeNet300(), "fc9")
+    with pytest.raises(ValueError, match="'fc3' cannot be made smaller: the model's answer is made"):
+        group_of(LeNet300(), "fc3")
+
+
+HIDDEN = {
+    "ours": lambda net: mask_weights(net, 0.5),
+    "torch.prune": lambda net: torch_prune.l1_unstructured(net.fc1, "weight", 0.5) and net,
+    "torch.prune of a bias": lambda net: torch_prune.l1_unstructured(net.fc1, "bias", 0.5) and net,
+    "weight norm": lambda net: nn.utils.weight_norm(net.fc1) and net,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("hide", HIDDEN.values(), ids=HIDDEN)
+def test_a_masked_model_is_refused_and_told_what_to_do(hide):
+    with pytest.raises(ValueError, match=r"'fc1' has a mask.*masking\.make_permanent\(model\)"):
+        groups(hide(LeNet300()))
+
+
+# --- transformers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_family_has_heads_and_feed_forward_units(name):
+    model = tiny(name)
+    ffn = 96 if name == "gpt2-classifier" else 20  # GPT-2's default: four times as wide
+    assert sizes(model) == {
+        f"layer.{i}.{what}": units for i in range(3) for what, units in (("heads", 4), ("ffn", ffn))
+    }
+    assert {g.kind for g in groups(model).values()} == {"heads", "feed-forward units"}
+    path, layers = layers_of(model)
+    assert len(layers) == 3
+    assert model.get_submodule(path) is layers
+
+
+def test_every_family_of_the_table_is_tested():
+    assert {tiny(name).config.model_type for name in TINY} == set(FAMILIES)
+
+
+def test_the_slices_of_gpt2_are_three_blocks_of_one_matrix():
+    group = groups(tiny("gpt2"))["layer.1.heads"]
+    assert group.slices == (
+        Slice("transformer.h.1.attn.c_attn", "weight", 1, spread=6, blocks=3),
+        Slice("transformer.h.1.attn.c_attn", "bias", 0, spread=6, blocks=3),
+        Slice("transformer.h.1.attn.c_proj", "weight", 0, spread=6, reads=True),
+    )
+
+
+def test_a_plain_module_is_of_no_family():
+    assert family_of(LeNet300()) is None
+
+
+SMALL = {"num_hidden_layers": 1, "hidden_size": 24, "num_attention_heads": 2, "vocab_size": 9}
+STRANGERS = {
+    "albert": (
+        lambda: t.AlbertModel(t.AlbertConfig(**SMALL, embedding_size=8, intermediate_size=8)),
+        "AlbertModel.*'albert'.*'encoder.albert_layer_groups'.*Known are bert, roberta",
+    ),
+    "mpnet": (
+        lambda: t.MPNetModel(t.MPNetConfig(**SMALL, intermediate_size=8)),
+        "MPNetModel.*'mpnet'.*'encoder.layer' could not be placed",
+    ),
+    "t5": (
+        lambda: t.T5Model(t.T5Config(vocab_size=9, d_model=8, num_layers=1, d_ff=8, num_heads=2)),
+        "T5Model.*'t5'.*'encoder.block' could not be placed.*FAMILIES",
+    ),
+    "cross-attention": (
+        lambda: t.BertModel(t.BertConfig(**SIZES, add_cross_attention=True, is_decoder=True)),
+        "'encoder.layer.0.crossattention.self.query' could not be placed: 'bert'.*knows att",
+    ),
+    "cross-attention of gpt2": (
+        lambda: t.GPT2Model(
+            t.GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2, add_cross_attention=True)
+        ),
+        "'h.0.crossattention.c_attn' could not be placed",
+    ),
+    "a layer of one's own": (
+        lambda: with_adapter(tiny("bert")),
+        "'bert.encoder.layer.1.adapter' could not be placed",
+    ),
+}
+
+
+def with_adapter(model: Any) -> Any:
+    model.bert.encoder.layer[1].adapter = nn.Linear(24, 24)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("make", "words"), STRANGERS.values(), ids=STRANGERS)
+def test_a_stranger_is_refused_by_the_name_of_what_could_not_be_placed(make, words):
+    model = make()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for ask in (groups, lambda m: group_of(m, "layer.0.heads"), lambda m: remove(m, {"x": [0]})):
+        with pytest.raises(ValueError, match=words):
+            ask(model)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_masked_transformer_is_refused():
+    model = tiny("bert")
+    torch_prune.random_unstructured(model.bert.encoder.layer[0].output.dense, "weight", 0.5)
+    with pytest.raises(ValueError, match=r"'bert\.encoder\.layer\.0\.output\.dense' has a mask"):
+        groups(model)
+
+
+# --- what is known of a graph is tested on the graph ------------------------------------------
+
+
+def test_the_zoo_is_traced_without_a_single_unknown_step():
+    """Else a net of the zoo would be smaller by less than it could."""
+    for name in NETS:
+        model = randomized(network(name))
+        layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d))]
+        cut = {piece.module for group in groups(model).values() for piece in group.slices}
+        assert all(model.get_submodule(m) in [*layers, *model.modules()] for m in cut)
+        assert {id(m) for m in layers} <= {id(model.get_submodule(m)) for m in cut}, name
+    assert operator.add in {node.target for node in fx.symbolic_trace(Twin()).graph.nodes}
+
+
+class Twin(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
