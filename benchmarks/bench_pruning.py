@@ -11,33 +11,22 @@ with masks attached. Extra memory is the peak above what the process held before
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
-import psutil
-import torch
+from _common import bert, in_a_fresh_process, peak_above_start
 from torch import nn
 from torch.nn.utils import prune as torch_prune
-from transformers import BertConfig, BertForSequenceClassification
 
 from course_lib.masking import apply_masks_, masks_of, original_of
 from course_lib.pruning import global_masks
 
 AMOUNT = 0.5
-QUICK = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2}
 
 
-def bert(quick: bool) -> tuple[nn.Module, list[str]]:
-    """BERT at its true size with random weights, and the layers that are pruned."""
-    torch.manual_seed(0)
-    config = BertConfig(**QUICK, num_attention_heads=2) if quick else BertConfig()
-    model = BertForSequenceClassification(config).eval()
+def network(quick: bool) -> tuple[nn.Module, list[str]]:
+    """The model, and the layers that are pruned."""
+    model = bert(quick)
     kinds = (nn.Linear, nn.Embedding)
     return model, [name for name, module in model.named_modules() if isinstance(module, kinds)]
 
@@ -54,30 +43,9 @@ def prune_by_course(model: nn.Module, layers: list[str]) -> None:
 VARIANTS = {"torch": prune_by_torch, "course_lib": prune_by_course}
 
 
-def peak_above_start(work: Callable[[], None]) -> tuple[float, int]:
-    """Seconds that `work` takes, and the most bytes the process held above what it held before."""
-    gc.collect()
-    process, done = psutil.Process(), threading.Event()
-    start = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    before = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - before
-    done.set()
-    watcher.join()
-    return seconds, max(peak, process.memory_info().rss) - start
-
-
 def run_variant(variant: str, quick: bool) -> dict[str, Any]:
     """Prune in this process; say how long it took and which weights went."""
-    model, layers = bert(quick)
+    model, layers = network(quick)
     seconds, extra = peak_above_start(lambda: VARIANTS[variant](model, layers))
     pruned, total, largest, highest_pruned, lowest_kept = 0, 0, 0, 0.0, float("inf")
     for layer, mask in masks_of(model).items():
@@ -97,12 +65,6 @@ def run_variant(variant: str, quick: bool) -> dict[str, Any]:
     }
 
 
-def in_a_fresh_process(variant: str, quick: bool) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--variant", variant] + ["--quick"] * quick
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small BERT instead of BERT-base")
@@ -112,8 +74,12 @@ def main() -> None:
         print(json.dumps(run_variant(arguments.variant, arguments.quick)))
         return
 
-    run = run_variant if arguments.quick else in_a_fresh_process
-    found = {variant: run(variant, arguments.quick) for variant in VARIANTS}
+    found = {
+        variant: run_variant(variant, quick=True)
+        if arguments.quick
+        else in_a_fresh_process(__file__, "--variant", variant)
+        for variant in VARIANTS
+    }
     ours, theirs = found["course_lib"], found["torch"]
     limit = 2 * ours["largest"]
     name = "a small BERT" if arguments.quick else "BERT-base"

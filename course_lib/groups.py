@@ -354,7 +354,11 @@ class _Trace:
             return None
         if target in _ASKS:
             asks = first is not None and _asks_for_channels(node, first.layout)
-            return self._fix(known, f"'{node.name}' uses how many channels there are") if asks else None
+            return (
+                self._fix(known, f"'{node.name}' uses how many channels there are")
+                if asks
+                else None
+            )
         if node.op == "call_module":
             module = self.model.get_submodule(str(target))
             if type(module) is nn.Linear or type(module) in CONVOLUTIONS:

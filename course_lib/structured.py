@@ -6,6 +6,7 @@ first. `groups` finds what can go, `surgery` removes it, `speed` asks for a late
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -185,7 +186,7 @@ def prune(
         keep: group → indices of the units that stay.
         score: importance (default `weight_norm`).
         names: groups to take from (default: all).
-        round_to: widths become multiples of this (default 1).
+        round_to: widths become multiples of this, or stay whole (default 1).
 
     Raises:
         TypeError: both or neither of `amount` and `keep`.
@@ -204,13 +205,14 @@ def prune(
     original = original_parameters(model)
     if not 0 <= amount < 1:
         raise ValueError(f"amount is {amount}; choose one in [0, 1).")
+    most = original - math.ceil(round(amount * original, 6))  # may stay; 0.9 · 10 is 9, not 9.0…1
     ranking, parameters = Ranking(model, score, names, round_to), widths_to_parameters(model)
 
     def left(k: int) -> int:
         return parameters({n: len(kept) for n, kept in ranking.stay(ranking.lowest(k)).items()})
 
     low, high = 0, len(ranking.order)  # the fewest units whose going is enough
-    if left(high) > (1 - amount) * original:
+    if left(high) > most:
         raise ValueError(
             f"An amount of {amount:.1%} cannot be reached: {left(high):,} of the original "
             f"{original:,} parameters stay when each group keeps {round_to}; the most is "
@@ -218,7 +220,7 @@ def prune(
         )
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if left(middle) <= (1 - amount) * original else (middle + 1, high)
+        low, high = (low, middle) if left(middle) <= most else (middle + 1, high)
     return remove(model, ranking.stay(ranking.lowest(low)))
 
 
@@ -314,9 +316,9 @@ def sensitivity(
     score: Importance = weight_norm,
     names: Sequence[str] | None = None,
 ) -> dict[str, list[Value]]:
-    """Make one group at a time smaller, leave the others whole, and evaluate: group → one result a share.
+    """Make one group at a time smaller, leave the others whole, and evaluate.
 
-    Explained in lesson 2.
+    Gives for each group one result a share. Explained in lesson 2.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -339,7 +341,11 @@ def ablation(
     results: dict[str, list[Value]] = {}
     for name in names or groups(model):
         units = range(group_of(model, name).units)
-        results[name] = [] if len(units) == 1 else [
-            evaluate(remove(model, {name: [u for u in units if u != gone]})) for gone in units
-        ]
+        results[name] = (
+            []
+            if len(units) == 1
+            else [
+                evaluate(remove(model, {name: [u for u in units if u != gone]})) for gone in units
+            ]
+        )
     return results

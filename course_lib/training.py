@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+import inspect
 import json
 import os
 import warnings
@@ -21,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from course_lib import cache
 from course_lib.batching import labels, labels_of, lengths, loader, shuffled
@@ -250,8 +253,19 @@ def forward(model: nn.Module, batch: Any) -> Any:
     """The model's output for a batch, without handing it the labels."""
     if isinstance(batch, Mapping):
         # The loss is ours: labels inside would only make the model compute its own.
-        return model(**{k: v for k, v in batch.items() if k not in ("labels", "teacher_logits")})
+        unwanted = {"labels", "teacher_logits"}
+        inner = getattr(model, "module", model)  # behind what Accelerate wraps around it
+        if isinstance(inner, PreTrainedModel) and not _takes_segments(type(inner)):
+            unwanted.add(
+                "token_type_ids"
+            )  # a teacher of BERT's kind reads them, a DistilBERT does not
+        return model(**{k: v for k, v in batch.items() if k not in unwanted})
     return model(batch[0])
+
+
+@functools.cache
+def _takes_segments(kind: type) -> bool:
+    return "token_type_ids" in inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
 
 
 def copy_of(model: nn.Module) -> nn.Module:

@@ -249,7 +249,8 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> str:
     ]
     for y, (name, value, full, text) in zip((30, 64, 98), rows, strict=True):
         long = 170 * min(value / full, 1.0)
-        times = f"{full / value:.1f} × less" if value < full else "as before"
+        times = f"{full / value:.1f} × less" if value < full else f"{value / full:.1f} × more"
+        times = "as before" if value == full else times
         layers.append(
             f'<text x="320" y="{y - 6}">{name}: {text}, {times}</text>'
             f'<rect x="320" y="{y}" width="170" height="9" fill="none" stroke="{GREY}"/>'

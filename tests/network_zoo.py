@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Flat(nn.Module):
     """Two convolutions with batch norm, and a linear layer behind a flatten of 2 × 2 pixels."""
 
-    def __init__(self, flatten: Callable[[Tensor], Tensor] = nn.Flatten()) -> None:
+    def __init__(self, flatten: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 5, 3, padding=1)
         self.bn1 = nn.BatchNorm2d(5)
@@ -156,7 +156,7 @@ def _signal() -> nn.Module:
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "linear chain": _mlp,
-    "nn.Flatten": Flat,
+    "nn.Flatten": lambda: Flat(nn.Flatten()),
     "torch.flatten": lambda: Flat(_torch_flatten),
     "x.flatten": lambda: Flat(_method),
     "view": lambda: Flat(_view),

@@ -6,12 +6,28 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
 
-def test_bench_pruning_prunes_the_same_and_says_how_fast(monkeypatch, capsys):
-    script = str(Path(__file__).parents[1] / "benchmarks" / "bench_pruning.py")
-    monkeypatch.setattr("sys.argv", [script, "--quick"])
-    runpy.run_path(script, run_name="__main__")
-    shown = capsys.readouterr().out
+from course_lib.measure import footprint
+from course_lib.models import SmallCNN
+
+
+@pytest.fixture
+def run_quickly(monkeypatch, capsys):
+    """A function: a benchmark's name → what it prints with --quick."""
+
+    def run(name: str) -> str:
+        folder = Path(__file__).parents[1] / "benchmarks"
+        monkeypatch.syspath_prepend(str(folder))  # as when Python runs the script itself
+        monkeypatch.setattr("sys.argv", [name, "--quick"])
+        runpy.run_path(str(folder / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_bench_pruning_prunes_the_same_and_says_how_fast(run_quickly):
+    shown = run_quickly("bench_pruning.py")
     rows = {
         line.split()[0]: line.split()[1:]
         for line in shown.splitlines()
@@ -26,11 +42,8 @@ def test_bench_pruning_prunes_the_same_and_says_how_fast(monkeypatch, capsys):
     assert re.search(r"extra memory: \d+\.\d\d × the largest weight \(goal: 2", shown)
 
 
-def test_bench_sliders_times_every_slider(monkeypatch, capsys):
-    script = str(Path(__file__).parents[1] / "benchmarks" / "bench_sliders.py")
-    monkeypatch.setattr("sys.argv", [script, "--quick"])
-    runpy.run_path(script, run_name="__main__")
-    rows = capsys.readouterr().out.splitlines()[1:]
+def test_bench_sliders_times_every_slider(run_quickly):
+    rows = run_quickly("bench_sliders.py").splitlines()[1:]
     assert [re.split(r"  +", row)[0] for row in rows] == [
         "sparsity, 1,000 images",
         "temperature",
@@ -39,3 +52,29 @@ def test_bench_sliders_times_every_slider(monkeypatch, capsys):
     for row in rows:
         median, slow = (float(x) for x in re.findall(r"\d+\.\d", row)[:2])
         assert 0 < median <= slow
+
+
+def test_bench_structured_removes_the_same_and_says_what_it_gains(run_quickly):
+    shown = run_quickly("bench_structured.py")
+    tables = [part for part in shown.split("\n\n") if "50% of each group removed" in part]
+    assert [re.split(",", table.strip())[0] for table in tables] == ["SmallCNN", "a small BERT"]
+    for table in tables:
+        rows = {
+            cells[0]: cells[1:]
+            for line in table.splitlines()
+            if len(cells := re.split(r"  +", line)) == 8
+        }
+        assert list(rows) == ["dense", "masked", "course_lib", "Torch-Pruning"]
+        parameters, sizes = (
+            [int(row[i].replace(",", "")) for row in rows.values()] for i in (2, 3)
+        )
+        assert parameters[0] == parameters[1] > parameters[2] == parameters[3]
+        assert sizes[0] == sizes[1] > sizes[2] == sizes[3]
+        for tool in ("course_lib", "Torch-Pruning"):
+            seconds, difference = float(rows[tool][0]), float(rows[tool][5])
+            assert seconds > 0 and 0 <= difference <= 1e-5
+        assert {row[4].split(" ")[1][0] for row in rows.values()} == {"("}  # quartiles
+        assert [row[6] for row in rows.values()] == ["yes", "yes", "yes", "no: RuntimeError"]
+    assert f" {footprint(SmallCNN()).bytes:,} " in tables[0]
+    assert re.search(r"time: \d+\.\d\d s \(goal: 2 s", tables[1])
+    assert re.search(r"extra memory: \d+\.\d\d × the model's \(goal: 1\.2", tables[1])

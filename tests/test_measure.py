@@ -27,6 +27,7 @@ from course_lib.measure import (
     latency,
     operations,
     paired_test,
+    paired_test_over_seeds,
     sparse_bytes,
 )
 from course_lib.models import LeNet300, SmallCNN, build
@@ -133,6 +134,35 @@ def test_the_verdict_names_the_better_one():
 def test_answers_that_are_no_pairs_are_refused(a, b):
     with pytest.raises(ValueError, match="same examples in the same order"):
         paired_test(a, b)
+
+
+def test_seeds_are_averaged_before_the_pairs_are_compared():
+    generator = torch.Generator().manual_seed(0)
+    hard = torch.rand(400, generator=generator)
+    a, b = (torch.rand(3, 400, generator=generator) < share * hard for share in (0.95, 0.6))
+    found = paired_test_over_seeds(a, b)
+    difference = (a.double().mean(0) - b.double().mean(0)).numpy()
+    error = difference.std(ddof=1) / math.sqrt(400)
+    assert found.points == pytest.approx(100 * difference.mean())
+    assert found.low == pytest.approx(100 * (difference.mean() - 1.96594 * error), abs=1e-3)
+    assert found.verdict == "the first is better" and found.p_value < 0.001
+    assert paired_test_over_seeds(b, a).verdict == "the second is better"
+    assert paired_test_over_seeds(a, a).verdict == "no significant difference"
+    assert (found.seeds, found.n) == (3, 400)
+
+
+def test_many_seeds_of_equal_ways_are_seldom_called_different():
+    """Of 200 comparisons without a difference about one in twenty is called significant."""
+    generator = torch.Generator().manual_seed(1)
+    answers = torch.rand(200, 2, 3, 300, generator=generator) < 0.8
+    called = [paired_test_over_seeds(a, b).p_value < 0.05 for a, b in answers]
+    assert 2 <= sum(called) <= 20
+
+
+@pytest.mark.parametrize("shape", [(300,), (2, 300), (3, 299)])
+def test_runs_that_are_no_pairs_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected \[seeds, n\]"):
+        paired_test_over_seeds(torch.ones(3, 300).bool(), torch.ones(shape).bool())
 
 
 # --- footprint --------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ def figures() -> dict[str, Figure]:
         ),
         "latency_bars": plots.latency_bars({"a": Latency(1, 0.9, 1.2, 1, 2)}),
         "size_bars": plots.size_bars({"a": 1000, "b": 2_000_000}),
+        "coupling": plots.coupling(models.build(models.SmallResNet)),
+        "unit_map": plots.unit_map(torch.rand(6, 12), "layer", "head", "importance"),
         "mask_rows": plots.mask_rows(torch.eye(8).bool()),
         "inputs_used": plots.inputs_used(pruning.prune(lenet, 0.9)),
     }
@@ -64,6 +66,20 @@ def test_the_labels_of_a_comparison_do_not_overlap(spread):
     labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
     boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    plt.close(figure)
+
+
+def test_coupled_layers_stand_in_one_row():
+    figure = plots.coupling(models.build(models.SmallResNet))
+    (ax,) = figure.axes
+    modules = [label.get_text() for label in ax.get_xticklabels()]
+    computes = [
+        (modules[int(line.get_xdata()[0])], int(line.get_ydata()[0]))
+        for line in ax.lines
+        if line.get_marker() == "s"
+    ]
+    assert {m for m, row in computes if row == 0} == {"stem.0", "basic2.0"}
+    assert {m for m, row in computes if row == 4} == {"expand.0", "shortcut.0"}
     plt.close(figure)
 
 

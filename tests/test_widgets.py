@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ipywidgets
 import pytest
 import torch
 
 from course_lib import data, models, training, widgets
-from course_lib.measure import Accuracy, Runs
+from course_lib.measure import Accuracy, Latency, Runs
 
 DIGITS = data.mnist()["validation"]
 NET = models.build(models.LeNet300).eval()
@@ -105,6 +107,43 @@ def test_the_grid_explorer_shows_the_runs_of_its_cell():
     picture = of_type(box, ipywidgets.HTML)[0]
     T.value = 4
     assert "T = 4" in picture.value and "+4.0 points" in picture.value
+
+
+def smaller(amount: float) -> widgets.Smaller:
+    kept = round(64 * (1 - amount))
+    return widgets.Smaller(
+        widths={"conv1": (kept // 2, 32), "fc1": (kept, 64)},
+        parameters=round(1000 * (1 - amount)),
+        operations=round(2e6 * (1 - amount)),
+        latency=Latency(10 - 8 * amount, 1, 11, 64, 2),
+        before=Accuracy(round(90 - 60 * amount), 100),
+        after=Accuracy(round(92 - 10 * amount), 100),
+    )
+
+
+def test_the_amount_slider_shows_widths_costs_and_both_accuracies():
+    variants = {amount: smaller(amount) for amount in (0.0, 0.5, 0.75)}
+    box = widgets.amount_explorer(variants)
+    slider, picture = of_type(box, ipywidgets.SelectionSlider)[0], of_type(box, ipywidgets.HTML)[0]
+    slider.value = 0.75
+    shown = picture.value
+    for text in (
+        "16 of 64",
+        "250, 4.0 × less",
+        "0.50 million",
+        "4 ms, 2.5 × less",
+        "45.0 %",
+        "84.0 %",
+    ):
+        assert text in shown, text
+    slider.value = 0.0
+    assert "64 of 64" in picture.value and "as before" in picture.value
+
+
+def test_a_network_that_became_slower_is_not_said_to_be_faster():
+    slower = replace(smaller(0.5), latency=Latency(12, 11, 13, 64, 2))
+    shown = widgets.amount_view({0.0: smaller(0.0), 0.5: slower}, 0.5)
+    assert "12 ms, 1.2 × more" in shown
 
 
 def test_an_error_behind_a_slider_is_shown():

@@ -68,6 +68,32 @@ def test_an_interrupted_one_leaves_nothing(cache_folder):
     assert zoo.made_once("thing", {}, lambda: {"a": torch.ones(2)})["a"].sum() == 2
 
 
+# --- stored
+
+
+def test_a_result_is_stored_beside_the_notebooks_when_they_are_made(
+    cache_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(zoo, "STORED", tmp_path / "stored")
+    monkeypatch.setenv("COURSE_STORE", "1")
+    assert zoo.stored("table", {"seeds": 2}, lambda: {"a": [1, 2]}) == {"a": [1, 2]}
+    note = json.loads((tmp_path / "stored" / "table.json").read_text())
+    assert note["made_from"] == {"seeds": 2} and note["made_by"] == "make notebooks"
+    assert note["versions"]["torch"] == torch.__version__
+    monkeypatch.delenv("COURSE_STORE")
+    assert zoo.stored("table", {"seeds": 2}, never) == {"a": [1, 2]}
+
+
+def test_a_result_of_another_origin_does_not_count(cache_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "STORED", tmp_path / "stored")
+    monkeypatch.setenv("COURSE_STORE", "1")
+    zoo.stored("table", {"lr": 1e-4}, lambda: "old")
+    monkeypatch.delenv("COURSE_STORE")  # a learner changed something
+    assert zoo.stored("table", {"lr": 2e-4}, lambda: "new") == "new"
+    assert zoo.stored("table", {"lr": 2e-4}, never) == "new"  # from the cache
+    assert zoo.stored("table", {"lr": 1e-4}, never) == "old"  # and the stored one is still there
+
+
 def test_views_and_shared_tensors_are_stored_whole(cache_folder):
     base = torch.arange(6.0)
     made = {"whole": base, "view": base[::2], "same": base}

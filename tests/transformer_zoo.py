@@ -14,6 +14,7 @@ SIZES: dict[str, Any] = {
     "intermediate_size": 20,
     "max_position_embeddings": 32,
 }
+ENDS: dict[str, Any] = {"bos_token_id": 2, "eos_token_id": 3}  # inside this vocabulary
 TINY: dict[str, Any] = {
     "bert": lambda: t.BertForSequenceClassification(t.BertConfig(**SIZES)),
     "bert-mlm": lambda: t.BertForMaskedLM(t.BertConfig(**SIZES)),
@@ -28,16 +29,16 @@ TINY: dict[str, Any] = {
         t.ElectraConfig(**SIZES, embedding_size=12)
     ),
     "vit": lambda: t.ViTForImageClassification(
-        t.ViTConfig(
-            **{k: v for k, v in SIZES.items() if k[0] in "hni"}, image_size=8, patch_size=4
-        )
+        t.ViTConfig(**{k: v for k, v in SIZES.items() if k[0] in "hni"}, image_size=8, patch_size=4)
     ),
     "gpt2": lambda: t.GPT2LMHeadModel(
-        t.GPT2Config(vocab_size=40, n_embd=24, n_layer=3, n_head=4, n_inner=20, n_positions=32)
+        t.GPT2Config(
+            vocab_size=40, n_embd=24, n_layer=3, n_head=4, n_inner=20, n_positions=32, **ENDS
+        )
     ),
     "gpt2-classifier": lambda: t.GPT2ForSequenceClassification(
         t.GPT2Config(
-            vocab_size=40, n_embd=24, n_layer=3, n_head=4, n_positions=32, pad_token_id=0
+            vocab_size=40, n_embd=24, n_layer=3, n_head=4, n_positions=32, pad_token_id=0, **ENDS
         )
     ),
 }

@@ -1,0 +1,213 @@
+"""What does removing half of the units gain, and how does Torch-Pruning 1.6.1 do the same?
+
+    python benchmarks/bench_structured.py            # SmallCNN and BERT-base, TIME and MEMORY
+    python benchmarks/bench_structured.py --quick    # SmallCNN and a small BERT, seconds
+
+Half of each group goes: channels and neurons, heads and feed-forward units. The weights are random
+and both tools rank by the size of weights, each in its own way: quality is not compared here.
+
+The surgery is choosing and removing, in a process of its own that has done it once on a small model.
+Extra memory is the peak above what the process held before; the CNN is too small for it to be seen.
+`course_lib` makes a copy, while Torch-Pruning changes the model itself. Of the removed models' outputs
+the largest difference is shown from those of the dense model with the same units masked.
+
+A model reloads if its safetensors file and its config or class give it back, with outputs equal to
+1e-6: the place of a tensor in memory changes their last digits. A pickle of the whole object, which is
+Torch-Pruning's own way, does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_pruning
+from _common import bert, in_a_fresh_process, peak_above_start
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from course_lib import structured
+from course_lib.compressed import load_compressed, save_compressed
+from course_lib.encoders import quiet
+from course_lib.groups import groups, layers_of
+from course_lib.measure import Latency, latency
+from course_lib.models import SmallCNN, build
+from course_lib.surgery import Keep, masked, remove
+
+SHARE = 0.5
+COURSE, OTHER = "course_lib", "Torch-Pruning"
+
+
+def network(name: str, quick: bool) -> tuple[Any, list[Any]]:
+    """A model with random weights, and the batches on which it is compared."""
+    torch.manual_seed(0)
+    if name == "CNN":
+        return build(SmallCNN).eval(), [torch.randn(64, 1, 28, 28)]
+    shapes = [(1, 32)] if quick else [(1, 32), (8, 128)]
+    model: Any = bert(quick)
+    tokens = [torch.randint(model.config.vocab_size, shape) for shape in shapes]
+    return model, [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in tokens]
+
+
+def by_course(model: nn.Module, example: Any) -> tuple[nn.Module, Keep]:
+    keep = structured.choose(model, SHARE, per_group=True)
+    return remove(model, keep), keep
+
+
+def by_torch_pruning(model: Any, example: Any) -> tuple[nn.Module, Keep]:
+    """The same of the model itself; what depends on the kind of model is said by hand."""
+    before = groups(model)
+    options: dict[str, Any] = {"pruning_ratio": SHARE}
+    if isinstance(model, PreTrainedModel):
+        layers: Any = layers_of(model)[1]
+        attentions = [layer.attention.self for layer in layers]
+        # The hidden size stays, so all that writes to it is left alone.
+        ends = [
+            end for layer in layers for end in (layer.attention.output.dense, layer.output.dense)
+        ]
+        options |= {
+            "ignored_layers": [model.bert.embeddings, model.bert.pooler, model.classifier, *ends],
+            "num_heads": {
+                projection: attention.num_attention_heads
+                for attention in attentions
+                for projection in (attention.query, attention.key, attention.value)
+            },
+            "prune_num_heads": True,
+            "prune_head_dims": False,
+            "head_pruning_ratio": SHARE,
+            "output_transform": lambda output: output.logits,
+        }
+    else:
+        options["ignored_layers"], attentions = [model.fc2], []
+    importance = torch_pruning.importance.MagnitudeImportance(p=2)
+    pruner = torch_pruning.pruner.BasePruner(model, example, importance, **options)
+    pruner.step()
+    for attention in attentions:
+        attention.num_attention_heads = pruner.num_heads[attention.query]
+        attention.all_head_size = attention.query.out_features
+        attention.attention_head_size = attention.all_head_size // attention.num_attention_heads
+    keep = {}
+    for layer, computes, places in pruner.pruning_history():
+        for group in before.values():
+            for piece in group.slices:
+                if piece.module == layer and piece.reads != computes:
+                    gone = {place // piece.spread for place in places}
+                    keep[group.name] = [unit for unit in range(group.units) if unit not in gone]
+    return model, keep
+
+
+SURGERY = {COURSE: by_course, OTHER: by_torch_pruning}
+
+
+def time_surgery(name: str, tool: str, quick: bool) -> dict[str, Any]:
+    small, batches = network(name, quick=True)
+    SURGERY[tool](small, batches[0])  # libraries load and set themselves up
+    model, batches = network(name, quick)
+    seconds, extra = peak_above_start(partial(SURGERY[tool], model, batches[0]))
+    return {"seconds": seconds, "extra": extra}
+
+
+def outputs(model: nn.Module, batches: Sequence[Any]) -> Tensor:
+    with torch.inference_mode():
+        found = [model(**b).logits if isinstance(b, dict) else model(b) for b in batches]
+    return torch.cat(found)
+
+
+def reloads(model: Any, tool: str, batches: Sequence[Any], expected: Tensor) -> str:
+    """Whether the model comes back from its files and answers as expected, or else the error."""
+    with tempfile.TemporaryDirectory() as place, quiet():
+        folder = Path(place) / "model"
+        transformer = isinstance(model, PreTrainedModel)
+        try:
+            if tool != OTHER:
+                save_compressed(model, folder)
+                again = load_compressed(folder, like=None if transformer else SmallCNN())
+            elif transformer:
+                model.save_pretrained(folder)
+                again = type(model).from_pretrained(folder).eval()
+            else:
+                save_file(model.state_dict(), folder.with_suffix(".safetensors"))
+                again = SmallCNN().eval()
+                again.load_state_dict(load_file(folder.with_suffix(".safetensors")))
+        except Exception as error:  # of whatever kind: it is the answer
+            return f"no: {type(error).__name__}"
+    difference = (outputs(again, batches) - expected).abs().max()
+    return "yes" if difference <= 1e-6 else f"no: differs by {difference:.1e}"
+
+
+def compare(name: str, quick: bool) -> None:
+    """Print the table of one network."""
+    dense, batches = network(name, quick)
+    ours, keep = by_course(dense, batches[0])
+    theirs, their_keep = by_torch_pruning(copy.deepcopy(dense), batches[0])
+    models = {"dense": dense, "masked": masked(dense, keep), COURSE: ours, OTHER: theirs}
+    answers = {variant: outputs(model, batches) for variant, model in models.items()}
+    difference = dict.fromkeys(models, "–")
+    expected = {COURSE: answers["masked"], OTHER: outputs(masked(dense, their_keep), batches)}
+    for tool, answer in expected.items():
+        difference[tool] = f"{(answers[tool] - answer).abs().max():.1e}"
+    times = [latency(models, batch, rounds=4 if quick else 15) for batch in batches]
+    size = sum(p.nbytes for p in dense.parameters())
+    found = {
+        tool: time_surgery(name, tool, quick)
+        if quick
+        else in_a_fresh_process(__file__, "--surgery", name, tool)
+        for tool in SURGERY
+    }
+
+    title = "SmallCNN" if name == "CNN" else "a small BERT" if quick else "BERT-base"
+    inputs = [batch["input_ids"] if isinstance(batch, dict) else batch for batch in batches]
+    shapes = [" × ".join(map(str, x.shape)) for x in inputs]
+    print(f"\n{title}, {SHARE:.0%} of each group removed, {torch.get_num_threads()} threads")
+    heads = "".join(f"{'ms, ' + shape:>24}" for shape in shapes)
+    print(
+        f"{'':14}{'surgery s':>10}{'extra MB':>10}{'parameters':>13}{'bytes':>13}{heads}"
+        f"{'difference':>12}  reloads"
+    )
+    for variant, model in models.items():
+        row = found.get(variant)
+        surgery = (f"{row['seconds']:.3f}", f"{row['extra'] / 1e6:.0f}") if row else ("–", "–")
+        # not measure.footprint: it zips too, which takes BERT-base a minute
+        size_of_file = len(save({k: v.contiguous() for k, v in model.state_dict().items()}))
+        parameters = sum(p.numel() for p in model.parameters())
+        came_back = reloads(model, variant, batches, answers[variant])
+        shown = "".join(f"{quartiles(t[variant]):>24}" for t in times)
+        print(
+            f"{variant:14}{surgery[0]:>10}{surgery[1]:>10}{parameters:>13,}{size_of_file:>13,}{shown}"
+            f"{difference[variant]:>12}  {came_back}"
+        )
+    for shape, time in zip(shapes, times, strict=True):
+        against = [f"{time[COURSE].faster_than(time[v])} ({v})" for v in models if v != COURSE]
+        print(f"{COURSE} at {shape}: {', '.join(against)}")
+    if name == "BERT":
+        row = found[COURSE]
+        print(f"surgery on {title}, time: {row['seconds']:.2f} s (goal: 2 s or less)")
+        print(f"extra memory: {row['extra'] / size:.2f} × the model's (goal: 1.2 or less)")
+
+
+def quartiles(time: Latency) -> str:
+    return f"{time.median:.3g} ({time.q1:.3g}–{time.q3:.3g})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small BERT instead of BERT-base")
+    parser.add_argument("--surgery", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.surgery:
+        print(json.dumps(time_surgery(*arguments.surgery, quick=arguments.quick)))
+        return
+    for name in ("CNN", "BERT"):
+        compare(name, arguments.quick)
+
+
+if __name__ == "__main__":
+    main()
