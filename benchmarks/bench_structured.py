@@ -22,7 +22,7 @@ import argparse
 import copy
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from course_lib import structured
 from course_lib.compressed import load_compressed, save_compressed
 from course_lib.encoders import quiet
 from course_lib.groups import groups, layers_of
-from course_lib.measure import Latency, latency
+from course_lib.measure import latency
 from course_lib.models import SmallCNN, build
 from course_lib.surgery import Keep, masked, remove
 
@@ -62,17 +62,14 @@ def by_course(model: nn.Module, example: Any) -> tuple[nn.Module, Keep]:
     return remove(model, keep), keep
 
 
-def by_torch_pruning(model: Any, example: Any) -> tuple[nn.Module, Keep]:
-    """The same of the model itself; what depends on the kind of model is said by hand."""
-    before = groups(model)
+def by_torch_pruning(model: Any, example: Any) -> tuple[nn.Module, list[Any]]:
+    """The same to the model itself, which has to be told where BERT has its heads; and its history."""
     options: dict[str, Any] = {"pruning_ratio": SHARE}
     if isinstance(model, PreTrainedModel):
         layers: Any = layers_of(model)[1]
         attentions = [layer.attention.self for layer in layers]
         # The hidden size stays, so all that writes to it is left alone.
-        ends = [
-            end for layer in layers for end in (layer.attention.output.dense, layer.output.dense)
-        ]
+        ends = [end for x in layers for end in (x.attention.output.dense, x.output.dense)]
         options |= {
             "ignored_layers": [model.bert.embeddings, model.bert.pooler, model.classifier, *ends],
             "num_heads": {
@@ -87,24 +84,30 @@ def by_torch_pruning(model: Any, example: Any) -> tuple[nn.Module, Keep]:
         }
     else:
         options["ignored_layers"], attentions = [model.fc2], []
-    importance = torch_pruning.importance.MagnitudeImportance(p=2)
+    importance = torch_pruning.importance.MagnitudeImportance()
     pruner = torch_pruning.pruner.BasePruner(model, example, importance, **options)
     pruner.step()
-    for attention in attentions:
+    for attention in attentions:  # it cuts tensors, and does not know of these numbers
         attention.num_attention_heads = pruner.num_heads[attention.query]
         attention.all_head_size = attention.query.out_features
         attention.attention_head_size = attention.all_head_size // attention.num_attention_heads
+    return model, pruner.pruning_history()
+
+
+def kept(model: nn.Module, history: list[Any]) -> Keep:
+    """The units that Torch-Pruning left of a model, in the words of `surgery`."""
     keep = {}
-    for layer, computes, places in pruner.pruning_history():
-        for group in before.values():
+    found = groups(model).values()
+    for layer, computes, places in history:
+        for group in found:
             for piece in group.slices:
                 if piece.module == layer and piece.reads != computes:
                     gone = {place // piece.spread for place in places}
-                    keep[group.name] = [unit for unit in range(group.units) if unit not in gone]
-    return model, keep
+                    keep[group.name] = sorted(set(range(group.units)) - gone)
+    return keep
 
 
-SURGERY = {COURSE: by_course, OTHER: by_torch_pruning}
+SURGERY: dict[str, Callable[..., Any]] = {COURSE: by_course, OTHER: by_torch_pruning}
 
 
 def time_surgery(name: str, tool: str, quick: bool) -> dict[str, Any]:
@@ -147,16 +150,17 @@ def compare(name: str, quick: bool) -> None:
     """Print the table of one network."""
     dense, batches = network(name, quick)
     ours, keep = by_course(dense, batches[0])
-    theirs, their_keep = by_torch_pruning(copy.deepcopy(dense), batches[0])
+    theirs, history = by_torch_pruning(copy.deepcopy(dense), batches[0])
     models = {"dense": dense, "masked": masked(dense, keep), COURSE: ours, OTHER: theirs}
     answers = {variant: outputs(model, batches) for variant, model in models.items()}
-    difference = dict.fromkeys(models, "–")
-    expected = {COURSE: answers["masked"], OTHER: outputs(masked(dense, their_keep), batches)}
-    for tool, answer in expected.items():
-        difference[tool] = f"{(answers[tool] - answer).abs().max():.1e}"
+    expected = {
+        COURSE: answers["masked"],
+        OTHER: outputs(masked(dense, kept(dense, history)), batches),
+    }
+    inputs = [batch["input_ids"] if isinstance(batch, dict) else batch for batch in batches]
+    shapes = [" × ".join(map(str, x.shape)) for x in inputs]
     times = [latency(models, batch, rounds=4 if quick else 15) for batch in batches]
-    size = sum(p.nbytes for p in dense.parameters())
-    found = {
+    surgery = {
         tool: time_surgery(name, tool, quick)
         if quick
         else in_a_fresh_process(__file__, "--surgery", name, tool)
@@ -164,37 +168,33 @@ def compare(name: str, quick: bool) -> None:
     }
 
     title = "SmallCNN" if name == "CNN" else "a small BERT" if quick else "BERT-base"
-    inputs = [batch["input_ids"] if isinstance(batch, dict) else batch for batch in batches]
-    shapes = [" × ".join(map(str, x.shape)) for x in inputs]
     print(f"\n{title}, {SHARE:.0%} of each group removed, {torch.get_num_threads()} threads")
-    heads = "".join(f"{'ms, ' + shape:>24}" for shape in shapes)
-    print(
-        f"{'':14}{'surgery s':>10}{'extra MB':>10}{'parameters':>13}{'bytes':>13}{heads}"
-        f"{'difference':>12}  reloads"
-    )
+    columns = {"surgery s": 10, "extra MB": 10, "parameters": 13, "bytes": 13}
+    columns |= {f"ms, {shape}": 24 for shape in shapes} | {"difference": 12, "reloads": 18}
+    print(" " * 14 + "".join(f"{column:>{width}}" for column, width in columns.items()))
     for variant, model in models.items():
-        row = found.get(variant)
-        surgery = (f"{row['seconds']:.3f}", f"{row['extra'] / 1e6:.0f}") if row else ("–", "–")
+        cells = ["–", "–"]
+        if variant in surgery:
+            cells = [f"{surgery[variant]['seconds']:.3f}", f"{surgery[variant]['extra'] / 1e6:.0f}"]
         # not measure.footprint: it zips too, which takes BERT-base a minute
-        size_of_file = len(save({k: v.contiguous() for k, v in model.state_dict().items()}))
-        parameters = sum(p.numel() for p in model.parameters())
-        came_back = reloads(model, variant, batches, answers[variant])
-        shown = "".join(f"{quartiles(t[variant]):>24}" for t in times)
-        print(
-            f"{variant:14}{surgery[0]:>10}{surgery[1]:>10}{parameters:>13,}{size_of_file:>13,}{shown}"
-            f"{difference[variant]:>12}  {came_back}"
-        )
+        size = len(save({k: v.contiguous() for k, v in model.state_dict().items()}))
+        cells += [f"{sum(p.numel() for p in model.parameters()):,}", f"{size:,}"]
+        cells += [
+            f"{t[variant].median:.3g} ({t[variant].q1:.3g}–{t[variant].q3:.3g})" for t in times
+        ]
+        gap = (answers[variant] - expected.get(variant, answers[variant])).abs().max()
+        cells += [f"{gap:.1e}" if variant in expected else "–"]
+        cells += [reloads(model, variant, batches, answers[variant])]
+        shown = (f"{cell:>{width}}" for cell, width in zip(cells, columns.values(), strict=True))
+        print(f"{variant:14}" + "".join(shown))
     for shape, time in zip(shapes, times, strict=True):
         against = [f"{time[COURSE].faster_than(time[v])} ({v})" for v in models if v != COURSE]
         print(f"{COURSE} at {shape}: {', '.join(against)}")
     if name == "BERT":
-        row = found[COURSE]
-        print(f"surgery on {title}, time: {row['seconds']:.2f} s (goal: 2 s or less)")
-        print(f"extra memory: {row['extra'] / size:.2f} × the model's (goal: 1.2 or less)")
-
-
-def quartiles(time: Latency) -> str:
-    return f"{time.median:.3g} ({time.q1:.3g}–{time.q3:.3g})"
+        seconds, extra = surgery[COURSE].values()
+        share = extra / sum(p.nbytes for p in dense.parameters())
+        print(f"surgery on {title}, time: {seconds:.2f} s (goal: 2 s or less)")
+        print(f"extra memory: {share:.2f} × the model's (goal: 1.2 or less)")
 
 
 def main() -> None:

@@ -234,7 +234,7 @@ def _real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
 def _load(auto: Any, name: str, **settings: Any) -> Any:
     if name == MINILM:
         return auto.from_pretrained(data.minilm(), **settings)
-    if Path(name).is_dir() or _hub_answers():
+    if Path(name).is_dir() or _hub_answers(name):
         return auto.from_pretrained(name, **settings)
     try:  # what was once loaded is still in the Hub's own cache
         return auto.from_pretrained(name, local_files_only=True, **settings)
@@ -246,15 +246,19 @@ def _load(auto: Any, name: str, **settings: Any) -> Any:
         ) from error
 
 
-def _hub_answers() -> bool:
-    """Whether the Hub says anything within `HUB_SECONDS`; without asking, transformers waits 24 s."""
+def _hub_answers(name: str) -> bool:
+    """Whether the Hub says anything sound of a model within `HUB_SECONDS`; without asking,
+    transformers waits 24 s."""
     if hub.HF_HUB_OFFLINE:
         return False
     answers: list[Any] = []
 
     def ask() -> None:
         try:
-            answers.append(huggingface_hub.get_session().head(hub.ENDPOINT, timeout=HUB_SECONDS))
+            config = f"{hub.ENDPOINT}/{name}/resolve/main/config.json"
+            answer = huggingface_hub.get_session().head(config, timeout=HUB_SECONDS)
+            if answer.status_code < 500:  # 404 and 401 are for the Hub's client to explain
+                answers.append(answer)
         except Exception:  # whatever the reason is: not reached
             return
 

@@ -112,8 +112,8 @@ def cheapest_widths(costs: Mapping[str, Cost], saving: float) -> dict[str, int]:
         ValueError: so much cannot be saved.
 
     Example:
-        >>> table = {"a": Cost((1, 2), (3.0, 0.0), (5.0, 0.0)), "b": Cost((1, 2), (3.0, 0.0), (4.0, 0.0))}
-        >>> cheapest_widths(table, saving=2)
+        >>> a, b = Cost((1, 2), (3.0, 0.0), (5.0, 0.0)), Cost((1, 2), (3.0, 0.0), (4.0, 0.0))
+        >>> cheapest_widths({"a": a, "b": b}, saving=2)
         {'a': 2, 'b': 1}
     """
     options = [(name, i) for name, cost in costs.items() for i in range(len(cost.widths))]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from datasets import Dataset
+from hub_double import run_online, serving
 from transformer_zoo import TINY, batch_for, tiny
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -20,7 +21,8 @@ from course_lib.distilbert import (
     triple_loss,
 )
 from course_lib.distillation import soft_loss
-from course_lib.groups import groups, layers_of
+from course_lib.encoders import load_tokenizer
+from course_lib.groups import layers_of
 from course_lib.surgery import remove
 from course_lib.training import Recipe, forward
 
@@ -245,3 +247,34 @@ def test_a_narrower_student_learns_through_a_projection():
     losses = [row["loss"] for row in fitted.history]
     assert losses[-1] < 0.8 * losses[0]
     assert not any("projection" in name for name in fitted.model.state_dict())
+
+
+# --- the Hub's DistilBERT
+
+SST2 = "distilbert-base-uncased-finetuned-sst-2-english"
+CLASSIFY = f"""
+from transformers import pipeline
+classify = pipeline("sentiment-analysis", model="{SST2}")
+print(type(classify.model).__name__)
+print(classify("This movie is great!"))
+"""
+
+
+def test_the_pipeline_loads_a_genuine_distilbert_from_the_hub(tmp_path):
+    bert = transformers.BertForSequenceClassification(
+        transformers.BertConfig(
+            hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8,
+            id2label={0: "NEGATIVE", 1: "POSITIVE"},
+        )
+    )  # fmt: skip
+    student = distilbert_from_bert(bert)
+    with torch.no_grad():
+        student.classifier.bias.copy_(torch.tensor([-5.0, 5.0]))
+    student.save_pretrained(tmp_path / "model")
+    load_tokenizer().save_pretrained(tmp_path / "model")
+    with serving(tmp_path / "model") as endpoint:
+        result = run_online(CLASSIFY, endpoint, tmp_path / "home")
+    assert result.returncode == 0, result.stderr
+    kind, answer = result.stdout.splitlines()[-2:]
+    assert kind == "DistilBertForSequenceClassification"
+    assert answer.startswith("[{'label': 'POSITIVE', 'score': 0.99")

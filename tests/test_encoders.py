@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import os
 import socket
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
@@ -16,6 +10,7 @@ import pytest
 import torch
 import transformers
 from datasets import Dataset
+from hub_double import run_online, serving
 from huggingface_hub import constants as hub
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,33 +136,6 @@ def test_without_the_hub_the_error_comes_soon_and_says_how_to_go_on(
         assert time.monotonic() - start < 10
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hub as loading one model takes."""
-
-    folder: Path
-
-    def do_GET(self) -> None:
-        name = self.path.partition("?")[0].rpartition("/")[-1]
-        file = self.folder / name
-        found = "/resolve/" in self.path and file.is_file()
-        content = file.read_bytes() if found else b""
-        self.send_response(200 if found or self.path == "/" else 404)
-        if found:
-            self.send_header("X-Repo-Commit", "0" * 40)
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        elif self.path != "/":
-            self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, *_args) -> None:
-        pass
-
-
 LOAD_FROM_HUB = """
 from huggingface_hub import constants
 from course_lib.encoders import load_encoder, load_tokenizer
@@ -181,28 +149,32 @@ print(first.classifier.weight[0].tolist())
 
 
 def test_a_name_on_the_hub_is_loaded_and_later_found_without_it(tiny_folder, tmp_path):
-    handler = type("TinyHub", (Hub,), {"folder": tiny_folder})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        # A process of its own, because the Hub's client reads its settings when it is imported.
-        settings = {
-            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "HF_HOME": str(tmp_path),
-            "HF_HUB_OFFLINE": "0",
-            "NO_PROXY": "127.0.0.1",
-        }
-        result = subprocess.run(
-            [sys.executable, "-c", LOAD_FROM_HUB],
-            env={**os.environ, **settings},
-            capture_output=True,
-            text=True,
-        )
-        server.shutdown()
+    with serving(tiny_folder) as endpoint:
+        result = run_online(LOAD_FROM_HUB, endpoint, tmp_path)
     assert result.returncode == 0, result.stderr
     tokens, same, weight = result.stdout.splitlines()
     assert tokens == "[101, 2307, 999, 102]"
     assert same == "True"
     assert weight == str(load_encoder(str(tiny_folder)).classifier.weight[0].tolist())
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}, {"wait": 30.0}])
+def test_a_broken_or_slow_hub_is_named_soon(online, tiny_folder, fault):
+    """It answers, but not with the model."""
+    with serving(tiny_folder, **fault) as endpoint:
+        online(endpoint)
+        start = time.monotonic()
+        with pytest.raises(ConnectionError, match=r"127\.0\.0\.1.*leave the name out"):
+            load_encoder("some-organisation/some-model")
+        assert time.monotonic() - start < 10
+
+
+def test_a_name_that_the_hub_does_not_have_is_not_called_a_network_error(tmp_path):
+    with serving(tmp_path) as endpoint:
+        script = "from course_lib.encoders import load_encoder; load_encoder('some/model')"
+        result = run_online(script, endpoint, tmp_path / "home")
+    last = result.stderr.strip().splitlines()[-1]
+    assert "ConnectionError" not in last and "some/model" in result.stderr
 
 
 # --- tokenising
