@@ -173,7 +173,9 @@ def _load_transformer(folder: Path, note: Mapping[str, Any]) -> Any:
         config = _config_of(folder, kind)
         # Before anything is built: a loop over a number from a file should be a short one.
         layers = sum(group.endswith(".heads") for group in note["widths"])
-        _expect(config.num_hidden_layers == layers <= tensors, f"{WIDTHS} has {layers} layers")
+        same = config.num_hidden_layers == layers
+        _expect(same, f"it has {config.num_hidden_layers} layers, and {WIDTHS} {layers}")
+        _expect(layers <= tensors, f"{layers} layers cannot be in {tensors} tensors of {WEIGHTS}")
         rows = getattr(config, "vocab_size", 0)
         listed = rows if note["vocabulary"] is None else len(note["vocabulary"])
         _expect(rows == listed, f"vocab_size is {rows}, and {WIDTHS} lists {listed} tokens")
@@ -188,10 +190,11 @@ def _load_transformer(folder: Path, note: Mapping[str, Any]) -> Any:
     try:
         with quiet():
             # The weights are handed over: in a folder, transformers would look for more than them.
+            # And copied: where a file puts them in memory is not where it is fast to read them.
             model, report = Narrow.from_pretrained(
                 None,
                 config=config,
-                state_dict=load_file(folder / WEIGHTS),
+                state_dict={k: v.clone() for k, v in load_file(folder / WEIGHTS).items()},
                 output_loading_info=True,
             )
             if model.can_generate() and (folder / "generation_config.json").is_file():

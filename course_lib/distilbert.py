@@ -1,4 +1,4 @@
-"""The DistilBERT recipe: a student made from its teacher's layers, and the three losses that teach it."""
+"""The DistilBERT recipe: a student made from its teacher, and the three losses that teach it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def distilbert_from_bert(
         >>> type(distilbert_from_bert(BertForMaskedLM(config))).__name__
         'DistilBertForMaskedLM'
     """
-    kinds = {
+    kinds: dict[Any, Any] = {
         transformers.BertForSequenceClassification: transformers.DistilBertForSequenceClassification,
         transformers.BertForMaskedLM: transformers.DistilBertForMaskedLM,
     }
@@ -141,9 +141,9 @@ def distilbert_from_bert(
     with torch.random.fork_rng():
         student: Any = kinds[type(bert)](config)
     names = _AROUND | {
-        f"distilbert.transformer.layer.{i}.{new}": f"bert.encoder.layer.{i}.{name}"
+        f"distilbert.transformer.layer.{i}.{new}": f"bert.encoder.layer.{i}.{theirs}"
         for i in range(len(kept))
-        for new, name in _LAYER.items()
+        for new, theirs in _LAYER.items()
     }
     source = short.state_dict()
     copied = {}

@@ -6,10 +6,11 @@ import copy
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, send_to_device
+from datasets import IterableDataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from course_lib import cache
-from course_lib.batching import labels, labels_of, lengths, loader, shuffled
+from course_lib.batching import collate, labels, labels_of, lengths, loader, shuffled
 from course_lib.measure import Accuracy, evaluating
 
 Loss = Callable[[Any, Any], Tensor]  # (model output, batch) → scalar
@@ -46,6 +48,8 @@ class Recipe:
         choose_last: how many of the last epochs compete to be the result; the best one on the
             validation part wins. None (default): all of them. 1: the last one, without a choice.
         seed: order of the examples, and dropout (default 0).
+        steps: optimiser steps in an epoch, for a streamed training part, whose length nobody knows
+            (default None).
     """
 
     epochs: int = 10
@@ -56,6 +60,7 @@ class Recipe:
     decay: bool = False
     choose_last: int | None = None
     seed: int = 0
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.batch_size < 1 or not self.lr > 0 or not 0 <= self.warmup < 1:
@@ -64,6 +69,16 @@ class Recipe:
             )
         if self.choose_last is not None and self.choose_last < 1:
             raise ValueError(f"choose_last is {self.choose_last}; it must be 1 or more, or None.")
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe sets, fit for JSON: part of the name of what was made with it.
+
+    Example:
+        >>> settings(Recipe(epochs=3))["epochs"]
+        3
+    """
+    return {name: value for name, value in asdict(recipe).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,9 @@ def fit(
     Args:
         model: any module that takes what the dataset yields.
         data: ``{"train": dataset}`` and, if an epoch is to be chosen, ``"validation"``. An example
-            is a tuple (input, label), or a mapping of keyword arguments with ``"labels"``.
+            is a tuple (input, label), or a mapping of keyword arguments with ``"labels"``. The
+            training part may be a stream (`datasets.IterableDataset`); shuffle it yourself, and say
+            in the recipe how many steps an epoch has. It begins again when it ends.
         recipe: epochs, learning rate, …
         loss: ``loss(output, batch) → scalar``; cross-entropy with the labels by default.
         after_step: called as ``after_step(model, progress)`` behind each optimiser step, progress
@@ -121,7 +138,10 @@ def fit(
 
     Raises:
         FloatingPointError: the loss is not finite; says at which step and what to try.
-        ValueError: there is no training part, or it is empty.
+        ValueError: there is no training part, or it is empty; a stream without `Recipe.steps`.
+
+    On several processes or GPUs: ``accelerate launch --multi_gpu --num_processes 2 script.py``, which
+    without a GPU starts CPU processes. The result is that of one process, but for rounding.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -132,10 +152,14 @@ def fit(
         >>> evaluate(fitted.model, xor).correct
         4
     """
-    if "train" not in data or len(data["train"]) == 0:  # type: ignore[arg-type]
+    stream = isinstance(data.get("train"), IterableDataset)
+    if "train" not in data or (not stream and len(data["train"]) == 0):  # type: ignore[arg-type]
         raise ValueError(
             f"The data has the parts {sorted(data)}; fit needs one named 'train' that is not empty."
         )
+    if stream != (recipe.steps is not None):
+        what = "a stream, whose length nobody knows" if stream else "no stream"
+        raise ValueError(f"The training part is {what}, and the recipe has steps={recipe.steps}.")
     loss = loss or cross_entropy
     accelerator = Accelerator()
     home = device_of(model)
@@ -163,10 +187,14 @@ def fit(
             seed = recipe.seed * 100_003 + epoch
             torch.manual_seed(seed)
             wrapped.train()
-            batches = shuffled(data["train"], recipe.batch_size, seed)
+            if recipe.steps is not None:
+                steps, loaded = recipe.steps, _stream(data["train"], recipe, epoch, accelerator)
+            else:
+                batches = shuffled(data["train"], recipe.batch_size, seed)
+                steps, loaded = len(batches), _load(data["train"], batches, accelerator)
             total = 0.0
-            for step, batch in enumerate(_load(data["train"], batches, accelerator)):
-                progress = (epoch * len(batches) + step + 1) / (recipe.epochs * len(batches))
+            for step, batch in enumerate(loaded):
+                progress = (epoch * steps + step + 1) / (recipe.epochs * steps)
                 lr = recipe.lr * _lr_factor(recipe, progress)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
@@ -183,7 +211,7 @@ def fit(
                 if after_step is not None:
                     after_step(model, progress)
                 total += value.item()
-            row: dict[str, Any] = {"epoch": epoch + 1, "loss": total / len(batches)}
+            row: dict[str, Any] = {"epoch": epoch + 1, "loss": total / steps}
             if "validation" in data:
                 accuracy = evaluate(model, data["validation"])
                 row |= {"correct": accuracy.correct, "n": accuracy.n}
@@ -255,10 +283,9 @@ def forward(model: nn.Module, batch: Any) -> Any:
         # The loss is ours: labels inside would only make the model compute its own.
         unwanted = {"labels", "teacher_logits"}
         inner = getattr(model, "module", model)  # behind what Accelerate wraps around it
-        if isinstance(inner, PreTrainedModel) and not _takes_segments(type(inner)):
-            unwanted.add(
-                "token_type_ids"
-            )  # a teacher of BERT's kind reads them, a DistilBERT does not
+        kind: Any = type(inner)
+        if issubclass(kind, PreTrainedModel) and not _takes_segments(kind):
+            unwanted.add("token_type_ids")  # BERT reads them, DistilBERT does not
         return model(**{k: v for k, v in batch.items() if k not in unwanted})
     return model(batch[0])
 
@@ -286,13 +313,41 @@ def device_of(model: nn.Module) -> torch.device:
 def _load(dataset: Any, batches: list[list[int]], accelerator: Accelerator) -> Any:
     """This process's part of each batch, on its device."""
     rank, processes = accelerator.process_index, accelerator.num_processes
-    if processes > 1 and len(batches[0]) % processes:
-        raise ValueError(
-            f"A batch of {len(batches[0])} cannot be shared evenly by {processes} processes; choose "
-            f"a batch_size that is a multiple of {processes}."
-        )
+    _check_shares(len(batches[0]), accelerator)
     for batch in loader(dataset, [batch[rank::processes] for batch in batches]):
         yield send_to_device(batch, accelerator.device)
+
+
+def _stream(
+    dataset: IterableDataset, recipe: Recipe, epoch: int, accelerator: Accelerator
+) -> Iterator[Any]:
+    """The batches of one epoch, where the epoch before has left off: this process's part of each."""
+    size, steps = recipe.batch_size, recipe.steps or 0
+    _check_shares(size, accelerator)
+    # Skipped and counted, not remembered: a resumed run reads what an uninterrupted one reads.
+    examples = itertools.islice(_again_and_again(dataset), epoch * steps * size, None)
+    for _ in range(steps):
+        whole = list(itertools.islice(examples, size))
+        mine = whole[accelerator.process_index :: accelerator.num_processes]
+        yield send_to_device(collate(mine), accelerator.device)
+
+
+def _again_and_again(dataset: IterableDataset) -> Iterator[Any]:
+    while True:
+        seen = 0
+        for seen, example in enumerate(dataset, start=1):  # noqa: B007
+            yield example
+        if not seen:
+            raise ValueError("The streamed training part is empty.")
+
+
+def _check_shares(size: int, accelerator: Accelerator) -> None:
+    processes = accelerator.num_processes
+    if size % processes:
+        raise ValueError(
+            f"A batch of {size} cannot be shared evenly by {processes} processes; choose "
+            f"a batch_size that is a multiple of {processes}."
+        )
 
 
 def _lr_factor(recipe: Recipe, progress: float) -> float:

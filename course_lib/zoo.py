@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from course_lib import cache, data, text
 from course_lib.encoders import load_encoder, load_tokenizer, tokenize
 from course_lib.measure import Accuracy
-from course_lib.training import Recipe, fit, predict
+from course_lib.training import Recipe, fit, predict, settings
 
 STORED = Path(__file__).resolve().parent.parent / "notebooks" / "stored"
 TEACHER = Recipe(epochs=2, lr=1e-4, batch_size=32, warmup=0.1, decay=True, choose_last=1)
@@ -157,7 +157,7 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
         "encoder": data.MINILM_SOURCE,
         "train": fingerprint(parts["train"]),
         "validation": fingerprint(parts["validation"]),
-        "recipe": asdict(recipe),
+        "recipe": settings(recipe),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

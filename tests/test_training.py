@@ -23,6 +23,7 @@ from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
 
 from course_lib import training
+from course_lib.encoders import BagOfEmbeddings
 from course_lib.measure import Accuracy
 from course_lib.models import LeNet300, build
 from course_lib.training import Recipe, correct, evaluate, fit, forward, predict
@@ -460,3 +461,73 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused():
 
     with pytest.raises(ValueError, match=r"batch of 32 cannot be shared.*multiple of 3"):
         next(iter(training._load(blobs(64), [list(range(32))], Three())))
+
+
+# --- streams
+
+
+def streamed(n: int = 40, shards: int = 4) -> datasets.IterableDataset:
+    """Sentences of seven tokens whose label is that of their first one, in shards, read one by one."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 40, (n, 7), generator=generator).tolist()
+    rows = {"input_ids": ids, "attention_mask": [[1] * 7] * n, "labels": [i[0] % 2 for i in ids]}
+    return datasets.Dataset.from_dict(rows).to_iterable_dataset(num_shards=shards)
+
+
+def bag() -> nn.Module:
+    return build(lambda: BagOfEmbeddings(torch.arange(40), dropout=0.0))
+
+
+def test_a_stream_is_read_on_through_the_epochs_and_begins_again(tmp_path):
+    seen = []
+
+    def loss(output, batch):
+        seen.append(batch["input_ids"][:, 0].tolist())
+        return training.cross_entropy(output, batch)
+
+    recipe = Recipe(epochs=3, steps=2, batch_size=8)
+    fitted = fit(bag(), {"train": streamed()}, recipe, loss=loss)
+    first = [row["input_ids"][0] for row in streamed()]
+    assert [token for batch in seen for token in batch] == (first + first)[:48]
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
+
+
+def test_shards_on_disk_are_streamed_and_learned(tmp_path):
+    for i in range(2):
+        rows = datasets.Dataset.from_list(list(streamed())[i::2])
+        rows.to_parquet(tmp_path / f"shard-{i}.parquet")
+    stream = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "*.parquet"), split="train", streaming=True
+    ).shuffle(seed=0, buffer_size=16)
+    held = datasets.Dataset.from_list(list(streamed()))
+    recipe = Recipe(epochs=10, steps=5, batch_size=8, lr=0.05)
+    fitted = fit(bag(), {"train": stream, "validation": held}, recipe)
+    assert fitted.validation.value > 0.9
+
+
+def test_an_interrupted_stream_ends_with_the_bits_of_an_uninterrupted_one(cache_folder):
+    recipe = Recipe(epochs=4, steps=3, batch_size=8, lr=0.01)
+    whole = fit(bag(), {"train": streamed()}, recipe)
+    calls = 0
+
+    def loss(output, batch):
+        nonlocal calls
+        calls += 1
+        if calls == 8:  # in the third epoch
+            raise KeyboardInterrupt
+        return training.cross_entropy(output, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(bag(), {"train": streamed()}, recipe, loss=loss, checkpoint="stream")
+    resumed = fit(bag(), {"train": streamed()}, recipe, checkpoint="stream")
+    for key, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[key]), key
+
+
+def test_steps_belong_to_streams_alone():
+    with pytest.raises(ValueError, match=r"a stream, whose length nobody knows.*steps=None"):
+        fit(bag(), {"train": streamed()}, Recipe(epochs=1))
+    with pytest.raises(ValueError, match=r"no stream, and the recipe has steps=3"):
+        fit(build(LeNet300), {"train": blobs(64)}, Recipe(epochs=1, steps=3))
+    with pytest.raises(ValueError, match="empty"):
+        fit(bag(), {"train": streamed().take(0)}, Recipe(epochs=1, steps=1))

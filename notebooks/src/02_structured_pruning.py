@@ -273,23 +273,18 @@ def half_operations(share):
 
 options = [half_operations(share / 20) for share in range(1, 16)]
 halved, left = min(options, key=lambda option: abs(option[1] - operations / 2))
-ratios = {}
+speed = {}
 for n in (1, 64):
     rows = measure.latency({"whole": cnn, "half": halved}, images[:n], rounds=40)
-    ratios[n] = rows["whole"].median / rows["half"].median
+    speed[f"CNN, batch {n}"] = rows["whole"].median / rows["half"].median
     print(
         f"batch {n:2}: {left / operations:.0%} of the operations, {rows['half'].faster_than(rows['whole'])}"
     )
 
-# %%
-claims.add(
-    "Half of the operations gives at least 1.5 × the speed on this processor",
-    source="this course",
-    measured=f"{left / operations:.0%} of the operations: "
-    + ", ".join(f"{r:.2f} × at batch {n}" for n, r in ratios.items()),
-    holds=all(r >= 1.5 for r in ratios.values())
-    or ("in part" if max(ratios.values()) >= 1.5 else False),
-)
+# %% [markdown]
+# Half of the operations is not half of the time here. Operations count the products of convolutions and linear layers. Batch norm,
+# ReLU and pooling are not counted, but they move a lot of data through memory, and they shrink only with the channels. A transformer, whose time goes
+# into large products, may do better: you will see below.
 
 # %% [markdown]
 # ## 6 · Attention heads: which of MiniLM's 72 matter?
@@ -364,6 +359,34 @@ plots.show(
 )
 
 # %% [markdown]
+# Half of the heads *and* half of the units in every layer: that is half of MiniLM's operations. How much time is it?
+
+# %%
+tokens = torch.full((1, 32), 2000)
+example = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}  # batch 1, 32 tokens
+half = remove(
+    teacher,
+    structured.choose(teacher, 0.5, score, heads, per_group=True)
+    | structured.choose(teacher, 0.5, score, ffn, per_group=True),
+)
+share_left = measure.operations(half, example) / measure.operations(teacher, example)
+for n in (1, 8):
+    batch = {name: tensor.expand(n, -1) for name, tensor in example.items()}
+    rows = measure.latency({"whole": teacher, "half": half}, batch, rounds=15)
+    speed[f"MiniLM, batch {n}"] = rows["whole"].median / rows["half"].median
+    print(
+        f"batch {n}: {share_left:.0%} of the operations, {rows['half'].faster_than(rows['whole'])}"
+    )
+
+# %%
+claims.add(
+    "Half of the operations gives at least 1.5 × the speed on this processor",
+    source="this course",
+    measured=", ".join(f"{name}: {ratio:.2f} ×" for name, ratio in speed.items()),
+    holds=min(speed.values()) >= 1.5 or ("in part" if max(speed.values()) >= 1.5 else False),
+)
+
+# %% [markdown]
 # Everything so far was validation. Now the test part, once, at one half, with the paired test:
 
 # %%
@@ -379,7 +402,7 @@ teacher_accuracy = measure.Accuracy(int(right.sum()), len(right))
 print(f"teacher: {teacher_accuracy}")
 for (kind, name), test in tests.items():
     print(
-        f"half of the {kind}, {name:11}: {accuracy[kind, name]}; teacher: {test.verdict}, p = {test.p_value:.1g}"
+        f"half of the {kind}, {name:11}: {accuracy[kind, name]}; teacher: {test.verdict}, p = {test.p_value:.2g}"
     )
 
 # %%
@@ -390,7 +413,7 @@ claims.add(
     source="this course, after Michel et al. 2019",
     measured=f"{teacher_accuracy} → "
     + ", ".join(
-        f"{name} {accuracy[kind, name]} (p = {tests[kind, name].p_value:.1g})" for name in scores
+        f"{name} {accuracy[kind, name]} (p = {tests[kind, name].p_value:.2g})" for name in scores
     ),
     holds=no_loss == {"Taylor": True, "weight size": False, "chance": False}
     or (
@@ -444,8 +467,6 @@ plots.show(
 # machine*, and picks the widths that reach the target with the least estimated damage. Then it measures the result.
 
 # %%
-tokens = torch.full((1, 32), 2000)
-example = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}  # batch 1, 32 tokens
 faster = speed_up(teacher, example, target=2.0, score=score)
 print(f"{faster}\nas cut: {on_validation(faster.model)}")
 faster.changes
@@ -506,25 +527,29 @@ changes(teacher, pruned)
 
 # %%
 def three_seeds():
+    """For each way and seed, which test sentences are answered rightly, as a line of 0 and 1."""
     ways = {"fine-tuning": 0.0, "distillation": 1.0}
-    models = {
-        way: [recover(seed, alpha) for seed in range(3 if full else 2)]
-        for way, alpha in ways.items()
-    }
+    runs = range(3 if full else 2)
     return {
-        way: [training.correct(m, reviews["test"]).int().tolist() for m in rows]
-        for way, rows in models.items()
+        way: [
+            "".join(str(int(r)) for r in training.correct(recover(s, alpha), reviews["test"]))
+            for s in runs
+        ]
+        for way, alpha in ways.items()
     }
 
 
 made_from = {
     "seeds": list(range(3 if full else 2)),
     "pruned": "half of the heads, two thirds of the feed-forward units, Taylor",
-    "recipe": str(recovery),
+    "recipe": training.settings(recovery),
     "train": zoo.fingerprint(reviews["train"]),
 }
 stored = zoo.stored("02_recovery", made_from, three_seeds)
-rows = {way: torch.tensor(answers).bool() for way, answers in stored.items()}  # [seeds, n]
+rows = {  # [seeds, n]
+    way: torch.tensor([[letter == "1" for letter in line] for line in lines])
+    for way, lines in stored.items()
+}
 back = {
     way: measure.Runs(tuple(measure.Accuracy(int(r.sum()), len(r)) for r in rights))
     for way, rights in rows.items()
