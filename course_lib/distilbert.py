@@ -140,7 +140,7 @@ def distilbert_from_bert(
     )
     with torch.random.fork_rng():
         student: Any = kinds[type(bert)](config)
-    names = _AROUND | {
+    sources = _AROUND | {
         f"distilbert.transformer.layer.{i}.{new}": f"bert.encoder.layer.{i}.{theirs}"
         for i in range(len(kept))
         for new, theirs in _LAYER.items()
@@ -149,7 +149,7 @@ def distilbert_from_bert(
     copied = {}
     for name in student.state_dict():
         module, _, tensor = name.rpartition(".")
-        copied[name] = source[f"{names[module]}.{tensor}"]
+        copied[name] = source[f"{sources[module]}.{tensor}"]
     student.load_state_dict(copied)
     return student.to(bert.device, bert.dtype).train(bert.training)
 

@@ -16,9 +16,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from course_lib.groups import CONVOLUTIONS, groups
+from course_lib.groups import groups
 from course_lib.masking import prunable
 from course_lib.measure import Accuracy, Calibration, Latency, Runs
+from course_lib.units import CONVOLUTIONS
 
 # Okabe & Ito 2008: told apart with any kind of colour vision; markers differ as well.
 BLUE, ORANGE, GREEN, PINK, SKY, RED = (

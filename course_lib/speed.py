@@ -9,10 +9,10 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor, nn
 
-from course_lib.groups import Group
 from course_lib.measure import Latency, Shown, latency
 from course_lib.structured import Importance, Ranking, weight_norm
 from course_lib.surgery import Changes, changes, remove
+from course_lib.units import Group
 
 Batch = Tensor | Mapping[str, Tensor]
 

@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 
 from course_lib import training
 from course_lib.batching import batches
-from course_lib.groups import Group, group_of, groups
+from course_lib.groups import group_of, groups
 from course_lib.measure import evaluating
 from course_lib.surgery import Keep, original_parameters, remove, unit_sums, widths_to_parameters
+from course_lib.units import Group
 
 Importance = Callable[[nn.Module, Group], Tensor]
 Value = TypeVar("Value")

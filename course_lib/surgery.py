@@ -17,16 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from course_lib.groups import (
-    BATCH_NORMS,
-    CONVOLUTIONS,
-    Group,
-    Slice,
-    family_of,
-    group_of,
-    groups,
-    layers_of,
-)
+from course_lib.groups import family_of, group_of, groups, layers_of
+from course_lib.units import BATCH_NORMS, CONVOLUTIONS, Group, Slice
 
 Keep = Mapping[str, Sequence[int] | Tensor]  # group → the units that stay
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,8 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
             fitted = fit(
                 model,
                 {name: parts[name] for name in ("train", "validation")},
-                recipe,
+                replace(recipe, checkpoint="teacher"),
                 after_step=lambda _, progress: bar.update(int(100 * progress) - bar.n),
-                checkpoint="teacher",
             )
         return fitted.model.state_dict()
 

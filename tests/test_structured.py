@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from transformer_zoo import batch_for, tiny
 
-from course_lib.groups import Group, groups
+from course_lib.groups import groups
 from course_lib.models import LeNet300
 from course_lib.structured import (
     Importance,
@@ -34,6 +34,7 @@ from course_lib.structured import (
 )
 from course_lib.surgery import original_parameters, remove, remove_layers
 from course_lib.training import Recipe, evaluate
+from course_lib.units import Group
 
 
 def chain(*widths: int) -> nn.Sequential:

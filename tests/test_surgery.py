@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformer_zoo import SIZES, TINY, answer, batch_for, tiny
 
 from course_lib.encoders import load_encoder, load_tokenizer
-from course_lib.groups import Slice, groups
+from course_lib.groups import groups
 from course_lib.models import LeNet300, SmallCNN
 from course_lib.pruning import prune as mask_weights
 from course_lib.surgery import (
@@ -29,6 +29,7 @@ from course_lib.surgery import (
     unit_sums,
     widths_to_parameters,
 )
+from course_lib.units import Slice
 
 CLOSE = {torch.float32: 1e-5, torch.float64: 1e-12}
 PRECISIONS = pytest.mark.parametrize("dtype", CLOSE, ids=["float32", "float64"])

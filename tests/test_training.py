@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -264,13 +265,17 @@ def test_a_loss_that_explodes_later_says_in_which_step_and_at_which_rate():
 # --- interrupted and resumed ------------------------------------------------------------------
 
 
-def interrupted(model: nn.Module, recipe: Recipe, name: str = "run") -> None:
+def named(recipe: Recipe) -> Recipe:
+    return replace(recipe, checkpoint="run")
+
+
+def interrupted(model: nn.Module, recipe: Recipe) -> None:
     def stop_in_epoch_3(model: nn.Module, progress: float) -> None:
         if progress > 2.4 / recipe.epochs:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(model, DATA, recipe, after_step=stop_in_epoch_3, checkpoint=name)
+        fit(model, DATA, named(recipe), after_step=stop_in_epoch_3)
 
 
 @pytest.mark.parametrize("choose_last", [None, 1])
@@ -283,7 +288,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(
     interrupted(model, recipe)
     assert len(list((cache_folder / "checkpoints").iterdir())) == 1
     epochs = []
-    resumed = fit(model, DATA, recipe, after_step=lambda m, p: epochs.append(p), checkpoint="run")
+    resumed = fit(model, DATA, named(recipe), after_step=lambda m, p: epochs.append(p))
     assert min(epochs) > 2 / 5  # epochs 1 and 2 were not trained again
     assert "behind epoch 2" in capsys.readouterr().out
     assert same(resumed.model, whole.model)
@@ -303,8 +308,8 @@ def test_the_best_epoch_may_lie_before_the_interruption(cache_folder):
 
     def run():
         data = {"train": ten, "validation": ten}
-        recipe = Recipe(epochs=6, batch_size=10)
-        return fit(Scripted(), data, recipe, after_step=after_step, checkpoint="scripted")
+        recipe = Recipe(epochs=6, batch_size=10, checkpoint="scripted")
+        return fit(Scripted(), data, recipe, after_step=after_step)
 
     with pytest.raises(KeyboardInterrupt):
         run()
@@ -318,10 +323,10 @@ def test_another_recipe_or_start_does_not_continue_it(cache_folder, capsys):
     model = net()
     interrupted(model, RECIPE)
     other = Recipe(**(vars(RECIPE) | {"lr": 0.02}))
-    assert same(fit(model, DATA, other, checkpoint="run").model, fit(model, DATA, other).model)
+    assert same(fit(model, DATA, named(other)).model, fit(model, DATA, other).model)
     start = net()
     start[0].weight.data.add_(0.1)
-    assert same(fit(start, DATA, RECIPE, checkpoint="run").model, fit(start, DATA, RECIPE).model)
+    assert same(fit(start, DATA, named(RECIPE)).model, fit(start, DATA, RECIPE).model)
     assert "Going on" not in capsys.readouterr().out
     assert len(list((cache_folder / "checkpoints").iterdir())) == 1  # the first one still waits
 
@@ -332,7 +337,7 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_anew(cache_folder):
     (file,) = (cache_folder / "checkpoints").iterdir()
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"damaged.*starts anew"):
-        fitted = fit(model, DATA, RECIPE, checkpoint="run")
+        fitted = fit(model, DATA, named(RECIPE))
     assert same(fitted.model, fit(model, DATA, RECIPE).model)
 
 
@@ -518,8 +523,8 @@ def test_an_interrupted_stream_ends_with_the_bits_of_an_uninterrupted_one(cache_
         return training.cross_entropy(output, batch)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(bag(), {"train": streamed()}, recipe, loss=loss, checkpoint="stream")
-    resumed = fit(bag(), {"train": streamed()}, recipe, checkpoint="stream")
+        fit(bag(), {"train": streamed()}, named(recipe), loss=loss)
+    resumed = fit(bag(), {"train": streamed()}, named(recipe))
     for key, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[key]), key
 

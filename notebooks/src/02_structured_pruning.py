@@ -402,7 +402,7 @@ teacher_accuracy = measure.Accuracy(int(right.sum()), len(right))
 print(f"teacher: {teacher_accuracy}")
 for (kind, name), test in tests.items():
     print(
-        f"half of the {kind}, {name:11}: {accuracy[kind, name]}; teacher: {test.verdict}, p = {test.p_value:.2g}"
+        f"half of the {kind}, {name:11}: {accuracy[kind, name]}; teacher: {test.verdict}, p = {test.p_value:.3g}"
     )
 
 # %%
@@ -413,7 +413,7 @@ claims.add(
     source="this course, after Michel et al. 2019",
     measured=f"{teacher_accuracy} → "
     + ", ".join(
-        f"{name} {accuracy[kind, name]} (p = {tests[kind, name].p_value:.2g})" for name in scores
+        f"{name} {accuracy[kind, name]} (p = {tests[kind, name].p_value:.3g})" for name in scores
     ),
     holds=no_loss == {"Taylor": True, "weight size": False, "chance": False}
     or (
@@ -652,7 +652,7 @@ plots.show(
     plots.latency_bars(times[500]),
     alt="Latency of LeNet whole, with zeros, and with fewer neurons, at batch 500: only fewer neurons are faster",
 )
-for name, m in networks.items():
+for name in networks:
     speed = "; ".join(
         f"batch {n} {rows[name].faster_than(rows['whole'])}" for n, rows in times.items()
     )
