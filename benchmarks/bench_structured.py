@@ -182,7 +182,7 @@ def compare(name: str, quick: bool) -> None:
         size = len(save({k: v.contiguous() for k, v in model.state_dict().items()}))
         cells += [f"{sum(p.numel() for p in model.parameters()):,}", f"{size:,}"]
         cells += [
-            f"{t[variant].median:.3g} ({t[variant].q1:.3g}–{t[variant].q3:.3g})" for t in times
+            f"{t[variant].median:.4g} ({t[variant].q1:.4g}–{t[variant].q3:.4g})" for t in times
         ]
         gap = (answers[variant] - expected.get(variant, answers[variant])).abs().max()
         cells += [f"{gap:.1e}" if variant in expected else "–"]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ import torch.nn.functional as F
 import transformers
 from datasets import Dataset
 from hub_double import run_online, serving
+from safetensors.torch import load_file
 from transformer_zoo import TINY, batch_for, tiny
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -278,3 +283,74 @@ def test_the_pipeline_loads_a_genuine_distilbert_from_the_hub(tmp_path):
     kind, answer = result.stdout.splitlines()[-2:]
     assert kind == "DistilBertForSequenceClassification"
     assert answer.startswith("[{'label': 'POSITIVE', 'score': 0.99")
+
+
+# --- larger than one machine: interrupted, in bf16, on two processes
+
+TWO = """
+import sys, torch
+sys.path.insert(0, "tests")
+from accelerate import PartialState
+from safetensors.torch import save_file
+from test_distilbert import teach
+fitted = teach()
+weights = {k: v.clone() for k, v in fitted.model.state_dict().items()}
+save_file(weights, f"{sys.argv[1]}/{PartialState().process_index}.safetensors")
+"""
+
+
+def teach(loss=triple_loss, checkpoint: str = ""):
+    """Two epochs on a stream, without dropout: two processes would drop other numbers than one."""
+    teacher = tiny("bert")
+    teacher.config.hidden_dropout_prob = teacher.config.attention_probs_dropout_prob = 0.0
+    student = student_from_teacher(teacher, [0, 2])
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    recipe = Recipe(epochs=2, lr=1e-3, batch_size=8, steps=3, checkpoint=checkpoint)
+    stream = sentences().to_iterable_dataset(num_shards=2)
+    return distill_hidden(student, teacher, {"train": stream}, recipe, loss=loss)
+
+
+def test_an_interrupted_distillation_ends_with_the_same_bits(cache_folder):
+    calls = 0
+
+    def loss(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # in the second epoch
+            raise KeyboardInterrupt
+        return triple_loss(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        teach(loss, checkpoint="hidden")
+    resumed, whole = teach(checkpoint="hidden"), teach()
+    for key, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[key]), key
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_two_processes_teach_as_one_does(tmp_path, precision):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
+    launcher += ["--main_process_port", "0"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    alone = teach().model.state_dict()
+    tolerance = 1e-5 if precision == "no" else 2e-2  # bf16 keeps eight bits
+    for key, tensor in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        if key.endswith("key.bias"):
+            continue  # has no influence on the answer: Adam follows the rounding there
+        torch.testing.assert_close(first[key], tensor, rtol=0, atol=tolerance, msg=key)

@@ -293,9 +293,8 @@ for n in (1, 64):
 # matrix. Since `transformers` 5 the library itself can no longer remove heads. `remove` can, for six families of models.
 
 # %%
-few_reviews = None if full else 480
-teacher = zoo.teacher(few_reviews, zoo.TEACHER if full else replace(zoo.TEACHER, epochs=1))
-reviews = zoo.reviews_tokenized(few_reviews)
+teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, epochs=1))
+reviews = zoo.reviews_tokenized(None if full else 160)
 calibration = reviews["train"].select(range(400 if full else 64))
 score = structured.taylor(teacher, calibration)
 found = groups(teacher)
