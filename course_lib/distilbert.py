@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from course_lib.distillation import NO_LABEL, hidden_cosine_loss, soft_loss
 from course_lib.groups import groups
-from course_lib.surgery import remove, remove_layers
+from course_lib.surgery import original_parameters, remove, remove_layers
 from course_lib.training import Fitted, Recipe, copy_of, fit, forward
 
 
@@ -52,7 +52,12 @@ def student_from_teacher(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         new: Any = type(student)(student.config)
-    return remove(new, widths).train(teacher.training)  # type: ignore[return-value]
+    new.to(teacher.device, teacher.dtype)
+    result: Any = remove(new, widths).train(teacher.training)
+    result.original_parameters = original_parameters(student)
+    if hasattr(student, "vocabulary"):
+        result.vocabulary = student.vocabulary
+    return result
 
 
 # DistilBERT's name for each part of a BERT layer, and of what stands around the layers.
@@ -134,7 +139,11 @@ def distilbert_from_bert(
         activation=old.hidden_act,
         initializer_range=old.initializer_range,
         pad_token_id=old.pad_token_id,
-        seq_classif_dropout=old.classifier_dropout or old.hidden_dropout_prob,
+        seq_classif_dropout=(
+            old.hidden_dropout_prob if old.classifier_dropout is None else old.classifier_dropout
+        ),
+        problem_type=old.problem_type,
+        tie_word_embeddings=old.tie_word_embeddings,
         id2label=old.id2label,
         label2id=old.label2id,
     )
@@ -167,7 +176,7 @@ def triple_loss(
 
     The weights and T are those of the code that made DistilBERT (there the hard loss predicts masked
     words). Cosine compares the last hidden states; give weights of 0 to leave a loss out. Sanh et al.
-    2019, section 3. Explained in lesson 4.
+    2019, section 2. Explained in lesson 4.
 
     Args:
         student, teacher: outputs of `transformers` models with ``logits [batch, classes]`` or
@@ -226,7 +235,10 @@ def distill_hidden(
         recipe: as for `fit`. An epoch passes over the training part and `transfer`.
         loss: ``loss(student_output, teacher_output, labels, attention_mask) → scalar``. Other weights:
             ``functools.partial(triple_loss, weights=(5, 2, 0))``.
-        transfer: more examples; their labels, if any, are not looked at.
+        transfer: more examples, tokenised alike; their labels, if any, are not looked at.
+
+    Raises:
+        ValueError: no training part, or `transfer` lacks a column; and what `fit` and `loss` raise.
 
     Example:
         >>> from transformers import BertConfig, BertForSequenceClassification
@@ -238,14 +250,23 @@ def distill_hidden(
         >>> distill_hidden(student, teacher, train, Recipe(epochs=1, batch_size=1)).epoch
         1
     """
+    if "train" not in data:
+        raise ValueError(
+            f"data has the parts {sorted(data)}; distill_hidden needs one named 'train'."
+        )
     train = data["train"]
     if transfer is not None:
-        columns = [name for name in train.column_names if name in transfer.column_names]
-        silent = transfer.select_columns([name for name in columns if name != "labels"])
+        columns = [name for name in train.column_names if name != "labels"]
+        missing = sorted(set(columns) - set(transfer.column_names))
+        if missing:
+            raise ValueError(
+                f"transfer lacks the columns {missing} of the training part; tokenise both alike."
+            )
+        silent = transfer.select_columns(columns)
         silent = silent.add_column("labels", [NO_LABEL] * len(silent)).cast(train.features)
         train = concatenate_datasets([train, silent])
     teacher = copy_of(teacher).eval().requires_grad_(False)  # type: ignore[assignment]
-    taught = _Taught(student, teacher.config.hidden_size)
+    taught = _Seen(student, teacher.config.hidden_size, recipe.seed)
 
     def batch_loss(output: Any, batch: Any) -> Tensor:
         teacher.to(batch["labels"].device)
@@ -257,14 +278,17 @@ def distill_hidden(
     return Fitted(fitted.model.student, fitted.history, fitted.epoch)  # type: ignore[arg-type]
 
 
-class _Taught(nn.Module):
+class _Seen(nn.Module):
     """A student that shows its hidden states, its last one in the teacher's width."""
 
-    def __init__(self, student: PreTrainedModel, width: int) -> None:
+    def __init__(self, student: PreTrainedModel, width: int, seed: int) -> None:
         super().__init__()
         self.student = student
         narrow = student.config.hidden_size
-        self.projection = nn.Identity() if narrow == width else nn.Linear(narrow, width)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            projection = nn.Identity() if narrow == width else nn.Linear(narrow, width)
+        self.projection = projection.to(student.device, student.dtype)
 
     def forward(self, **batch: Any) -> Any:
         output = forward(self.student, batch | {"output_hidden_states": True})

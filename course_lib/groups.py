@@ -7,7 +7,7 @@ residual connection adds up are one group, for they can only go together. Explai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -93,7 +93,8 @@ def groups(model: nn.Module) -> dict[str, Group]:
     ``"layer.0.heads"`` and ``"layer.0.ffn"``. In any other module the neurons of Linear layers and
     the channels of convolutions are found by tracing it (`torch.fx`), through batch norm, pooling,
     flatten and residual sums; a group is named after the first layer that computes it. What the
-    model's answer is made of stays. Explained in lesson 2.
+    model's answer is made of stays. The trace knows no shapes: a `BatchNorm1d` is taken to see
+    ``[n, features]``, and a mean over two dimensions to be one over all pixels. Explained in lesson 2.
 
     Raises:
         ValueError: nothing can be removed; names the module that could not be placed.
@@ -120,12 +121,23 @@ def group_of(model: nn.Module, name: str) -> Group:
         Traceback (most recent call last):
         ValueError: '2' cannot be made smaller: the model's answer is made of it.
     """
+    return groups_of(model, [name])[0]
+
+
+def groups_of(model: nn.Module, names: Iterable[str]) -> list[Group]:
+    """The groups of these names, found in one walk; the error says why a layer has none.
+
+    Example:
+        >>> [group.units for group in groups_of(nn.Sequential(nn.Linear(8, 5), nn.Linear(5, 2)), "0")]
+        [5]
+    """
     found, fixed = _all_groups(model)
-    if name in found:
-        return found[name]
-    if name in fixed:
-        raise ValueError(f"{name!r} cannot be made smaller: {fixed[name]}.")
-    raise ValueError(f"There is no group {name!r}; there are {', '.join(found) or 'none'}.")
+    for name in (names := list(names)):
+        if name in fixed:
+            raise ValueError(f"{name!r} cannot be made smaller: {fixed[name]}.")
+        if name not in found:
+            raise ValueError(f"There is no group {name!r}; there are {', '.join(found) or 'none'}.")
+    return [found[name] for name in names]
 
 
 def family_of(model: nn.Module) -> Family | None:

@@ -225,16 +225,17 @@ def paired_test_over_seeds(correct_a: Tensor, correct_b: Tensor) -> PairedRuns:
         >>> paired_test_over_seeds(better, ~better).points
         75.0
     """
-    if correct_a.shape != correct_b.shape or correct_a.ndim != 2:
+    two = correct_a.ndim == 2 and correct_a.shape[0] > 0 and correct_a.shape[1] > 1
+    if correct_a.shape != correct_b.shape or not two:
         raise ValueError(
             f"The answers have shapes {tuple(correct_a.shape)} and {tuple(correct_b.shape)}; expected "
-            "[seeds, n] for both, of the same examples in the same order."
+            "[seeds, n] for both, of the same two or more examples in the same order."
         )
     a, b = (correct.double().mean(0).numpy() for correct in (correct_a, correct_b))
     test = ttest_rel(a, b)
     low, high = test.confidence_interval(0.95)
     # Where no example differs there is no spread to test against.
-    p = 1.0 if (a == b).all() else float(test.pvalue)
+    p = 1.0 if (a == b).all() else float(np.nan_to_num(test.pvalue, nan=1.0))
     points = 100 * float((a - b).mean())
     return PairedRuns(points, 100 * float(low), 100 * float(high), p, *correct_a.shape)
 

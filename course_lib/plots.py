@@ -227,13 +227,12 @@ def coupling(model: nn.Module) -> Figure:
     ax = axes.flat[0]
     for row, group in enumerate(found.values()):
         colour = COLOURS[row % 6]
-        places = {modules.index(s.module): s.reads for s in group.slices if s.module in modules}
-        ax.plot([min(places), max(places)], [row, row], color=colour, linewidth=1)
-        for x, reads in places.items():
-            face = "white" if reads else colour
-            ax.plot(
-                x, row, "o" if reads else "s", color=colour, markerfacecolor=face, markersize=11
-            )
+        places = {(modules.index(s.module), s.reads) for s in group.slices if s.module in modules}
+        ends = [x for x, _ in places]
+        ax.plot([min(ends), max(ends)], [row, row], color=colour, linewidth=1)
+        for x, reads in sorted(places):  # a layer may do both: the ring lies on the square
+            mark, size, face = ("o", 8, "white") if reads else ("s", 12, colour)
+            ax.plot(x, row, mark, color=colour, markerfacecolor=face, markersize=size)
     ax.set(xticks=range(len(modules)), yticks=range(len(found)), xlim=(-0.6, len(modules) - 0.4))
     ax.set_xticklabels(modules, rotation=40, ha="right")
     ax.set_yticklabels([f"{group.units} {group.kind}" for group in found.values()])
@@ -250,7 +249,7 @@ def unit_map(values: Tensor, rows: str, columns: str, label: str) -> Figure:
         1, 1, width=0.42 * values.shape[1] + 2.2, height=0.42 * values.shape[0] + 1
     )
     ax = axes.flat[0]
-    image = ax.imshow(values.cpu(), cmap="viridis", aspect="auto")
+    image = ax.imshow(values.detach().float().cpu(), cmap="viridis", aspect="auto")
     ax.set(xlabel=columns, ylabel=rows)
     ax.set(xticks=range(values.shape[1]), yticks=range(values.shape[0]))
     figure.colorbar(image, ax=ax, label=label)

@@ -73,7 +73,12 @@ def costs(
         names: groups (default: all).
         steps: widths tried in each group (default 8: eighths).
         rounds: samples for each latency (default 12).
+
+    Raises:
+        ValueError: fewer than one step; and what `groups` and `latency` raise.
     """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; choose 1 or more.")
     ranking = Ranking(model, score, names)
     alike: dict[object, list[Group]] = {}
     for group in ranking.groups.values():
@@ -84,7 +89,7 @@ def costs(
         units = members[0].units
         tried[i] = sorted({max(1, round(units * step / steps)) for step in range(1, steps + 1)})
         for width in tried[i]:
-            keep = {group.name: range(width) for group in members}
+            keep = {group.name: range(width) for group in members} if width < units else {}
             # Which units go does not change the time; tensors are shared to spare memory.
             variants[i, width] = remove(model, keep, share=True)
     times = latency({str(key): variant for key, variant in variants.items()}, example, rounds)
@@ -164,8 +169,10 @@ def speed_up(
     """
     if not target > 1:
         raise ValueError(f"target is {target}; choose a speed-up above 1, such as 2.0.")
-    table = costs(model, example, score, names)
-    ranking = Ranking(model, score, names)
+    if tries < 1:
+        raise ValueError(f"tries is {tries}; choose 1 or more.")
+    ranking = Ranking(model, score, names)  # the score is asked once; it may be a costly one
+    table = costs(model, example, lambda _, group: ranking.scores[group.name], names)
     narrowest = {name: cost.widths[0] for name, cost in table.items()}
     least = remove(model, {name: range(width) for name, width in narrowest.items()}, share=True)
     ends = latency({"model": model, "least": least}, example)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from course_lib import training
 from course_lib.batching import batches
-from course_lib.groups import group_of, groups
+from course_lib.groups import group_of, groups, groups_of
 from course_lib.measure import evaluating
 from course_lib.surgery import Keep, original_parameters, remove, unit_sums, widths_to_parameters
 from course_lib.units import Group
@@ -30,7 +30,14 @@ Value = TypeVar("Value")
 
 
 def weight_norm(model: nn.Module, group: Group) -> Tensor:
-    """The length of the weights that compute a unit (Li et al. 2017, section 3.1, with L2)."""
+    """The length of the weights that compute a unit (Li et al. 2017, section 3.1, with L2).
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> _ = net[0].weight.data.copy_(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        >>> weight_norm(net, groups(net)["0"])
+        tensor([5., 1.])
+    """
     total = torch.zeros(group.units)
     for piece in group.slices:
         weight = getattr(model.get_submodule(piece.module), piece.tensor)
@@ -40,7 +47,13 @@ def weight_norm(model: nn.Module, group: Group) -> Tensor:
 
 
 def random_importance(seed: int = 0) -> Importance:
-    """Chance, the baseline that every importance has to beat. The same seed, the same units."""
+    """Chance, the baseline that every importance has to beat. The same seed, the same units.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
+        >>> random_importance(seed=1)(net, groups(net)["0"]).shape
+        torch.Size([4])
+    """
 
     def score(model: nn.Module, group: Group) -> Tensor:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {group.name}".encode()))
@@ -61,7 +74,13 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
         loss: a mean over the batch; cross-entropy with the labels by default.
 
     Raises:
-        ValueError: used on a group of another model.
+        ValueError: no examples; or used on a group that it has not seen, or of another width.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> examples = torch.utils.data.TensorDataset(torch.eye(2), torch.tensor([0, 1]))
+        >>> taylor(net, examples)(net, groups(net)["0"]).shape
+        torch.Size([3])
     """
     loss = loss or training.cross_entropy
     found = groups(model)
@@ -83,6 +102,9 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
             for name, gradient in per_example.items():
                 totals[name] += gradient.abs().sum(0).cpu()
             seen += n
+
+    if not seen:
+        raise ValueError("The dataset is empty; give some hundred training examples.")
 
     def score(model: nn.Module, group: Group) -> Tensor:
         if len(totals.get(group.name, ())) != group.units:
@@ -234,7 +256,9 @@ class Ranking:
         if round_to < 1:
             raise ValueError(f"round_to is {round_to}; choose a whole number of 1 or more.")
         self.round_to = round_to
-        self.groups = groups(model) if names is None else {n: group_of(model, n) for n in names}
+        self.groups = (
+            groups(model) if names is None else {g.name: g for g in groups_of(model, names)}
+        )
         self.scores = {name: self._score(model, score, g) for name, g in self.groups.items()}
         costs = {
             name: sum(_numel(model, piece) for piece in group.slices) / group.units
@@ -267,10 +291,15 @@ class Ranking:
     @staticmethod
     def _score(model: nn.Module, score: Importance, group: Group) -> Tensor:
         values = score(model, group)
-        if tuple(values.shape) != (group.units,) or not values.isfinite().all():
+        if tuple(values.shape) != (group.units,):
             raise ValueError(
                 f"The score of {group.name!r} has shape {tuple(values.shape)}; expected "
-                f"({group.units},): one finite number for each unit."
+                f"({group.units},): one number for each unit."
+            )
+        if not values.isfinite().all():
+            raise ValueError(
+                f"The score of {group.name!r} holds nan or infinity; look at the model's weights and "
+                "at the examples that it was made from."
             )
         return values.detach().cpu().double()
 
@@ -300,6 +329,9 @@ def iterative_pruning(
         score: called with the model of each round, and gives its importance:
             ``lambda model: taylor(model, few)``.
         names: groups to take from (default: all).
+
+    Raises:
+        ValueError: amounts that do not grow; and what `prune` and `fit` raise.
     """
     if not amounts or list(amounts) != sorted(amounts):
         raise ValueError(f"amounts are {list(amounts)}; give at least one, the smallest first.")

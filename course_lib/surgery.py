@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from course_lib.groups import family_of, group_of, groups, layers_of
+from course_lib.groups import family_of, groups, groups_of, layers_of
 from course_lib.units import BATCH_NORMS, CONVOLUTIONS, Group, Slice
 
 Keep = Mapping[str, Sequence[int] | Tensor]  # group → the units that stay
@@ -36,6 +36,7 @@ def remove(model: nn.Module, keep: Keep, *, share: bool = False) -> nn.Module:
             memory. Training one would change the other (default False).
 
     Raises:
+        TypeError: a unit that is no whole number.
         ValueError: an unknown group, no unit, one twice, or one that does not exist.
 
     Example:
@@ -64,7 +65,7 @@ def remove(model: nn.Module, keep: Keep, *, share: bool = False) -> nn.Module:
             _say_true_sizes(result.get_submodule(piece.module))
         for module, attribute, size in group.counts:
             setattr(result.get_submodule(module), attribute, len(kept) * size)
-    return _remember(result, model)
+    return remember(result, model)
 
 
 def masked(model: nn.Module, keep: Keep) -> nn.Module:
@@ -72,6 +73,12 @@ def masked(model: nn.Module, keep: Keep) -> nn.Module:
 
     It is as large as before. A unit that is silenced where it is computed can still speak: the
     shift of a batch norm behind a zero channel is the best known trap. Explained in lesson 2.
+    Arguments and errors are those of `remove`.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+        >>> int((masked(net, {"0": [0, 3]})[2].weight == 0).sum())
+        6
     """
     chosen = _checked(model, keep)
     result = copy.deepcopy(model)
@@ -119,11 +126,17 @@ def remove_layers(model: PreTrainedModel, keep: Iterable[int]) -> PreTrainedMode
                 module.layer_idx = place  # where a decoder's cache keeps this layer
         new.append(layer)
     result.config.num_hidden_layers = len(kept)
-    return _remember(result, model)
+    return remember(result, model)
 
 
 def original_parameters(model: nn.Module) -> int:
-    """Parameters before anything was removed; remembered by every smaller copy."""
+    """Parameters before anything was removed; remembered by every smaller copy.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+        >>> original_parameters(remove(net, {"0": [0, 3]}))
+        57
+    """
     return getattr(model, "original_parameters", None) or _parameters(model)
 
 
@@ -207,12 +220,12 @@ def widths_to_parameters(model: nn.Module) -> Callable[[Mapping[str, int]], int]
 
 
 def _checked(model: nn.Module, keep: Keep) -> list[tuple[Group, Tensor]]:
-    chosen = [(group_of(model, name), kept) for name, kept in keep.items()]
-    return [(group, _indices(kept, group.units, group.name)) for group, kept in chosen]
+    found = zip(groups_of(model, keep), keep.values(), strict=True)
+    return [(group, _indices(kept, group.units, group.name)) for group, kept in found]
 
 
 def _indices(kept: Any, units: int, name: str) -> Tensor:
-    kept = kept.tolist() if isinstance(kept, Tensor) else list(kept)
+    kept = kept.tolist() if hasattr(kept, "tolist") else list(kept)
     if not all(isinstance(i, int) and not isinstance(i, bool) for i in kept):
         raise TypeError(f"{name}: got {kept[:5]}; give the units that stay as whole numbers.")
     if not kept or len(set(kept)) < len(kept) or min(kept) < 0 or max(kept) >= units:
@@ -237,7 +250,7 @@ def _say_true_sizes(module: Any) -> None:
         module.num_features = shape[0]
 
 
-def _remember(result: Any, model: nn.Module) -> Any:
+def remember(result: Any, model: nn.Module) -> Any:
     """Note the original size, and let a transformer's config say what is true of all its layers."""
     result.original_parameters = original_parameters(model)
     family = family_of(result)

@@ -72,8 +72,10 @@ class Recipe:
             raise ValueError(
                 f"{self}: epochs must be ≥ 0, batch_size ≥ 1, lr > 0 and warmup in [0, 1)."
             )
-        if self.choose_last is not None and self.choose_last < 1:
-            raise ValueError(f"choose_last is {self.choose_last}; it must be 1 or more, or None.")
+        for name in ("choose_last", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more, or None.")
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -162,7 +164,10 @@ def fit(
         )
     if stream != (recipe.steps is not None):
         what = "a stream, whose length nobody knows" if stream else "no stream"
-        raise ValueError(f"The training part is {what}, and the recipe has steps={recipe.steps}.")
+        cure = "Set Recipe(steps=…), the steps of an epoch." if stream else "Leave steps out."
+        raise ValueError(
+            f"The training part is {what}, and the recipe has steps={recipe.steps}. {cure}"
+        )
     loss = loss or cross_entropy
     accelerator = Accelerator()
     home = device_of(model)
@@ -401,7 +406,9 @@ class _Checkpoint:
             # A checkpoint of another start or recipe must not be continued: both name the file.
             start = hashlib.sha256(json.dumps(settings(recipe)).encode())
             for key, tensor in model.state_dict().items():
-                start.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+                flat = tensor.detach().cpu().contiguous().flatten()
+                # as bytes: numpy has no bfloat16
+                start.update(key.encode() + flat.view(torch.uint8).numpy().tobytes())
             folder = cache.cache_dir() / "checkpoints"
             folder.mkdir(exist_ok=True)
             self.path = folder / f"{recipe.checkpoint}-{start.hexdigest()[:12]}.safetensors"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from course_lib.groups import family_of
-from course_lib.surgery import _remember
+from course_lib.surgery import remember
 
 ENDS = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
 
@@ -56,6 +56,7 @@ def prune_vocabulary(
     old = model.get_input_embeddings()
     if not isinstance(old, nn.Embedding):
         raise ValueError(f"{type(model).__name__} reads no text: it has no vocabulary to prune.")
+    tokens = tokens.flatten().tolist() if isinstance(tokens, Tensor) else tokens
     wanted = {int(token) for token in tokens}
     if wanted and not 0 <= min(wanted) <= max(wanted) < old.num_embeddings:
         raise ValueError(
@@ -79,9 +80,11 @@ def _smaller_model(model: PreTrainedModel, kept: list[int]) -> PreTrainedModel:
         )
     rows = torch.tensor(kept, device=model.device)
     cut: dict[int, Any] = {}  # deepcopy uses the smaller tensors in place of the old ones
-    tables = [model.get_input_embeddings(), model.get_output_embeddings()]
-    for table in (table for table in tables if table is not None):
-        for parameter in table.parameters():
+    head = model.get_output_embeddings()
+    # An untied head keeps a second bias beside the layer that gives the words.
+    beside = [m for m in model.modules() if any(child is head for child in m.children())]
+    for table in (model.get_input_embeddings(), head, *(beside if head is not None else [])):
+        for parameter in table.parameters(recurse=False) if table is not None else ():
             if id(parameter) not in cut:
                 fewer = parameter.detach().index_select(0, rows)
                 cut[id(parameter)] = nn.Parameter(fewer, requires_grad=parameter.requires_grad)
@@ -100,7 +103,7 @@ def _smaller_model(model: PreTrainedModel, kept: list[int]) -> PreTrainedModel:
     result.config.vocab_size = len(kept)
     before = getattr(model, "vocabulary", None)
     result.vocabulary = kept if before is None else [before[token] for token in kept]
-    return _remember(result, model)
+    return remember(result, model)
 
 
 def _configs(model: Any) -> list[Any]:

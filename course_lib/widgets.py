@@ -225,6 +225,7 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> str:
     """HTML: the network's layers, its cost beside that of the whole one, and its accuracy. Lesson 2."""
     now, whole = variants[amount], variants[min(variants)]
     step = 280 / len(now.widths)
+    wide = 0.7 * step
     scale = 120 / max(units for _, units in now.widths.values())
     layers = []
     for i, (name, (kept, units)) in enumerate(now.widths.items()):
@@ -234,25 +235,31 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> str:
             (kept, f'fill="{BLUE}"'),
         ):
             layers.append(
-                f'<rect x="{x:.1f}" y="{150 - tall * scale:.1f}" width="{step - 30:.1f}" '
+                f'<rect x="{x:.1f}" y="{150 - tall * scale:.1f}" width="{wide:.1f}" '
                 f'height="{tall * scale:.1f}" {style}/>'
             )
-        middle = x + (step - 30) / 2
+        middle = x + wide / 2
         layers.append(
             f'<text x="{middle:.1f}" y="168" text-anchor="middle">{escape(name)}</text>'
             f'<text x="{middle:.1f}" y="184" text-anchor="middle">{kept} of {units}</text>'
         )
+    ratios = [
+        f"{before / after:.1f} × less" if after < before else "as before"
+        for after, before in (
+            (now.parameters, whole.parameters),
+            (now.operations, whole.operations),
+        )
+    ]
+    ratios.append("as before" if now is whole else now.latency.faster_than(whole.latency))
     rows = [
         ("parameters", now.parameters, whole.parameters, f"{now.parameters:,}"),
         ("operations", now.operations, whole.operations, f"{now.operations / 1e6:.2f} million"),
         ("latency", now.latency.median, whole.latency.median, f"{now.latency.median:.3g} ms"),
     ]
-    for y, (name, value, full, text) in zip((30, 64, 98), rows, strict=True):
+    for y, (name, value, full, text), ratio in zip((30, 64, 98), rows, ratios, strict=True):
         long = 170 * min(value / full, 1.0)
-        times = f"{full / value:.1f} × less" if value < full else f"{value / full:.1f} × more"
-        times = "as before" if value == full else times
         layers.append(
-            f'<text x="320" y="{y - 6}">{name}: {text}, {times}</text>'
+            f'<text x="320" y="{y - 6}">{name}: {text}, {ratio}</text>'
             f'<rect x="320" y="{y}" width="170" height="9" fill="none" stroke="{GREY}"/>'
             f'<rect x="320" y="{y}" width="{long:.1f}" height="9" fill="{GREEN}"/>'
         )

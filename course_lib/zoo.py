@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,15 +75,18 @@ def stored(name: str, made_from: Mapping[str, Any], make: Callable[[], Any]) -> 
         [3, 1, 4]
     """
     made_from = json.loads(json.dumps(made_from))  # as it will be read
-    for file in (STORED / f"{name}.json", _cached_result(name, made_from)):
-        if file.exists():
-            found = json.loads(file.read_text("utf-8"))
+    beside, cached = STORED / f"{name}.json", _cached_result(name, made_from)
+    file = beside if os.environ.get("COURSE_STORE") == "1" else cached
+    for place in (beside, cached):
+        if place.exists():
+            found = json.loads(place.read_text("utf-8"))
             if found["made_from"] == made_from:
+                if file == beside != place:  # made before, and now it is to be kept
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(place, file)
                 return found["result"]
     print(f"Making {name}: once, then it is stored.")
-    result = make()
-    keep = os.environ.get("COURSE_STORE") == "1"
-    file = STORED / f"{name}.json" if keep else _cached_result(name, made_from)
+    result = json.loads(json.dumps(make()))  # as every later call reads it
     file.parent.mkdir(parents=True, exist_ok=True)
     note = {
         "made_by": "make notebooks",

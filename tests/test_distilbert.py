@@ -28,8 +28,18 @@ from course_lib.distilbert import (
 from course_lib.distillation import soft_loss
 from course_lib.encoders import load_tokenizer
 from course_lib.groups import layers_of
-from course_lib.surgery import remove
+from course_lib.surgery import original_parameters, remove
 from course_lib.training import Recipe, forward
+
+
+def sentences(n: int = 24, segments: bool = False) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 40, (n, 7), generator=generator).tolist()
+    rows = {"input_ids": ids, "attention_mask": [[1] * 7] * n, "labels": [i[0] % 2 for i in ids]}
+    if segments:
+        rows["token_type_ids"] = [[0, 0, 0, 1, 1, 1, 1]] * n
+    return Dataset.from_dict(rows)
+
 
 # --- students
 
@@ -61,6 +71,13 @@ def test_a_fresh_student_has_the_same_shapes_and_other_weights(name):
     assert all(torch.equal(student.state_dict()[k], again.state_dict()[k]) for k in matrices)
     assert not any(torch.equal(student.state_dict()[k], other.state_dict()[k]) for k in matrices)
     assert not any(torch.equal(student.state_dict()[k], copied.state_dict()[k]) for k in matrices)
+
+
+def test_a_fresh_student_keeps_device_dtype_and_memory_of_the_original_size():
+    teacher = tiny("bert").bfloat16()
+    student = student_from_teacher(teacher, [0, 2], fresh=True)
+    assert student.dtype == torch.bfloat16
+    assert original_parameters(student) == sum(p.numel() for p in teacher.parameters())
 
 
 # --- DistilBERT
@@ -179,15 +196,6 @@ def test_missing_hidden_states_are_named():
 # --- the loop
 
 
-def sentences(n: int = 24, segments: bool = False) -> Dataset:
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 40, (n, 7), generator=generator).tolist()
-    rows = {"input_ids": ids, "attention_mask": [[1] * 7] * n, "labels": [i[0] % 2 for i in ids]}
-    if segments:
-        rows["token_type_ids"] = [[0, 0, 0, 1, 1, 1, 1]] * n
-    return Dataset.from_dict(rows)
-
-
 def test_a_student_comes_closer_to_its_teacher_and_both_arguments_stay():
     teacher = tiny("bert").train()
     student = student_from_teacher(teacher, [0, 2])
@@ -252,6 +260,22 @@ def test_a_narrower_student_learns_through_a_projection():
     losses = [row["loss"] for row in fitted.history]
     assert losses[-1] < 0.8 * losses[0]
     assert not any("projection" in name for name in fitted.model.state_dict())
+    again = distill_hidden(student, teacher, {"train": sentences()}, recipe, loss=loss)
+    assert again.history == fitted.history  # the projection is seeded, too
+
+
+@pytest.mark.parametrize(
+    ("parts", "transfer", "words"),
+    [
+        ({"test": sentences}, None, r"parts \['test'\]; distill_hidden needs one named 'train'"),
+        ({"train": partial(sentences, segments=True)}, sentences, r"lacks.*\['token_type_ids'\]"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(parts, transfer, words):
+    teacher = tiny("bert")
+    data = {name: make() for name, make in parts.items()}
+    with pytest.raises(ValueError, match=words):
+        distill_hidden(teacher, teacher, data, transfer=transfer and transfer())
 
 
 # --- the Hub's DistilBERT

@@ -159,7 +159,7 @@ def test_many_seeds_of_equal_ways_are_seldom_called_different():
     assert 2 <= sum(called) <= 20
 
 
-@pytest.mark.parametrize("shape", [(300,), (2, 300), (3, 299)])
+@pytest.mark.parametrize("shape", [(300,), (2, 300), (3, 299), (3, 1), (0, 300)])
 def test_runs_that_are_no_pairs_are_refused(shape):
     with pytest.raises(ValueError, match=r"expected \[seeds, n\]"):
         paired_test_over_seeds(torch.ones(3, 300).bool(), torch.ones(shape).bool())
@@ -434,3 +434,8 @@ def test_evaluating_gives_the_modes_back_after_an_error():
         assert not any(module.training for module in model.modules())
         raise KeyError
     assert [m.training for m in model.modules()] == [True, True, False]
+
+
+def test_one_example_is_no_test():
+    with pytest.raises(ValueError, match="two or more examples"):
+        paired_test_over_seeds(torch.ones(3, 1).bool(), torch.zeros(3, 1).bool())

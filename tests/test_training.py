@@ -468,6 +468,18 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused():
         next(iter(training._load(blobs(64), [list(range(32))], Three())))
 
 
+def test_a_bfloat16_model_is_checkpointed_too(cache_folder):
+    model = net().bfloat16()
+    data = {"train": TensorDataset(blobs(60).tensors[0].bfloat16(), blobs(60).tensors[1])}
+    fit(model, data, Recipe(epochs=1, checkpoint="half"))
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_an_epoch_without_steps_is_refused(steps):
+    with pytest.raises(ValueError, match=f"steps is {steps}; it must be 1 or more"):
+        Recipe(steps=steps)
+
+
 # --- streams
 
 

@@ -115,7 +115,7 @@ def smaller(amount: float) -> widgets.Smaller:
         widths={"conv1": (kept // 2, 32), "fc1": (kept, 64)},
         parameters=round(1000 * (1 - amount)),
         operations=round(2e6 * (1 - amount)),
-        latency=Latency(10 - 8 * amount, 1, 11, 64, 2),
+        latency=Latency(10 - 8 * amount, 10 - 9 * amount, 11 - 8 * amount, 64, 2),
         before=Accuracy(round(90 - 60 * amount), 100),
         after=Accuracy(round(92 - 10 * amount), 100),
     )
@@ -131,7 +131,7 @@ def test_the_amount_slider_shows_widths_costs_and_both_accuracies():
         "16 of 64",
         "250, 4.0 × less",
         "0.50 million",
-        "4 ms, 2.5 × less",
+        "4 ms, 2.5 × faster",
         "45.0 %",
         "84.0 %",
     ):
@@ -141,9 +141,15 @@ def test_the_amount_slider_shows_widths_costs_and_both_accuracies():
 
 
 def test_a_network_that_became_slower_is_not_said_to_be_faster():
-    slower = replace(smaller(0.5), latency=Latency(12, 11, 13, 64, 2))
+    slower = replace(smaller(0.5), latency=Latency(12, 10.5, 13, 64, 2))
     shown = widgets.amount_view({0.0: smaller(0.0), 0.5: slower}, 0.5)
-    assert "12 ms, 1.2 × more" in shown
+    assert "12 ms, no measurable difference" in shown
+
+
+def test_a_network_of_many_groups_is_drawn_too():
+    many = replace(smaller(0.5), widths={f"layer.{i}": (3, 6) for i in range(24)})
+    shown = widgets.amount_view({0.0: smaller(0.0), 0.5: many}, 0.5)
+    assert 'width="-' not in shown and shown.count("3 of 6") == 24
 
 
 def test_an_error_behind_a_slider_is_shown():

@@ -94,6 +94,16 @@ def test_a_result_of_another_origin_does_not_count(cache_folder, tmp_path, monke
     assert zoo.stored("table", {"lr": 1e-4}, never) == "old"  # and the stored one is still there
 
 
+def test_a_result_from_the_cache_is_put_beside_the_notebooks_too(
+    cache_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(zoo, "STORED", tmp_path / "stored")
+    assert zoo.stored("table", {}, lambda: {0.5: (1, 2)}) == {"0.5": [1, 2]}  # as it is read later
+    monkeypatch.setenv("COURSE_STORE", "1")
+    assert zoo.stored("table", {}, never) == {"0.5": [1, 2]}
+    assert json.loads((tmp_path / "stored" / "table.json").read_text())["result"]["0.5"] == [1, 2]
+
+
 def test_views_and_shared_tensors_are_stored_whole(cache_folder):
     base = torch.arange(6.0)
     made = {"whole": base, "view": base[::2], "same": base}
