@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformer_zoo import SIZES, answer, tiny
 
+from course_lib.compressed import load_compressed, save_compressed
 from course_lib.encoders import load_encoder, load_tokenizer
 from course_lib.models import LeNet300
 from course_lib.surgery import original_parameters, remove, remove_layers
@@ -269,7 +270,7 @@ def masked_lms() -> dict[str, Any]:
 
 @pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("name", masked_lms())
-def test_the_columns_of_a_masked_language_model(name, tie):
+def test_the_columns_of_a_masked_language_model(name, tie, tmp_path):
     tokenizer = word_pieces()
     model = masked_lms()[name](vocab_size=len(tokenizer), tie_word_embeddings=tie)
     assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == tie
@@ -283,6 +284,10 @@ def test_the_columns_of_a_masked_language_model(name, tie):
     assert small.get_output_embeddings().out_features == len(fewer)
     # its own loss knows the new number of words
     assert small(**new, labels=new["input_ids"]).loss.isfinite()
+    # an untied head has a second bias, which must not stay long
+    again = load_compressed(save_compressed(small, tmp_path / "smaller"))
+    with torch.inference_mode():
+        assert apart(again(**new).logits, before) < 1e-5
 
 
 def test_roberta_as_a_masked_language_model():
