@@ -189,6 +189,7 @@ def fit(
         disable=not accelerator.is_main_process,
     )
     bar.update(0)
+    streamed = _stream(data["train"], recipe, state.epoch, accelerator) if stream else iter(())
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         for epoch in range(state.epoch, recipe.epochs):
             # Seeded by epoch, so that a resumed run draws what an uninterrupted one draws.
@@ -196,7 +197,7 @@ def fit(
             torch.manual_seed(seed)
             wrapped.train()
             if recipe.steps is not None:
-                steps, loaded = recipe.steps, _stream(data["train"], recipe, epoch, accelerator)
+                steps, loaded = recipe.steps, itertools.islice(streamed, recipe.steps)
             else:
                 batches = shuffled(data["train"], recipe.batch_size, seed)
                 steps, loaded = len(batches), _load(data["train"], batches, accelerator)
@@ -335,21 +336,19 @@ def _load(dataset: Any, batches: list[list[int]], accelerator: Accelerator) -> A
         yield send_to_device(batch, accelerator.device)
 
 
-def _stream(
-    dataset: IterableDataset, recipe: Recipe, epoch: int, accelerator: Accelerator
-) -> Iterator[Any]:
-    """The batches of one epoch, where the epoch before has left off: this process's part of each."""
-    size, steps = recipe.batch_size, recipe.steps or 0
+def _stream(dataset: Any, recipe: Recipe, epoch: int, accelerator: Accelerator) -> Iterator[Any]:
+    """All batches from this epoch on: this process's part of each."""
+    size = recipe.batch_size
     _check_shares(size, accelerator)
     # Skipped and counted, not remembered: a resumed run reads what an uninterrupted one reads.
-    examples = itertools.islice(_again_and_again(dataset), epoch * steps * size, None)
-    for _ in range(steps):
+    examples = itertools.islice(_again_and_again(dataset), epoch * (recipe.steps or 0) * size, None)
+    while True:
         whole = list(itertools.islice(examples, size))
         mine = whole[accelerator.process_index :: accelerator.num_processes]
         yield send_to_device(collate(mine), accelerator.device)
 
 
-def _again_and_again(dataset: IterableDataset) -> Iterator[Any]:
+def _again_and_again(dataset: Any) -> Iterator[Any]:
     while True:
         seen = 0
         for seen, example in enumerate(dataset, start=1):  # noqa: B007

@@ -71,7 +71,9 @@ def stored(name: str, made_from: Mapping[str, Any], make: Callable[[], Any]) -> 
         make: makes the result.
 
     Example:
-        >>> stored("doctest", {"digits": 3}, lambda: [3, 1, 4])
+        >>> import time
+        >>> stored("doctest", {"made at": time.time_ns()}, lambda: [3, 1, 4])
+        Making doctest: once, then it is stored.
         [3, 1, 4]
     """
     made_from = json.loads(json.dumps(made_from))  # as it will be read

@@ -484,10 +484,15 @@ def test_an_epoch_without_steps_is_refused(steps):
 
 
 def streamed(n: int = 40, shards: int = 4) -> datasets.IterableDataset:
-    """Sentences of seven tokens whose label is that of their first one, in shards, read one by one."""
+    """Sentences of seven tokens, small ones for label 0 and large ones for 1, read one by one."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 40, (n, 7), generator=generator).tolist()
-    rows = {"input_ids": ids, "attention_mask": [[1] * 7] * n, "labels": [i[0] % 2 for i in ids]}
+    labels = torch.randint(2, (n,), generator=generator)
+    ids = torch.randint(5, 22, (n, 7), generator=generator) + 17 * labels[:, None]
+    rows = {
+        "input_ids": ids.tolist(),
+        "attention_mask": [[1] * 7] * n,
+        "labels": labels.tolist(),
+    }
     return datasets.Dataset.from_dict(rows).to_iterable_dataset(num_shards=shards)
 
 
@@ -510,16 +515,25 @@ def test_a_stream_is_read_on_through_the_epochs_and_begins_again(tmp_path):
 
 
 def test_shards_on_disk_are_streamed_and_learned(tmp_path):
+    rows = list(streamed(400))
     for i in range(2):
-        rows = datasets.Dataset.from_list(list(streamed())[i::2])
-        rows.to_parquet(tmp_path / f"shard-{i}.parquet")
+        datasets.Dataset.from_list(rows[i::2]).to_parquet(tmp_path / f"shard-{i}.parquet")
     stream = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "*.parquet"), split="train", streaming=True
-    ).shuffle(seed=0, buffer_size=16)
-    held = datasets.Dataset.from_list(list(streamed()))
-    recipe = Recipe(epochs=10, steps=5, batch_size=8, lr=0.05)
-    fitted = fit(bag(), {"train": stream, "validation": held}, recipe)
+    ).shuffle(seed=0, buffer_size=64)
+    opened = 0
+
+    class Counted(datasets.IterableDataset):
+        def __iter__(self):
+            nonlocal opened
+            opened += 1
+            return iter(stream)
+
+    counted = Counted(stream._ex_iterable)
+    recipe = Recipe(epochs=5, steps=9, batch_size=8, lr=0.05)  # 360 sentences: one pass
+    fitted = fit(bag(), {"train": counted, "validation": datasets.Dataset.from_list(rows)}, recipe)
     assert fitted.validation.value > 0.9
+    assert opened == 1  # read on and on: beginning again each epoch would cost ever more
 
 
 def test_an_interrupted_stream_ends_with_the_bits_of_an_uninterrupted_one(cache_folder):

@@ -45,6 +45,7 @@ from course_lib.profile import chosen_profile
 from course_lib.speed import speed_up
 from course_lib.surgery import changes, masked, remove, remove_layers
 
+# %%
 full = chosen_profile(profile) == "full"
 seeds = range(5) if full else range(2)
 mnist = data.mnist()
@@ -575,6 +576,7 @@ def three_seeds():
     }
 
 
+# %%
 made_from = {
     "seeds": list(range(3 if full else 2)),
     "pruned": "half of the heads, two thirds of the feed-forward units, Taylor",
@@ -646,6 +648,7 @@ def fewer_weights(seed, left):
     return pruning.gradual_pruning(lenets[seed], mnist, more[seed], 1 - left).model
 
 
+# %%
 def over_seeds(make, left):
     """The networks of all seeds, and their accuracy on validation (to choose) and test (to report)."""
     networks = [make(seed, left) for seed in seeds]
