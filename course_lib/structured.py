@@ -374,11 +374,9 @@ def ablation(
     results: dict[str, list[Value]] = {}
     for name in names or groups(model):
         units = range(group_of(model, name).units)
-        results[name] = (
-            []
-            if len(units) == 1
-            else [
-                evaluate(remove(model, {name: [u for u in units if u != gone]})) for gone in units
-            ]
-        )
+        results[name] = [
+            evaluate(remove(model, {name: [u for u in units if u != gone]}))
+            for gone in units
+            if len(units) > 1
+        ]
     return results

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +11,9 @@ import torch.nn.functional as F
 import transformers
 from datasets import Dataset
 from hub_double import run_online, serving
-from safetensors.torch import load_file
 from transformer_zoo import TINY, batch_for, tiny
 from transformers.modeling_outputs import SequenceClassifierOutput
+from two_processes import run_on_two
 
 from course_lib.distilbert import (
     distilbert_from_bert,
@@ -356,21 +352,7 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(cache_folder):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_two_processes_teach_as_one_does(tmp_path, precision):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
-    launcher += ["--main_process_port", "0"]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(script), str(tmp_path)],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    first, second = run_on_two(TWO, tmp_path, precision)
     alone = teach().model.state_dict()
     tolerance = 1e-5 if precision == "no" else 2e-2  # bf16 keeps eight bits
     for key, tensor in alone.items():

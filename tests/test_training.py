@@ -7,21 +7,17 @@ import inspect
 import itertools
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
+from two_processes import run_on_two
 
 from course_lib import training
 from course_lib.encoders import BagOfEmbeddings
@@ -435,24 +431,9 @@ def train_lenet() -> dict[str, Tensor]:
 
 @pytest.mark.timeout(240)
 def test_two_processes_give_the_weights_of_one(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(SCRIPT_HEAD + inspect.getsource(train_lenet) + SCRIPT_TAIL)
-    # --multi_gpu asks for several processes; without a GPU they are CPU processes on gloo. With --cpu
-    # accelerate starts one process only, unless MPI is there. Port 0: one that is free.
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launcher += ["--main_process_port", "0"]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(script), str(tmp_path)],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    script = SCRIPT_HEAD + inspect.getsource(train_lenet) + SCRIPT_TAIL
+    first, second = run_on_two(script, tmp_path)
     alone = train_lenet()
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert same(first, second)
     for name, tensor in alone.items():
         torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-5, msg=name)

@@ -174,6 +174,13 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
     idle.wait_for(timeout=90_000)
 
 
+def run_lesson(page: Page, lab: Lab, lesson: Path, seconds: float = 600) -> None:
+    """Open a copy of a lesson and run all of it."""
+    copy_notebook(nbformat.read(lesson, as_version=4), lab.folder / lesson.name)
+    open_notebook(page, lab, lesson.name)
+    run_all(page, seconds)
+
+
 def run_all(page: Page, seconds: float = 120) -> None:
     """Choose Run → Run All Cells and wait until they are done; a cell that fails raises here."""
     page.get_by_role("menuitem", name="Run", exact=True).click()

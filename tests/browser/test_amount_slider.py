@@ -2,17 +2,8 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
-from labdriver import (
-    copy_notebook,
-    find_slider,
-    look,
-    open_notebook,
-    press,
-    run_all,
-    wait_for_change,
-)
+from labdriver import find_slider, look, press, run_lesson, wait_for_change
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "02_structured_pruning.ipynb"
 
@@ -21,9 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.timeout(900)
 def test_the_slider_of_lesson_2(lab, page, tmp_path):
-    copy_notebook(nbformat.read(LESSON, as_version=4), lab.folder / LESSON.name)
-    open_notebook(page, lab, LESSON.name)
-    run_all(page, seconds=600)
+    run_lesson(page, lab, LESSON)
 
     slider = find_slider(page, "amount")
     before = look(slider, ("amount",))

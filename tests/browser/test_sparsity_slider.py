@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
 from labdriver import (
     copy_notebook,
@@ -11,6 +10,7 @@ from labdriver import (
     open_notebook,
     press,
     run_all,
+    run_lesson,
     wait_for_change,
 )
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -51,9 +51,7 @@ def write_sample(path: Path, code: str) -> None:
 
 
 def test_the_slider_of_lesson_1(lab, page, tmp_path):
-    copy_notebook(nbformat.read(LESSON, as_version=4), lab.folder / LESSON.name)
-    open_notebook(page, lab, LESSON.name)
-    run_all(page, seconds=300)
+    run_lesson(page, lab, LESSON, seconds=300)
     slider = find_slider(page, "sparsity")
     first = look(slider)
     assert all(first.values()), f"the lesson should show all three: {first}"
