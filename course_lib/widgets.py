@@ -283,8 +283,8 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> str:
         f'<svg viewBox="0 0 640 215" width="640" role="img" aria-label="{label}">'
         f'<g font-size="12" fill="currentColor">{"".join(layers)}<text x="10" y="14">'
         "units of each layer (dashed: the whole network)</text>"
-        '<text x="400" y="207">0 %</text><text x="620" y="207" text-anchor="end">100 %, on validation'
-        "</text></g></svg>"
+        '<text x="400" y="207">0 %</text><text x="620" y="207" text-anchor="end">'
+        f"100 %, on validation (n = {now.after.n:,})</text></g></svg>"
     )
 
 
