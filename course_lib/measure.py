@@ -265,6 +265,9 @@ def kept(student: Tensor, teacher: Tensor, floor: Tensor | None = None) -> Share
         student: bool ``[n]``, or ``[seeds, n]``: an example then counts with its share of right seeds.
         teacher, floor: bool ``[n]``, or ``[seeds, n]``, over the same examples in the same order.
 
+    Returns:
+        A `Share`; of NaN where the teacher is no better than the floor, so that there is no gain.
+
     Raises:
         ValueError: they are not over the same two or more examples.
 
@@ -285,6 +288,8 @@ def kept(student: Tensor, teacher: Tensor, floor: Tensor | None = None) -> Share
         least = 0.0 if f is None else f.mean(axis)
         return (s.mean(axis) - least) / (t.mean(axis) - least)
 
+    if floor is not None and shares[1].mean() <= shares[2].mean():
+        return Share(float("nan"), float("nan"), float("nan"), student.shape[-1])
     found = bootstrap(
         shares, ratio, paired=True, n_resamples=2000, batch=200, method="percentile", rng=0
     ).confidence_interval
