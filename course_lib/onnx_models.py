@@ -28,6 +28,7 @@ from course_lib.training import device_of, logits_of
 
 INPUTS = ["input_ids", "attention_mask"]
 FILES = {"model.onnx", "tokenizer.json", "config.json", "run.py"}
+MADE = FILES | {"__pycache__"}  # Python keeps its own copy of run.py there
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,7 +211,7 @@ def save_onnx_folder(
         raise ValueError("The tokeniser has no padding token; set tokenizer.pad_token.")
     folder = Path(folder)
     foreign = (
-        {path.name for path in folder.iterdir()} - FILES if folder.is_dir() else folder.exists()
+        {path.name for path in folder.iterdir()} - MADE if folder.is_dir() else folder.exists()
     )
     if foreign:
         raise FileExistsError(

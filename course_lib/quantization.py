@@ -146,19 +146,20 @@ def _onnx_int8(
     model: nn.Module | str | Path, path: str | Path | None, per_channel: bool
 ) -> OnnxClassifier:
     with tempfile.TemporaryDirectory() as work:
-        if isinstance(model, OnnxClassifier):
-            content = model.content()
-        elif isinstance(model, nn.Module):
-            content = export_onnx(model, Path(work) / "float.onnx").path.read_bytes()
-        else:
-            content = OnnxClassifier(model, threads=1).content()  # says what is wrong with it
-        proto = onnx.load_from_string(content)
-        # Without this note onnxruntime asks for a step that changes nothing here.
-        helper.set_model_props(proto, {"onnx.infer": "onnxruntime.quant"})
-        file = Path(work) / "int8.onnx"
+        if isinstance(model, nn.Module) and not isinstance(model, OnnxClassifier):
+            model = export_onnx(model, Path(work) / "exported.onnx").path
+        # Loaded first, for it says what is wrong with a file.
+        reader = model if isinstance(model, OnnxClassifier) else OnnxClassifier(model, threads=1)
+        proto = onnx.load_from_string(reader.content())
+        # Without this note onnxruntime asks for a step that changes nothing here, and to be able to
+        # ask it sets up logging for the whole process.
+        helper.set_model_props(proto, {"onnx.quant.pre_process": "onnxruntime.quant"})
+        file, int8 = Path(work) / "float.onnx", Path(work) / "int8.onnx"
+        onnx.save(proto, file)
+        del reader, proto  # a copy of all weights each
         with silent():
-            quantize_dynamic(proto, file, per_channel=per_channel, weight_type=QuantType.QInt8)
-        small = onnx.load(file)
+            quantize_dynamic(file, int8, per_channel=per_channel, weight_type=QuantType.QInt8)
+        small = onnx.load(int8)
     del small.metadata_props[:], small.graph.value_info[:]
     _narrow_tables(small.graph)
     if path is None:

@@ -119,7 +119,8 @@ def test_the_file_is_whole_and_says_nothing_of_this_machine(file):
     assert shapes == [["batch", "length"], ["batch", "length"], ["batch", 2]]
 
 
-def test_it_is_quiet_and_leaves_logging_as_it_was(tmp_path, capfd):
+def test_it_is_quiet_and_leaves_logging_as_it_was(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(logging, "warning", None)  # that function would set up logging
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quantize(export_onnx(cnn(), tmp_path / "cnn.onnx").path)
@@ -282,6 +283,7 @@ def test_the_program_in_the_folder_answers(small, tmp_path):
 def test_an_older_folder_is_replaced_and_another_is_left_alone(file, small, tmp_path):
     first, second = OnnxClassifier(file), small
     folder = save_onnx_folder(first, tmp_path / "ship", letters(), LABELS)
+    (folder / "__pycache__").mkdir()  # as Python makes it when somebody imports run.py
     save_onnx_folder(second, folder, letters(), ["bad", "good"])
     assert (folder / "model.onnx").read_bytes() == second.content()
     assert json.loads((folder / "config.json").read_text())["labels"] == ["bad", "good"]
