@@ -106,6 +106,15 @@ def compare(
     Raises:
         ValueError: an `OnnxClassifier` computes with another number of threads than PyTorch; what
             `measure.latency` raises.
+
+    Example:
+        >>> from course_lib.encoders import TextCNN
+        >>> from course_lib.quantization import quantize
+        >>> cnn, ids = TextCNN(torch.arange(1, 999)), torch.ones(1, 8).long()
+        >>> forms = {"float32": cnn, "int8 rows": quantize(cnn, backend="embeddings")}
+        >>> found = compare(forms, {"input_ids": ids, "attention_mask": ids}, rounds=4)
+        >>> [round(size.embedding_share, 2) for size in found.footprints.values()]
+        [0.56, 0.24]
     """
     threads = torch.get_num_threads()
     for name, model in models.items():

@@ -122,6 +122,15 @@ class OnnxClassifier(nn.Module):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: no ONNX model, or one with other inputs.
+
+    Example:
+        >>> from course_lib.encoders import TextCNN
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     exported = export_onnx(TextCNN(torch.arange(1, 99)), f"{folder}/cnn.onnx")
+        ...     model = OnnxClassifier(exported.path, threads=1)
+        >>> ids = torch.tensor([[5, 7, 9], [5, 0, 0]])
+        >>> model(input_ids=ids, attention_mask=(ids > 0).long()).logits.shape
+        torch.Size([2, 2])
     """
 
     sha256: Tensor
@@ -198,6 +207,15 @@ def save_onnx_folder(
         TypeError: another kind of model, or of tokeniser.
         ValueError: not one label a class, or a tokeniser without a padding token.
         FileExistsError: the folder holds something else.
+
+    Example:
+        >>> from course_lib.encoders import TextCNN, load_tokenizer
+        >>> from course_lib.quantization import quantize
+        >>> cnn, words = quantize(TextCNN(torch.arange(1, 999))), load_tokenizer()
+        >>> with tempfile.TemporaryDirectory() as work:
+        ...     folder = save_onnx_folder(cnn, f"{work}/cnn", words, ["negative", "positive"])
+        ...     sorted(path.name for path in folder.iterdir())
+        ['config.json', 'model.onnx', 'run.py', 'tokenizer.json']
     """
     if not isinstance(model, OnnxClassifier):
         raise TypeError(
