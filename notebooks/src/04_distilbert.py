@@ -24,6 +24,7 @@ from functools import partial
 
 import torch
 import transformers
+from IPython.display import display
 from transformers import pipeline
 
 from course_lib import encoders, measure, plots, sentences, text, training, zoo
@@ -75,7 +76,7 @@ for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"
 claims.add(
     "pipeline answers [{'label': 'POSITIVE', 'score': 0.9998}]",
     source="many tutorials, for DistilBERT on SST-2",
-    measured=f"{answer} by a {type(model).__name__} with {len(list(model.base_model.encoder.layer if model is teacher else model.base_model.transformer.layer))} layers",
+    measured=f"{answer} by a {type(model).__name__} with {model.config.num_hidden_layers} layers",
     holds=answer[0]["label"] == "POSITIVE" and answer[0]["score"] > 0.999
     if model is not teacher
     else "in part",
@@ -441,19 +442,9 @@ for title, example in (("one sentence", first), ("eight sentences", words)):
         faster = "" if name == "teacher" else time.faster_than(times["teacher"])
         print(f"  {name:9} {parameters:>11,} parameters, {time} {faster}")
 
-# %%
-three = shares["3 layers"]
-claims.add(
-    "A student with half of the layers keeps 97 % of its teacher's accuracy",
-    source="Sanh et al. 2019, abstract (for BERT-base on GLUE)",
-    measured=f"{runs('3 layers')} against {accuracy(teacher_right)}: {three}",
-    holds=three.low >= 0.97 or ("in part" if three.value >= 0.97 else False),
-    n=len(teacher_right),
-)
-
 # %% [markdown]
-# The interval decides: where it begins below 97 %, other sentences could have said otherwise. And GLUE's 97 % is a mean over nine tasks: on RTE, with
-# its few examples, the paper's own table has 69.3 % for BERT and 59.9 % for DistilBERT.
+# The better the linear model, the less the first share says. On GLUE, DistilBERT's 97 % is a mean over nine tasks: on RTE, with its few examples, the paper's own
+# table has 69.3 % for BERT and 59.9 % for DistilBERT.
 #
 # ## 7 · What did it?
 #
@@ -500,7 +491,7 @@ def claim(statement, source, part):
         holds=better,
         n=test.n,
     )
-    return print(shown)
+    display(shown)
 
 
 claim(
@@ -530,6 +521,24 @@ claim(
 #
 # On its own training sentences the teacher is nearly always right, and sure of it. So there it says little that the label does not say. On sentences
 # it never saw, it speaks its mind.
+
+# %%
+halves = [name for name in ways if name not in ("2 layers", "1 layer", "no teacher")]
+best = max(halves, key=lambda name: runs(name, "validation").value)
+for name in halves:
+    print(f"{name:16} on validation: {runs(name, 'validation')}")
+share = measure.kept(results[best]["test"], teacher_right)
+print(f"the best of them: {best}. On the test part it keeps {share}")
+claims.add(
+    "A student with half of the layers keeps 97 % of its teacher's accuracy",
+    source="Sanh et al. 2019, abstract (for BERT-base on GLUE)",
+    measured=f"{best}, chosen on validation: {runs(best)} against {accuracy(teacher_right)}, so {share}",
+    holds=share.low >= 0.97 or ("in part" if share.value >= 0.97 else False),
+    n=len(teacher_right),
+)
+
+# %% [markdown]
+# The interval decides: where it begins below 97 %, other sentences could have said otherwise.
 #
 # **Does the choice of layers matter after training?** For each choice of section 3, one pass over the labelled sentences, one seed, on validation:
 
