@@ -1,5 +1,6 @@
 """The notebook tool builds, keeps and runs as it should; the first cell finds the course."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -216,6 +217,50 @@ def test_the_table_counts_verdicts():
     verdicts = ["holds", "does not hold", "holds", "holds in part"]
     assert tool.summary([{"verdict": v} for v in verdicts]) == "4: 2 hold, 1 in part, 1 not"
     assert tool.summary([]) == "none"
+
+
+def test_the_costs_are_summed_and_a_lesson_too_large_for_binder_is_named(course):
+    runs = [
+        tool.Run("01_small", 1.25, 2048.0, tool.build(course)),
+        tool.Run("02_large", 2.5, 2060.0, tool.build(course)),
+        tool.Run("03_broken", 3.0, 3000.0, tool.build(course), problems=["no"]),
+    ]
+    _, first, _, third, total, *warnings = tool.costs(runs)
+    assert re.split(r"  +", first) == ["01_small", "1.2", "2048", "none"]
+    assert third.endswith("FAILED, not stored")
+    assert re.split(r"  +", total) == ["all 3 together", "6.8"]
+    assert warnings == [
+        "WARNING: 02_large needs 2,060 MiB; Binder stops at 2,048",
+        "WARNING: 03_broken needs 3,000 MiB; Binder stops at 2,048",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "out", "times"), [("full", "", 1), ("quick", "", 0), ("full", "o", 0)]
+)
+def test_a_full_run_writes_the_tables_of_claims(course, monkeypatch, profile, out, times):
+    written = []
+    done = tool.Run("01_a lesson", 1.0, 100.0, tool.build(course))
+    monkeypatch.setenv("COURSE_STORE", "")  # put back afterwards
+    monkeypatch.setattr(tool, "SOURCES", course.parent)
+    monkeypatch.setattr(tool, "find_sources", lambda names: [course])
+    monkeypatch.setattr(tool, "run", lambda *options: done)
+    monkeypatch.setattr(tool, "write_tables", lambda: written.append(tool.notebook_of(course)))
+    folder = course.parent.parent / out if out else None
+    options = argparse.Namespace(names=[], profile=profile, minutes=1, out=folder)
+    assert tool.run_all(options) == 0
+    assert written == [tool.notebook_of(course)] * times
+    assert all(path.exists() for path in written)  # the lesson is stored by then
+
+
+def test_the_peak_counts_the_command_and_its_children():
+    """papermill stands for Jupyter's server, which shares a Binder session's memory."""
+    hold = "x = b'x' * (100 << 20); import time; time.sleep(2)"
+    alone = tool.watch([sys.executable, "-c", hold], limit=30)[1]
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
+    both = tool.watch([sys.executable, "-c", f"y = b'y' * (100 << 20); {child}"], limit=30)[1]
+    assert 100 < alone < 180
+    assert 200 < both < 280
 
 
 # --- the first cell of every lesson ---------------------------------------------------------------

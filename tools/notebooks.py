@@ -3,6 +3,7 @@
 python tools/notebooks.py sync             rebuild; outputs of unchanged cells stay
 python tools/notebooks.py check            exit 1 where a notebook and its source differ
 python tools/notebooks.py run [01 ...]     run with papermill, then store with outputs
+python tools/notebooks.py claims           write the tables of claims (sync and run do, too)
 """
 
 import argparse
@@ -27,6 +28,7 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
+from course_lib.claims import MARKS
 from course_lib.claims import MIME as CLAIM
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +40,9 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 PLACES = [re.escape(str(p)) for p in (ROOT, Path.home(), Path(sys.prefix)) if len(p.parts) > 1]
 ANYWHERE = [r"(?<!\w)/(?:work|tmp|root|home|Users|private)/", r"\b[A-Za-z]:\\+Users"]
 LOCAL_PATH = re.compile("|".join(ANYWHERE + PLACES))
+BINDER_MIB = 2048  # what Binder lets a session have, Jupyter's server included
+OUR_OWN = ("this course", "definition")  # how the source of a claim begins that nobody else made
+IN_README = re.compile(r"(<!-- claims:begin -->\n).*?(<!-- claims:end -->)", re.DOTALL)
 
 
 @dataclass
@@ -124,7 +129,8 @@ def watch(command: list[str], limit: float) -> tuple[int | None, float]:
     """Run a command; return its exit code (None: stopped at the limit) and its peak MiB.
 
     papermill can hang for good when a widget's callback raises, hence the limit. The kernel is a
-    session of its own, so that ending papermill alone would leave it behind.
+    session of its own, so that ending papermill alone would leave it behind. papermill's own memory
+    counts: a learner has Jupyter's server in its place. Pages that two processes share count twice.
     """
     environment = {k: v for k, v in os.environ.items() if k != "COURSE_PROFILE"}  # -p decides
     process = psutil.Popen(command, env=environment, stdin=subprocess.DEVNULL)
@@ -133,7 +139,7 @@ def watch(command: list[str], limit: float) -> tuple[int | None, float]:
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(psutil.Error):
                 family = [*process.children(recursive=True), process]
-                peak = max(peak, sum(one.memory_info().rss for one in family[:-1]) / 2**20)
+                peak = max(peak, sum(one.memory_info().rss for one in family) / 2**20)
             time.sleep(0.2)
         return process.poll(), peak
     finally:
@@ -218,6 +224,87 @@ def collect_claims(notebook: NotebookNode) -> list[dict]:
     return [dict(out.data[CLAIM]) for out in outputs if CLAIM in out.get("data", {})]
 
 
+def tables(root: Path = ROOT) -> dict[Path, str]:
+    """docs/claims.md and README.md, as the executed lessons below `root` want them."""
+    lessons = {path.stem: read(path) for path in sorted(root.glob("notebooks/[0-9]*.ipynb"))}
+    readme = root / "README.md"
+    table = readme_table(lessons)
+    text, found = IN_README.subn(lambda m: m[1] + table + m[2], readme.read_text("utf-8"))
+    if found != 1:
+        raise ValueError(
+            f"{readme.name} has {found} places for the table of claims: write the lines "
+            "<!-- claims:begin --> and <!-- claims:end --> once, where it is to stand"
+        )
+    return {root / "docs" / "claims.md": claims_page(lessons), readme: text}
+
+
+def write_tables(root: Path = ROOT) -> int:
+    for path, text in tables(root).items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return 0
+
+
+def claims_page(lessons: dict[str, NotebookNode]) -> str:
+    """Every claim of every executed lesson, in order."""
+    lines = [
+        "# Claims, and what was measured",
+        "",
+        "Each number or ordering that a lesson states is checked by a cell of that lesson. This page",
+        "is collected from the executed lessons by `make notebooks`: do not edit it. Times and speeds",
+        "are those of one machine; run the lessons, and you have your own.",
+    ]
+    for name, notebook in lessons.items():
+        if not (claims := collect_claims(notebook)):
+            continue
+        title = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+        lines += ["", f"## [{title}](../notebooks/{name}.ipynb)", ""]
+        lines += ["| claim | who says it | measured here | n | verdict |", "|---|---|---|---|---|"]
+        for one in claims:
+            n = "–" if one["n"] is None else f"{one['n']:,}"
+            lines.append(row(one["statement"], one["source"], one["measured"], n, signed(one)))
+    return "\n".join(lines) + "\n"
+
+
+def readme_table(lessons: dict[str, NotebookNode]) -> str:
+    """What others say: every claim whose source is not the course itself, refuted ones first.
+
+    Brackets that hold the n and the interval of a single accuracy are left to docs/claims.md.
+    """
+    claims = [
+        {**one, "lesson": f"[{int(name[:2])}](notebooks/{name}.ipynb)"}
+        for name, notebook in lessons.items()
+        for one in collect_claims(notebook)
+        if not one["source"].startswith(OUR_OWN)
+    ]
+    claims.sort(key=lambda one: -list(MARKS).index(one["verdict"]))
+    lines = [
+        f"What papers, tutorials and users say, checked by the lessons ({summary(claims)}).",
+        "Who says it, n and all intervals stand in [docs/claims.md](docs/claims.md).",
+        "",
+        "| they say | we measured | verdict | lesson |",
+        "|---|---|---|---|",
+    ]
+    for one in claims:
+        measured = re.sub(r" \([^()]*\bn = [^()]*\)", "", one["measured"])
+        cells = row(one["statement"], measured, signed(one))
+        lines.append(f"{cells} {one['lesson']} |")
+    return "\n".join(lines) + "\n"
+
+
+def row(*texts: str) -> str:
+    """A row of a Markdown table that shows the texts as they are.
+
+    >>> print(row("a | b", "2 * 3\\n= 6"))
+    | a \\| b | 2 \\* 3 = 6 |
+    """
+    cells = [re.sub(r"([\\|*_<~`\[])", r"\\\1", " ".join(text.split())) for text in texts]
+    return f"| {' | '.join(cells)} |"
+
+
+def signed(claim: dict) -> str:
+    return f"{MARKS[claim['verdict']]} {claim['verdict']}"
+
+
 def summary(claims: list[dict]) -> str:
     """Count the verdicts.
 
@@ -288,18 +375,31 @@ def run_all(options: argparse.Namespace) -> int:
         if folder and not result.problems:
             write(result.notebook, folder / f"{source.stem}.ipynb")
         print(*[f"  {problem}" for problem in result.problems], sep="\n", flush=True)
-    print(f"{'notebook':32}{'minutes':>8}{'peak MiB':>10}  claims checked")
+    print(*costs(runs), sep="\n")
+    if folder == SOURCES.parent:
+        write_tables()
+    return int(any(one.problems for one in runs))
+
+
+def costs(runs: list[Run]) -> list[str]:
+    """A line for each lesson, their sum, and a warning for each that Binder would stop."""
+    lines = [f"{'notebook':32}{'minutes':>8}{'peak MiB':>10}  claims checked"]
     for one in runs:
         claims = "FAILED, not stored" if one.problems else summary(collect_claims(one.notebook))
-        print(f"{one.name:32}{one.minutes:8.1f}{one.peak_mib:10.0f}  {claims}")
-    return int(any(one.problems for one in runs))
+        lines.append(f"{one.name:32}{one.minutes:8.1f}{one.peak_mib:10.0f}  {claims}")
+    lines.append(f"{f'all {len(runs)} together':32}{sum(one.minutes for one in runs):8.1f}")
+    return lines + [
+        f"WARNING: {one.name} needs {one.peak_mib:,.0f} MiB; Binder stops at {BINDER_MIB:,}"
+        for one in runs
+        if one.peak_mib > BINDER_MIB
+    ]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("action", choices=("sync", "check", "run"))
+    parser.add_argument("action", choices=("sync", "check", "run", "claims"))
     parser.add_argument("names", nargs="*", help="how the lessons' names begin, e.g. 01 (all)")
     parser.add_argument("--profile", choices=("full", "quick"), default="full")
     parser.add_argument("--minutes", type=float, default=30, help="the most for one lesson")
@@ -307,10 +407,13 @@ def main() -> int:
     options = parser.parse_intermixed_args()
     if options.action == "run":
         return run_all(options)
+    if options.action == "claims":
+        return write_tables()
     sources = find_sources(options.names)
     if options.action == "sync":
         for source in sources:
             sync(source)
+        write_tables()
     stale = [source.stem for source in sources if not in_step(source)]
     if stale:
         print("out of step with notebooks/src:", *stale, "\nrun: python tools/notebooks.py sync")

@@ -239,7 +239,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Read it with the sizes in mind: `fc1` holds 88 % of all weights, so what it can give decides the whole. The scan looks
+# Read it with the sizes in mind: `fc1` holds most of the weights, so what it can give decides the whole. The scan looks
 # at each layer alone; errors of several pruned layers add up, and can do more than add up.
 #
 # ## 6 · One threshold for all, or one for each layer?
@@ -524,7 +524,7 @@ for name, size in sizes.items():
 print(f"You guessed {my_guess_smaller} × smaller.")
 
 # %% [markdown]
-# A sparse file pays for the *place* of each value too, so 97 % fewer weights is not 33 times fewer bytes. Zeros that
+# A sparse file pays for the *place* of each value too, so 97 % fewer weights is not 97 % fewer bytes. Zeros that
 # nobody stores specially cost what any number costs. To be smaller *and* faster on every machine, a network must
 # lose whole neurons, channels or heads, so that its matrices shrink. That is structured pruning, lesson 2.
 #

@@ -237,7 +237,7 @@ for alpha in (0, 0.5, 1):
 # %% [markdown]
 # ## 6 · A real student
 #
-# The student for digits has one hidden layer of 16 neurons, 33 times fewer parameters than its teacher. It gets 500
+# The student for digits has one hidden layer of 16 neurons, and far fewer parameters than its teacher. It gets 500
 # labelled pictures. Three seeds with the teacher, and the same three **without**: same pictures, same epochs, same
 # learning rate. That is the only fair comparison.
 #
