@@ -45,7 +45,7 @@ class Seen(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Range:
-    """Any number from `low` to `high`, both included.
+    """Any number from `low` to `high`, both included, and rounding: 0.89999 counts as 0.9.
 
     Example:
         >>> print(Range(0.95, 1))
@@ -155,37 +155,41 @@ class Check:
         if wrong := self.find(answer):
             raise wrong from None
         # Printed, not returned: nbgrader takes a returned value for a partial grade.
-        rows = _row("checked", self.checked), _row("not checked", self.not_checked)
-        print(f"✓ {self.name}", *rows, sep="\n")
+        rows = {"checked": self.checked, "not checked": self.not_checked}
+        goals = [what for what, one in self.seen(self.right).items() if isinstance(one, Range)]
+        if goals:
+            rows["came"] = "; ".join(f"{g} {show(self.tries[g](answer))}" for g in goals)
+        print(f"✓ {self.name}", *(_row(*row) for row in rows.items()), sep="\n")
 
     def find(self, answer: Any) -> WrongAnswerError | None:
         """What is wrong with the answer, None if nothing is."""
         if callable(self.right) and not callable(answer):
             return self._wrong("the answer", show(answer), "a function", NO_FUNCTION)
-        came, expected = {}, self.seen(self.right)
+        came, expected, trouble = {}, self.seen(self.right), None
         for what, attempt in self.tries.items():
             try:
                 came[what] = observed(attempt, answer)
             except Exception as error:
                 trouble = error if isinstance(error, TroubleError) else raised(error)
-                return self._wrong(what, trouble.came, show(expected[what]), trouble.mistake)
-        different = [what for what in expected if not agree(came[what], expected[what])]
-        if not different:
-            return None
-        for mistake in self.mistakes:
-            seen = self.seen(mistake.wrong)
-            if all(agree(came[what], seen[what]) for what in seen):
                 break
-        else:
-            mistake = UNKNOWN
-        what = different[0]
-        return self._wrong(what, show(came[what]), show(expected[what]), mistake)
+        different = [one for one in came if not agree(came[one], expected[one])]
+        named = next((m for m in self.mistakes if self._does(m, came)), None)
+        if different and (named or not trouble):
+            what = different[0]
+            return self._wrong(what, show(came[what]), show(expected[what]), named or UNKNOWN)
+        if trouble:
+            return self._wrong(what, trouble.came, show(expected[what]), trouble.mistake)
+        return None
 
     def seen(self, answer: Any) -> dict[str, Any]:
         """What the tries give for an answer of ours."""
         if isinstance(answer, Seen):
             return answer
         return {what: observed(attempt, answer) for what, attempt in self.tries.items()}
+
+    def _does(self, mistake: Mistake, came: Mapping[str, Any]) -> bool:
+        seen = self.seen(mistake.wrong)
+        return seen.keys() <= came.keys() and all(agree(came[what], seen[what]) for what in seen)
 
     def _wrong(self, what: str, came: str, expected: str, mistake: Mistake) -> WrongAnswerError:
         rows = {"tried": what, "came": came, "expected": expected, "mistake": mistake.name}
@@ -250,7 +254,7 @@ def agree(came: Any, expected: Any) -> bool:
     if number is None:
         return False
     if isinstance(expected, Range):
-        return number.numel() == 1 and expected.low <= number.item() <= expected.high
+        return number.numel() == 1 and expected.low - 1e-4 < number.item() < expected.high + 1e-4
     wanted = as_number(expected)
     if wanted is None or number.squeeze().shape != wanted.squeeze().shape:
         return False
@@ -284,7 +288,7 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show(one) for one in value) + "]"
     if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
+        return f"{value + 0.0:.4g}"  # -0.0 is 0
     text = str(value)
     return text if len(text) <= 100 else f"{text[:100]} …"
 
