@@ -9,6 +9,7 @@ import copy
 import sys
 from pathlib import Path
 
+from nbconvert.exporters import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader import preprocessors as nbgrader
 
@@ -37,7 +38,7 @@ FOR_STUDENTS = (
 
 def student_edition(master: NotebookNode) -> NotebookNode:
     """Stubs for answers, check cells locked, no output: what nbgrader would release."""
-    notebook, resources = copy.deepcopy(master), {"nbgrader": {}}
+    notebook, resources = copy.deepcopy(master), ResourcesDict()
     for preprocessor in FOR_STUDENTS:
         notebook, resources = preprocessor().preprocess(notebook, resources)
     return notebook

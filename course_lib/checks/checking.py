@@ -276,9 +276,11 @@ def show(value: Any) -> str:
     """A value in one short line.
 
     Example:
-        >>> show(torch.tensor([[0.5, 1 / 3]])), show({"fc": torch.tensor([True])}), show(0.25)
-        ('[[0.5, 0.3333]]', '{fc: [True]}', '0.25')
+        >>> show(torch.tensor([[0.5, 1 / 3]])), show({"fc": torch.tensor([1])}), show(0.25)
+        ('[[0.5, 0.3333]]', '{fc: [1]}', '0.25')
     """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {show(one)}" for key, one in value.items()) + "}"
     if isinstance(value, Tensor | np.ndarray):

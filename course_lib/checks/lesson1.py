@@ -42,8 +42,8 @@ def _convolution() -> nn.Module:
     return net
 
 
-def _weights(module: nn.Module, kinds: type | tuple[type, ...] = (nn.Linear, nn.Conv2d)) -> list:
-    return [m.weight.detach() for m in module.modules() if isinstance(m, kinds)]
+def _weights(module: nn.Module, kinds: Any = (nn.Linear, nn.Conv2d)) -> list[Tensor]:
+    return [m.weight.data for m in module.modules() if isinstance(m, kinds)]
 
 
 def _zeros(tensors: list[Tensor]) -> float:
@@ -161,7 +161,7 @@ magnitude_mask = Check(
         ),
         "weight [[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]], amount 0.5": call(_TIES, 0.5),
         "five weights [[5, 1, 4, 2, 3]], amount 0.3": call(torch.tensor([[5.0, 1, 4, 2, 3]]), 0.3),
-        "the same five weights, amount 0": call(torch.tensor([[5.0, 1, 4, 2, 3]]), 0.0),
+        "five weights [[5, 1, 4, 2, 3]], amount 0": call(torch.tensor([[5.0, 1, 4, 2, 3]]), 0.0),
     },
     mistakes=(
         Mistake(
@@ -236,24 +236,18 @@ def _mean_threshold(weights: dict[str, Tensor], amount: float) -> dict[str, Tens
     return {k: w.abs() > threshold for k, w in weights.items()}
 
 
+_LAYERS = "wide [[0.1, -0.2, 0.3], [0.4, -0.5, 0.6]], narrow [[-2, 0.9]]"
+_WEIGHTS = {
+    "wide": torch.tensor([[0.1, -0.2, 0.3], [0.4, -0.5, 0.6]]),
+    "narrow": torch.tensor([[-2.0, 0.9]]),
+}
+
 global_masks = Check(
     name="global_masks",
     right=_global,
     tries={
-        "weights {wide: [[0.1, -0.2, 0.3], [0.4, -0.5, 0.6]], narrow: [[-2, 0.9]]}, amount 0.5": call(
-            {
-                "wide": torch.tensor([[0.1, -0.2, 0.3], [0.4, -0.5, 0.6]]),
-                "narrow": torch.tensor([[-2.0, 0.9]]),
-            },
-            0.5,
-        ),
-        "the same weights, amount 0.75": call(
-            {
-                "wide": torch.tensor([[0.1, -0.2, 0.3], [0.4, -0.5, 0.6]]),
-                "narrow": torch.tensor([[-2.0, 0.9]]),
-            },
-            0.75,
-        ),
+        f"{_LAYERS}, amount 0.5": call(_WEIGHTS, 0.5),
+        f"{_LAYERS}, amount 0.75": call(_WEIGHTS, 0.75),
     },
     mistakes=(
         Mistake(
@@ -537,8 +531,12 @@ prune_to = Check(
     right=_prune_to,
     tries={
         "[0.8, -0.1, 0.3, -0.6, 0.2, 0.5, -0.4, 0.7] pruned to 0.5": _in_turn(0.5),
-        "the same, pruned to 0.5 and again to 0.5": _in_turn(0.5, 0.5),
-        "the same, pruned to 0.5 and then to 0.75": _in_turn(0.5, 0.75),
+        "[0.8, -0.1, 0.3, -0.6, 0.2, 0.5, -0.4, 0.7] pruned to 0.5, and again to 0.5": _in_turn(
+            0.5, 0.5
+        ),
+        "[0.8, -0.1, 0.3, -0.6, 0.2, 0.5, -0.4, 0.7] pruned to 0.5, then to 0.75": _in_turn(
+            0.5, 0.75
+        ),
     },
     mistakes=(
         Mistake(
