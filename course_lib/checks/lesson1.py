@@ -601,7 +601,7 @@ most_sparsity = Check(
             weight.numel() for weight in prunable(model).values()
         ),
         "its sparsity": real_sparsity,
-        "its accuracy on the held-out pictures": _heldout,
+        "its accuracy on the held-out pictures": lambda model: _heldout(model),
     },
     mistakes=(
         Mistake(

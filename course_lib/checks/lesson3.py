@@ -254,7 +254,7 @@ distillation_loss = Check(
             lambda z, t, y, T, alpha: T**2 * _batchmean(z / T, t / T),
         ),
         Mistake(
-            "both parts simply added",
+            "both parts added without weights",
             "Without alpha and 1 − alpha nobody can set the balance between the two.",
             lambda z, t, y, T, alpha: T**2 * _batchmean(z / T, t / T) + F.cross_entropy(z, y),
         ),
