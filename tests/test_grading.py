@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,23 +21,27 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tools/ is not installed
 from tools import exercises, notebooks
 
 LABS = notebooks.find_sources([], exercises.SOURCES)
+each_lab = pytest.mark.parametrize("source", LABS, ids=lambda source: source.stem)
+pytestmark = pytest.mark.timeout(
+    1800
+)  # the first test waits for nbgrader and its kernels, three a lab
 
 
-def nbgrader(course: Path, *arguments: str) -> None:
+def nbgrader(folder: Path, *arguments: str) -> None:
     programs = str(Path(sys.executable).parent)  # nbgrader calls alembic by its name
     environment = os.environ | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(notebooks.ROOT),
     }
     command = [sys.executable, "-m", "nbgrader", *arguments, "--CourseDirectory.course_id=course"]
-    done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def points(master: NotebookNode) -> dict[str, float]:
     """A check cell's grade_id → the points it is worth."""
-    cells = [cell.metadata.nbgrader for cell in master.cells if nbgrader_utils.is_grade(cell)]
-    return {cell.grade_id: cell.points for cell in cells}
+    cells = check_cells(master)
+    return {cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points for cell in cells}
 
 
 def answered(released: NotebookNode, answer: Callable[[int, NotebookNode], str]) -> NotebookNode:
@@ -52,8 +56,7 @@ def answered(released: NotebookNode, answer: Callable[[int, NotebookNode], str])
 def submissions(source: Path, released: NotebookNode) -> dict[str, NotebookNode]:
     master = notebooks.build(source)
     right = [cell.source for cell in master.cells if nbgrader_utils.is_solution(cell)]
-    calls = [cell.source for cell in master.cells if nbgrader_utils.is_grade(cell)]
-    names = [re.fullmatch(r"checks\.\w+\((\w+)\)", call)[1] for call in calls]
+    names = [re.fullmatch(r"checks\.\w+\((\w+)\)", c.source)[1] for c in check_cells(master)]
 
     def every_second(number: int, cell: NotebookNode) -> str:
         return right[number] if number % 2 else f"{names[number]} = lambda *given: 0.123"
@@ -65,20 +68,12 @@ def submissions(source: Path, released: NotebookNode) -> dict[str, NotebookNode]
     }
 
 
-@dataclass
-class Graded:
-    """A lab that nbgrader has released, collected and graded."""
+def lab_of(course: Path, folder: str, source: Path) -> NotebookNode:
+    return notebooks.read(course / folder / "labs" / f"{source.stem}.ipynb")
 
-    source: Path
-    released: NotebookNode
-    gradebook: Gradebook
-    folder: Path
 
-    def checks_of(self, student: str) -> list[NotebookNode]:
-        """The check cells as they were run."""
-        name = self.source.stem
-        notebook = notebooks.read(self.folder / student / name / f"{name}.ipynb")
-        return [cell for cell in notebook.cells if nbgrader_utils.is_grade(cell)]
+def check_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if nbgrader_utils.is_grade(cell)]
 
 
 def without_numbers(cell: NotebookNode) -> list[str]:
@@ -86,51 +81,54 @@ def without_numbers(cell: NotebookNode) -> list[str]:
     return [re.sub(r"\d+(\.\d+)?", "#", output.text) for output in cell.outputs]
 
 
-@pytest.fixture(scope="module", params=LABS, ids=lambda source: source.stem)
-def lab(request, tmp_path_factory):
-    source, course = request.param, tmp_path_factory.mktemp("course")
-    (course / "nbgrader_config.py").touch()
-    name = source.stem
-    notebooks.write(
-        notebooks.read(notebooks.notebook_of(source)),
-        course / "source" / name / f"{name}.ipynb",
-    )
-    nbgrader(course, "generate_assignment", name)
-    released = notebooks.read(course / "release" / name / f"{name}.ipynb")
-    for student, notebook in submissions(source, released).items():
-        notebooks.write(notebook, course / "submitted" / student / name / f"{name}.ipynb")
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A teacher's folder: all labs released as one assignment, handed in three times, graded."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "nbgrader_config.py").touch()
+    (folder / "source" / "labs").mkdir(parents=True)
+    for source in LABS:
+        shutil.copy(notebooks.notebook_of(source), folder / "source" / "labs")
+    nbgrader(folder, "generate_assignment", "labs")
+    for source in LABS:
+        released = lab_of(folder, "release", source)
+        for student, notebook in submissions(source, released).items():
+            path = folder / "submitted" / student / "labs" / f"{source.stem}.ipynb"
+            notebooks.write(notebook, path)
     # nbgrader's limit of 30 s a cell is short for a training on a busy machine.
-    nbgrader(course, "autograde", name, "--Execute.timeout=170")
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
-        yield Graded(source, released, gradebook, course / "autograded")
+    nbgrader(folder, "autograde", "labs", "--Execute.timeout=170")
+    return folder
 
 
-@pytest.mark.timeout(900)
-def test_the_student_edition_is_what_nbgrader_releases(lab):
-    stored = notebooks.read(exercises.STUDENTS / f"{lab.source.stem}.ipynb")
-    assert stored.cells == lab.released.cells
+@each_lab
+def test_the_student_edition_is_what_nbgrader_releases(course, source):
+    stored = notebooks.read(exercises.STUDENTS / f"{source.stem}.ipynb")
+    assert stored.cells == lab_of(course, "release", source).cells
 
 
-@pytest.mark.timeout(900)
+@each_lab
 @pytest.mark.parametrize("student", ["right", "blank", "half"])
-def test_each_submission_gets_exactly_its_points(lab, student):
-    worth = points(notebooks.build(lab.source))
+def test_each_submission_gets_exactly_its_points(course, source, student):
+    worth = points(notebooks.build(source))
     share = {"right": lambda n: 1, "blank": lambda n: 0, "half": lambda n: n % 2}[student]
     expected = {name: share(number) * worth[name] for number, name in enumerate(worth)}
-    (notebook,) = lab.gradebook.find_submission(lab.source.stem, student).notebooks
-    assert {grade.name: grade.score for grade in notebook.grades} == expected
-    assert not any(grade.needs_manual_grade for grade in notebook.grades)
-    assert notebook.max_score == sum(worth.values()) > 0
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
+        notebook = gradebook.find_submission_notebook(source.stem, "labs", student)
+        assert {grade.name: grade.score for grade in notebook.grades} == expected
+        assert not any(grade.needs_manual_grade for grade in notebook.grades)
+        assert notebook.max_score == sum(worth.values()) > 0
 
 
-def test_every_solution_passes_and_says_what_is_stored(lab):
-    stored = notebooks.read(notebooks.notebook_of(lab.source))
-    expected = [without_numbers(cell) for cell in stored.cells if nbgrader_utils.is_grade(cell)]
-    found = [without_numbers(cell) for cell in lab.checks_of("right")]
-    assert all(text.startswith("✓ ") for (text,) in found)
-    assert found == expected, "a check says something new: python tools/exercises.py --fresh"
+@each_lab
+def test_every_solution_passes_and_says_what_is_stored(course, source):
+    stored = check_cells(notebooks.read(notebooks.notebook_of(source)))
+    found = check_cells(lab_of(course, "autograded/right", source))
+    assert all(cell.outputs[0].text.startswith("✓ ") for cell in found)
+    said = list(map(without_numbers, found))
+    assert said == list(map(without_numbers, stored)), "run: python tools/exercises.py --fresh"
 
 
-def test_every_untouched_stub_fails(lab):
-    for cell in lab.checks_of("blank"):
+@each_lab
+def test_every_untouched_stub_fails(course, source):
+    for cell in check_cells(lab_of(course, "autograded/blank", source)):
         assert cell.outputs[-1].output_type == "error", cell.source

@@ -46,12 +46,16 @@ def student_edition(master: NotebookNode) -> NotebookNode:
 
 def executed(source: Path, fresh: bool = False) -> notebooks.Run:
     """The instructor's edition: the stored one if no code has changed since it ran, else a new run."""
-    if not fresh and notebooks.notebook_of(source).exists():
-        notebooks.sync(source)
-        stored = notebooks.read(notebooks.notebook_of(source))
-        if all(cell.execution_count for cell in notebooks.code_cells(stored)):
-            return notebooks.Run(source.stem, 0, 0, stored)
-    return notebooks.run(source, minutes=5)
+    path, wanted = notebooks.notebook_of(source), notebooks.code_cells(notebooks.build(source))
+    stored = notebooks.code_cells(notebooks.read(path)) if path.exists() else []
+    same = [cell.source for cell in stored] == [cell.source for cell in wanted]
+    if fresh or not same or not all(cell.execution_count for cell in stored):
+        result = notebooks.run(source, minutes=5)
+    else:
+        notebooks.sync(source)  # its prose may have changed
+        result = notebooks.Run(source.stem, 0, 0, notebooks.read(path))
+    result.notebook.metadata.pop("widgets", None)  # what the progress bars of a training leave
+    return result
 
 
 def misconceptions() -> str:
@@ -66,7 +70,7 @@ def misconceptions() -> str:
 
 def rows(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
     table = [("mistake", "what the learner is told"), ("---", "---")]
-    table += [(mistake.name, mistake.why) for mistake in mistakes]
+    table += [(m.name.replace("|", r"\|"), m.why.replace("|", r"\|")) for m in mistakes]
     return [f"| {left} | {right} |" for left, right in table]
 
 
@@ -92,7 +96,8 @@ def main() -> int:
     for source in notebooks.find_sources(options.names, SOURCES):
         result = executed(source, options.fresh)
         print(source.stem, f"ran {60 * result.minutes:.0f} s" if result.minutes else "unchanged")
-        print(*[f"  {problem}" for problem in result.problems], sep="\n", end="")
+        for problem in result.problems:
+            print(" ", problem)
         if result.problems:
             failed = True
             continue

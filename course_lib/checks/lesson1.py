@@ -668,5 +668,5 @@ most_sparsity = Check(
         ),
     ),
     checked="at least 90 % sparse, at least 95 % right on the 1,000 test pictures",
-    not_checked="whether you looked at those pictures before, other seeds, speed (zeros buy none)",
+    not_checked="the four epochs, other seeds, whether you looked at those pictures before",
 )
