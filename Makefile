@@ -1,21 +1,25 @@
 # The course's commands; each one sets up what it needs. On Windows see README.md.
 #   make lab [PORT=9000] [ARGS=--no-browser]    make notebooks [ARGS="--profile quick"]
+#   make exercises [ARGS="--fresh 01"]
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-.PHONY: lab test notebooks doctor data
+.PHONY: lab test notebooks exercises doctor data
 .NOTPARALLEL:
 
 lab: $(VENV)/.lab
 	@$(BIN)/python -m course_lib lab $(if $(PORT),--port=$(PORT)) $(ARGS)
 
-test: $(VENV)/.lab $(VENV)/.test data
+test: $(VENV)/.lab $(VENV)/.test $(VENV)/.grading data
 	$(BIN)/ruff check . && $(BIN)/mypy
 	$(BIN)/python -m pytest $(ARGS)
 	COURSE_PROFILE=quick $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks/*.ipynb
 
 notebooks: $(VENV)/.lab data
 	$(BIN)/python tools/notebooks.py run $(ARGS)
+
+exercises: $(VENV)/.lab $(VENV)/.grading data
+	$(BIN)/python tools/exercises.py $(ARGS)
 
 # Without a set-up, too: what is missing is what the doctor is asked about.
 doctor:
@@ -26,7 +30,7 @@ data: $(VENV)/.lab
 
 # One stamp for each extra of pyproject.toml. PyTorch goes first and pinned: a newer one for Linux
 # can bring gigabytes of CUDA packages. A CPU build of that version already in the venv is kept.
-$(VENV)/.lab $(VENV)/.test: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.python
+$(VENV)/.lab $(VENV)/.test $(VENV)/.grading: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.python
 	$(BIN)/python -m pip install -c constraints.txt torch
 	$(BIN)/python -m pip install -c constraints.txt -e ".[$*]"
 	@touch $@

@@ -73,7 +73,7 @@ def test_the_version_stands_the_same_everywhere():
     assert PROJECT["version"] == course_lib.__version__ == citation["version"]
 
 
-@pytest.mark.parametrize("target", ["lab", "test", "notebooks", "doctor"])
+@pytest.mark.parametrize("target", ["lab", "test", "notebooks", "exercises", "doctor"])
 def test_makefile_targets_are_short(target):
     assert 1 <= len(recipes()[target]) <= 3
 
@@ -86,6 +86,7 @@ def test_make_knows_every_target():
             "lab",
             "test",
             "notebooks",
+            "exercises",
             "doctor",
             "PORT=9000",
             "ARGS=--no-browser",

@@ -193,6 +193,42 @@ def run_all(page: Page, seconds: float = 120) -> None:
         raise AssertionError(f"a cell failed in the browser, prompts are {prompts}:\n{said}")
 
 
+def find_cell(page: Page, text: str) -> Locator:
+    """The code cell that holds this text."""
+    cell = page.locator(".jp-CodeCell").filter(has=page.locator(".cm-content", has_text=text))
+    cell.wait_for()
+    return cell
+
+
+def write_cell(cell: Locator, code: str) -> None:
+    """Replace what stands in a cell, as a person would: select all, and write."""
+    cell.locator(".cm-content").click()
+    cell.page.keyboard.press("ControlOrMeta+a")
+    cell.page.keyboard.insert_text(code)
+
+
+def run_above(cell: Locator, seconds: float = 120) -> None:
+    """Choose Run → Run All Above Selected Cell and wait until those are done."""
+    cell.locator(".cm-content").click()
+    cell.page.get_by_role("menuitem", name="Run", exact=True).click()
+    cell.page.get_by_role("menuitem", name="Run All Above Selected Cell").click()
+    cell.page.wait_for_function(SETTLED, timeout=1000 * seconds, polling=250)
+
+
+def run_cell(cell: Locator, seconds: float = 60) -> str:
+    """Run one cell by Ctrl+Enter, and return what then stands below it."""
+    prompt = cell.locator(".jp-InputArea-prompt")
+    before = prompt.inner_text()
+    cell.locator(".cm-content").click()
+    cell.page.keyboard.press("Control+Enter")
+    deadline = time.monotonic() + seconds
+    while (now := prompt.inner_text()) == before or not re.search(r"\d", now):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds} s the cell's prompt is {now!r}, as {before!r}")
+        cell.page.wait_for_timeout(100)
+    return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
+
+
 def find_slider(page: Page, description: str) -> Locator:
     """The handle of the slider that stands behind this description."""
     label = page.locator(".widget-label", has_text=re.compile(rf"^\s*{re.escape(description)}\s*$"))

@@ -1,0 +1,49 @@
+"""Does this answer to an exercise hold? If not, which mistake is it? One module a lesson.
+
+``checks.sparsity(sparsity)`` takes the learner's own function. It prints what it checked and what it
+did not, or raises `WrongAnswerError` with a message that fits on one screen.
+"""
+
+from course_lib.checks import lesson1, lesson3
+from course_lib.checks.checking import Check, Mistake, WrongAnswerError
+from course_lib.checks.lesson1 import (
+    cubic_sparsity,
+    global_masks,
+    magnitude_mask,
+    masked_step_,
+    most_sparsity,
+    prune_to,
+    sparsity,
+)
+from course_lib.checks.lesson3 import (
+    ask_teacher,
+    distillation_loss,
+    errors,
+    kl,
+    masked_mean,
+    soft_gradient,
+    soften,
+)
+
+LESSONS = {1: lesson1, 3: lesson3}
+
+__all__ = [
+    "LESSONS",
+    "Check",
+    "Mistake",
+    "WrongAnswerError",
+    "ask_teacher",
+    "cubic_sparsity",
+    "distillation_loss",
+    "errors",
+    "global_masks",
+    "kl",
+    "magnitude_mask",
+    "masked_mean",
+    "masked_step_",
+    "most_sparsity",
+    "prune_to",
+    "soft_gradient",
+    "soften",
+    "sparsity",
+]

@@ -1,0 +1,134 @@
+"""nbgrader itself, as a teacher runs it, grades three submissions of each lab."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+from nbgrader import utils as nbgrader_utils
+from nbgrader.api import Gradebook
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tools/ is not installed
+
+from tools import exercises, notebooks
+
+LABS = notebooks.find_sources([], exercises.SOURCES)
+each_lab = pytest.mark.parametrize("source", LABS, ids=lambda source: source.stem)
+pytestmark = pytest.mark.timeout(
+    1800
+)  # the first test waits for nbgrader and its kernels, three a lab
+
+
+def nbgrader(folder: Path, *arguments: str) -> None:
+    programs = str(Path(sys.executable).parent)  # nbgrader calls alembic by its name
+    environment = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(notebooks.ROOT),
+    }
+    command = [sys.executable, "-m", "nbgrader", *arguments, "--CourseDirectory.course_id=course"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def points(master: NotebookNode) -> dict[str, float]:
+    """A check cell's grade_id → the points it is worth."""
+    cells = check_cells(master)
+    return {cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points for cell in cells}
+
+
+def answered(released: NotebookNode, answer: Callable[[int, NotebookNode], str]) -> NotebookNode:
+    """The student edition, its n-th answer cell filled in with ``answer(n, cell)``."""
+    notebook = copy.deepcopy(released)
+    cells = [cell for cell in notebook.cells if nbgrader_utils.is_solution(cell)]
+    for number, cell in enumerate(cells):
+        cell.source = answer(number, cell)
+    return notebook
+
+
+def submissions(source: Path, released: NotebookNode) -> dict[str, NotebookNode]:
+    master = notebooks.build(source)
+    right = [cell.source for cell in master.cells if nbgrader_utils.is_solution(cell)]
+    names = [re.fullmatch(r"checks\.\w+\((\w+)\)", c.source)[1] for c in check_cells(master)]
+
+    def every_second(number: int, cell: NotebookNode) -> str:
+        return right[number] if number % 2 else f"{names[number]} = lambda *given: 0.123"
+
+    return {
+        "right": answered(released, lambda number, cell: right[number]),
+        "blank": released,
+        "half": answered(released, every_second),
+    }
+
+
+def lab_of(course: Path, folder: str, source: Path) -> NotebookNode:
+    return notebooks.read(course / folder / "labs" / f"{source.stem}.ipynb")
+
+
+def check_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if nbgrader_utils.is_grade(cell)]
+
+
+def without_numbers(cell: NotebookNode) -> list[str]:
+    """The text below a cell; a training may end a little differently on another processor."""
+    return [re.sub(r"\d+(\.\d+)?", "#", output.text) for output in cell.outputs]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A teacher's folder: all labs released as one assignment, handed in three times, graded."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "nbgrader_config.py").touch()
+    (folder / "source" / "labs").mkdir(parents=True)
+    for source in LABS:
+        shutil.copy(notebooks.notebook_of(source), folder / "source" / "labs")
+    nbgrader(folder, "generate_assignment", "labs")
+    for source in LABS:
+        released = lab_of(folder, "release", source)
+        for student, notebook in submissions(source, released).items():
+            path = folder / "submitted" / student / "labs" / f"{source.stem}.ipynb"
+            notebooks.write(notebook, path)
+    # nbgrader's limit of 30 s a cell is short for a training on a busy machine.
+    nbgrader(folder, "autograde", "labs", "--Execute.timeout=170")
+    return folder
+
+
+@each_lab
+def test_the_student_edition_is_what_nbgrader_releases(course, source):
+    stored = notebooks.read(exercises.STUDENTS / f"{source.stem}.ipynb")
+    assert stored.cells == lab_of(course, "release", source).cells
+
+
+@each_lab
+@pytest.mark.parametrize("student", ["right", "blank", "half"])
+def test_each_submission_gets_exactly_its_points(course, source, student):
+    worth = points(notebooks.build(source))
+    share = {"right": lambda n: 1, "blank": lambda n: 0, "half": lambda n: n % 2}[student]
+    expected = {name: share(number) * worth[name] for number, name in enumerate(worth)}
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
+        notebook = gradebook.find_submission_notebook(source.stem, "labs", student)
+        assert {grade.name: grade.score for grade in notebook.grades} == expected
+        assert not any(grade.needs_manual_grade for grade in notebook.grades)
+        assert notebook.max_score == sum(worth.values()) > 0
+
+
+@each_lab
+def test_every_solution_passes_and_says_what_is_stored(course, source):
+    stored = check_cells(notebooks.read(notebooks.notebook_of(source)))
+    found = check_cells(lab_of(course, "autograded/right", source))
+    assert all(cell.outputs[0].text.startswith("✓ ") for cell in found)
+    said = list(map(without_numbers, found))
+    assert said == list(map(without_numbers, stored)), "run: python tools/exercises.py --fresh"
+
+
+@each_lab
+def test_every_untouched_stub_fails(course, source):
+    for cell in check_cells(lab_of(course, "autograded/blank", source)):
+        assert cell.outputs[-1].output_type == "error", cell.source

@@ -1,0 +1,112 @@
+"""Build the exercises' two editions, and the table of misconceptions, from solutions/src.
+
+python tools/exercises.py                  build all; a lab is run where its code has changed
+python tools/exercises.py --fresh 01       run it again in any case
+"""
+
+import argparse
+import copy
+import sys
+from pathlib import Path
+
+from nbconvert.exporters import ResourcesDict
+from nbformat import NotebookNode
+from nbgrader import preprocessors as nbgrader
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` itself is not installed
+
+from course_lib import checks
+from course_lib.checks.checking import COMMON
+from tools import notebooks
+
+SOURCES = notebooks.ROOT / "solutions" / "src"
+STUDENTS = notebooks.ROOT / "exercises"
+TABLE = notebooks.ROOT / "docs" / "instructors.md"
+BEGIN, END = "<!-- misconceptions: made by `make exercises` -->", "<!-- end of misconceptions -->"
+# The order of nbgrader's own `generate_assignment`. No database is needed.
+FOR_STUDENTS = (
+    nbgrader.LockCells,
+    nbgrader.ClearSolutions,
+    nbgrader.ClearOutput,
+    nbgrader.CheckCellMetadata,
+    nbgrader.ClearHiddenTests,
+    nbgrader.ClearMarkScheme,
+    nbgrader.ComputeChecksums,
+    nbgrader.CheckCellMetadata,
+)
+
+
+def student_edition(master: NotebookNode) -> NotebookNode:
+    """Stubs for answers, check cells locked, no output: what nbgrader would release."""
+    notebook, resources = copy.deepcopy(master), ResourcesDict()
+    for preprocessor in FOR_STUDENTS:
+        notebook, resources = preprocessor().preprocess(notebook, resources)
+    return notebook
+
+
+def executed(source: Path, fresh: bool = False) -> notebooks.Run:
+    """The instructor's edition: the stored one if no code has changed since it ran, else a new run."""
+    path, wanted = notebooks.notebook_of(source), notebooks.code_cells(notebooks.build(source))
+    stored = notebooks.code_cells(notebooks.read(path)) if path.exists() else []
+    same = [cell.source for cell in stored] == [cell.source for cell in wanted]
+    if fresh or not same or not all(cell.execution_count for cell in stored):
+        result = notebooks.run(source, minutes=5)
+    else:
+        notebooks.sync(source)  # its prose may have changed
+        result = notebooks.Run(source.stem, 0, 0, notebooks.read(path))
+    result.notebook.metadata.pop("widgets", None)  # what the progress bars of a training leave
+    return result
+
+
+def misconceptions() -> str:
+    """The checks' mistakes as Markdown tables, one for each lesson."""
+    lines = ["In every exercise:", "", *rows(COMMON)]
+    for number, lesson in checks.LESSONS.items():
+        lines += ["", f"### Lesson {number}"]
+        for check in (one for one in vars(lesson).values() if isinstance(one, checks.Check)):
+            lines += ["", f"`checks.{check.name}`", "", *rows(check.mistakes)]
+    return "\n".join(lines)
+
+
+def rows(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
+    table = [("mistake", "what the learner is told"), ("---", "---")]
+    table += [(m.name.replace("|", r"\|"), m.why.replace("|", r"\|")) for m in mistakes]
+    return [f"| {left} | {right} |" for left, right in table]
+
+
+def with_table(text: str) -> str:
+    """The instructors' page with today's table between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(
+            f"{TABLE.name} needs the lines {BEGIN} and {END}: between them is the table"
+        )
+    return f"{before}{BEGIN}\n\n{misconceptions()}\n\n{END}{after}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="how the labs' names begin, e.g. 01 (all)")
+    parser.add_argument("--fresh", action="store_true", help="run them even if nothing changed")
+    options = parser.parse_intermixed_args()
+    failed = False
+    for source in notebooks.find_sources(options.names, SOURCES):
+        result = executed(source, options.fresh)
+        print(source.stem, f"ran {60 * result.minutes:.0f} s" if result.minutes else "unchanged")
+        for problem in result.problems:
+            print(" ", problem)
+        if result.problems:
+            failed = True
+            continue
+        notebooks.write(result.notebook, notebooks.notebook_of(source))
+        students = student_edition(notebooks.build(source))
+        notebooks.write(students, STUDENTS / f"{source.stem}.ipynb")
+    TABLE.write_text(with_table(TABLE.read_text("utf-8")), "utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
