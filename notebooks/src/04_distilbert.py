@@ -198,7 +198,6 @@ claims.add(
     measured=f"{slowest:.2f} to {fastest:.2f} × the speed over batches {batches} and lengths {lengths}, {torch.get_num_threads()} threads",
     holds=slowest >= 1.6 or ("in part" if fastest >= 1.6 else False),
 )
-del bert, distilbert, shown  # 0.7 GB
 
 # %% [markdown]
 # Half of the layers is about half of the work, and the embeddings cost no time: they are looked up. So the speed falls more than the size.
@@ -212,6 +211,7 @@ del bert, distilbert, shown  # 0.7 GB
 # from 1; the code below counts from 0.)
 
 # %%
+del bert, distilbert, shown  # 0.7 GB
 choices = [(0, 1, 2), (0, 2, 4), (1, 3, 5), (0, 2, 5), (0, 4, 5), (3, 4, 5)]
 untrained = {
     kept: training.evaluate(student_from_teacher(teacher, kept), reviews["validation"])
