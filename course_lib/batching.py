@@ -32,17 +32,23 @@ def labels_of(dataset: Dataset) -> Tensor:
 
 
 def collate(examples: list[Any]) -> Any:
-    """Make a batch: tuples are stacked; in mappings, sequences are padded with 0 to the longest.
+    """Make a batch: tuples are stacked; in mappings, sequences are padded to the longest.
 
-    Only as long as the longest of this batch (dynamic padding): short batches are cheap.
+    Only as long as the longest of this batch (dynamic padding): short batches are cheap. Labels of
+    tokens are padded with −100 ("no label"), all else with 0.
     """
     if not isinstance(examples[0], Mapping):
         return torch.utils.data.default_collate(examples)
-    columns = {key: [torch.as_tensor(e[key]) for e in examples] for key in examples[0]}
-    return {
-        key: pad_sequence(values, batch_first=True) if values[0].ndim else torch.stack(values)
-        for key, values in columns.items()
-    }
+    batch = {}
+    for key in examples[0]:
+        values = [torch.as_tensor(example[key]) for example in examples]
+        nothing = -100 if key == "labels" else 0
+        batch[key] = (
+            pad_sequence(values, batch_first=True, padding_value=nothing)
+            if values[0].ndim
+            else torch.stack(values)
+        )
+    return batch
 
 
 def labels(batch: Any) -> Any:
@@ -55,6 +61,11 @@ def lengths(dataset: Any) -> list[int]:
     if "input_ids" in (getattr(dataset, "column_names", None) or ()):
         return [len(ids) for ids in dataset["input_ids"]]
     return [0] * len(dataset)
+
+
+def steps_in(dataset: Any, size: int) -> int:
+    """Batches that `shuffled` makes of a dataset."""
+    return max(1, len(dataset) // size)
 
 
 def shuffled(dataset: Any, size: int, seed: int) -> list[list[int]]:

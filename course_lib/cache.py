@@ -30,6 +30,23 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put a new folder in the place of an older one, if there is one; it comes back if that fails.
+
+    Both lie on one disk. Nobody ever sees half a folder; what lay in the old one is moved beside the
+    new one's first place, so let that be a temporary folder.
+    """
+    old = new.parent / "old"
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except BaseException:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+
+
 def problem(name: str, expected: str = "") -> str:
     """What is wrong with the cached file `name`: "" when it is whole, else a sentence.
 

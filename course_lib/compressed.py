@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from course_lib import cache
+from course_lib.embeddings import narrow_embeddings_, rank_of
 from course_lib.encoders import quiet
 from course_lib.groups import FAMILIES, groups
 from course_lib.surgery import original_parameters, remove, widths_to_parameters
@@ -31,10 +32,11 @@ def save_compressed(model: nn.Module, folder: str | Path, tokenizer: Any = None)
     """Write a model, made smaller or not, so that `load_compressed` gives it back.
 
     A `transformers` model is written by its own `save_pretrained` (safetensors, config), any other
-    as one safetensors file; ``compressed.json`` beside it holds the width of each group and, after
-    `vocabulary.prune_vocabulary`, which token each row was. The folder appears whole or not at all.
-    Where all layers are equally wide, plain `from_pretrained` reads it too; with heads removed only
-    for ViT, because BERT's config has no word for the size of a head. Lesson 2.
+    as one safetensors file; ``compressed.json`` beside it holds the width of each group, the rank of
+    factored embeddings and, after `vocabulary.prune_vocabulary`, which token each row was. The folder
+    appears whole or not at all. Where all layers are equally wide and the embeddings are one table,
+    plain `from_pretrained` reads it too; with heads removed only for ViT, because BERT's config has no
+    word for the size of a head. Lesson 2.
 
     Args:
         model: any module that `groups` understands.
@@ -56,6 +58,7 @@ def save_compressed(model: nn.Module, folder: str | Path, tokenizer: Any = None)
         "original_parameters": original_parameters(model),
         "widths": {name: group.units for name, group in groups(model).items()},
         "vocabulary": getattr(model, "vocabulary", None),
+        "embedding_rank": rank_of(model),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
@@ -70,7 +73,7 @@ def save_compressed(model: nn.Module, folder: str | Path, tokenizer: Any = None)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
         (part / WIDTHS).write_text(json.dumps(note))
-        _swap(part, folder)
+        cache.replace_folder(part, folder)
     return folder
 
 
@@ -109,19 +112,6 @@ def _foreign(folder: Path) -> str:
     return next((p.name for p in inside if p.suffix not in parts or not p.is_file()), "")
 
 
-def _swap(new: Path, folder: Path) -> None:
-    """Put the new folder in the place of the old one, which comes back if that fails."""
-    old = new.parent / "old"
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(new, folder)
-    except BaseException:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-
-
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         size = (folder / name).stat().st_size
@@ -143,7 +133,7 @@ def _read_note(folder: Path) -> dict[str, Any]:
                 "writes one; a plain model is read by from_pretrained."
             )
     note = _read_json(folder, WIDTHS)
-    widths, vocabulary = note.get("widths"), note.get("vocabulary")
+    widths, vocabulary, rank = (note.get(k) for k in ("widths", "vocabulary", "embedding_rank"))
     try:
         _expect(note.get("format") == 1, "format 1 was expected")
         _expect(isinstance(note.get("model"), str), "model must be the name of a class")
@@ -152,9 +142,10 @@ def _read_note(folder: Path) -> dict[str, Any]:
         _expect(whole, "widths must be whole numbers of 1 or more, one for each group")
         listed = isinstance(vocabulary, list) and all(_whole(token, 0) for token in vocabulary)
         _expect(listed or vocabulary is None, "vocabulary must be a list of whole numbers")
+        _expect(rank is None or _whole(rank, 1), "embedding_rank must be a whole number")
     except ValueError as error:
         raise ValueError(f"{WIDTHS} of {folder.name!r} is damaged: {error}.") from error
-    return note | {"vocabulary": vocabulary}
+    return note | {"vocabulary": vocabulary, "embedding_rank": rank}
 
 
 def _load_transformer(folder: Path, note: Mapping[str, Any]) -> Any:
@@ -165,6 +156,8 @@ def _load_transformer(folder: Path, note: Mapping[str, Any]) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
+            if note["embedding_rank"]:
+                narrow_embeddings_(self, note["embedding_rank"])
             self.__dict__ = _narrowed(self, folder, note).__dict__
 
     Narrow.__name__ = note["model"]  # some of transformers' tables go by it
@@ -181,6 +174,8 @@ def _load_transformer(folder: Path, note: Mapping[str, Any]) -> Any:
         _expect(rows == listed, f"vocab_size is {rows}, and {WIDTHS} lists {listed} tokens")
         with torch.device("meta"):
             whole = kind(config)
+            if note["embedding_rank"]:
+                narrow_embeddings_(whole, note["embedding_rank"])
         _check_widths(whole, folder, note["widths"])
         cut = _numbers(whole.parameters()) - widths_to_parameters(whole)(note["widths"])
         expected = _numbers(whole.state_dict(keep_vars=True).values()) - cut

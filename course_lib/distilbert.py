@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from course_lib.distillation import NO_LABEL, hidden_cosine_loss, soft_loss
+from course_lib.embeddings import rank_of
 from course_lib.groups import groups
 from course_lib.surgery import original_parameters, remove, remove_layers
 from course_lib.training import Fitted, Recipe, copy_of, fit, forward
@@ -38,6 +39,7 @@ def student_from_teacher(
 
     Raises:
         TypeError, ValueError: as `surgery.remove_layers`.
+        ValueError: a fresh student of a teacher whose embeddings are factored.
 
     Example:
         >>> from transformers import BertConfig, BertModel
@@ -48,6 +50,11 @@ def student_from_teacher(
     student = remove_layers(teacher, layers)
     if not fresh:
         return student
+    if rank_of(student):
+        raise ValueError(
+            "The teacher's embeddings are factored, and a fresh model's are not. Make the fresh one "
+            "from the teacher as it was before, then factor it: factor_embeddings(student, rank)."
+        )
     widths = {name: range(group.units) for name, group in groups(student).items()}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -125,6 +132,11 @@ def distilbert_from_bert(
                 f"number for all layers, here {widths[group.kind].pop()}. Make the DistilBERT first, "
                 "and prune it then."
             )
+    if rank_of(bert):
+        raise ValueError(
+            "The embeddings are factored, which DistilBERT's config cannot say. Make the DistilBERT "
+            "first, and factor its embeddings then."
+        )
     kept = list(range(0, old.num_hidden_layers, 2) if layers is None else layers)
     short = remove_layers(bert, kept)  # checks the layers, too
     config = transformers.DistilBertConfig(

@@ -151,27 +151,53 @@ def lines(
 
 
 def heat_map(
-    values: Sequence[Sequence[float]], rows: Sequence[object], columns: Sequence[object]
+    values: Sequence[Sequence[float]],
+    rows: Sequence[object],
+    columns: Sequence[object],
+    unit: str = "accuracy",
 ) -> tuple[Figure, Axes]:
-    """A table of accuracies as colours, with each number written in; the best has a frame.
+    """A table of numbers as colours, with each number written in; the largest has a frame.
 
-    Returns the axes, too, for the names of the two directions.
+    With the default `unit` they are accuracies, shown as percentages. Returns the axes, too, for the
+    names of the two directions.
     """
     figure, axes = _axes(1, 1, width=0.85 * len(columns) + 2.2, height=0.5 * len(rows) + 1.3)
     ax = axes.flat[0]
     image = ax.imshow(values, cmap="viridis", aspect="auto")
     flat = [(value, r, c) for r, row in enumerate(values) for c, value in enumerate(row)]
     low, high = min(flat)[0], max(flat)[0]
+    percent = unit == "accuracy"
     for value, r, c in flat:
         dark = value < (low + high) / 2
         colour = "white" if dark else "black"
-        ax.text(c, r, f"{100 * value:.1f}", ha="center", va="center", color=colour)
+        text = f"{100 * value:.1f}" if percent else f"{value:.2f}"
+        ax.text(c, r, text, ha="center", va="center", color=colour)
     _, r, c = max(flat)
     ax.add_patch(Rectangle((c - 0.5, r - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=3))
     ax.set(xticks=range(len(columns)), yticks=range(len(rows)))
     ax.set(xticklabels=columns, yticklabels=rows)
-    figure.colorbar(image, ax=ax, label="accuracy", format=PercentFormatter(1))
+    figure.colorbar(image, ax=ax, label=unit, format=PercentFormatter(1) if percent else None)
     return figure, ax
+
+
+def parts(models: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
+    """What each model is made of: one stacked bar a model, its parts in the same order and colours."""
+    figure, axes = _axes(1, 1, width=7.2, height=0.5 * len(models) + 1.5)
+    ax = axes.flat[0]
+    names = list(dict.fromkeys(part for parts_of_it in models.values() for part in parts_of_it))
+    left = [0.0] * len(models)
+    for i, name in enumerate(names):
+        sizes = [parts_of_it.get(name, 0.0) for parts_of_it in models.values()]
+        hatch = (None, "//", "..", "xx")[i % 4]  # told apart without colours, too
+        ax.barh(
+            list(models), sizes, left=left, label=name, color=COLOURS[i % 6],
+            hatch=hatch, edgecolor="white",
+        )  # fmt: skip
+        left = [a + b for a, b in zip(left, sizes, strict=True)]
+    _label_bars(ax, left, [f"{end:,.1f}" for end in left])
+    ax.set(xlabel=unit)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), frameon=False)
+    return figure
 
 
 def reliability(models: Mapping[str, Calibration]) -> Figure:

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from course_lib import cache
-from course_lib.batching import collate, labels, labels_of, lengths, loader, shuffled
+from course_lib.batching import collate, labels, labels_of, lengths, loader, shuffled, steps_in
 from course_lib.measure import Accuracy, evaluating
 
 Loss = Callable[[Any, Any], Tensor]  # (model output, batch) → scalar
@@ -180,15 +180,15 @@ def fit(
     state = run.load(accelerator.device)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
 
+    many = recipe.steps or steps_in(data["train"], recipe.batch_size)
     bar = tqdm(
-        range(recipe.epochs),
-        initial=state.epoch,
+        total=recipe.epochs * many,
+        initial=state.epoch * many,
         desc="training",
-        unit="epoch",
+        unit="step",
         leave=False,
         disable=not accelerator.is_main_process,
     )
-    bar.update(0)
     streamed = _stream(data["train"], recipe, state.epoch, accelerator) if stream else iter(())
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         for epoch in range(state.epoch, recipe.epochs):
@@ -196,14 +196,14 @@ def fit(
             seed = recipe.seed * 100_003 + epoch
             torch.manual_seed(seed)
             wrapped.train()
-            if recipe.steps is not None:
-                steps, loaded = recipe.steps, itertools.islice(streamed, recipe.steps)
+            if stream:
+                loaded = itertools.islice(streamed, many)
             else:
                 batches = shuffled(data["train"], recipe.batch_size, seed)
-                steps, loaded = len(batches), _load(data["train"], batches, accelerator)
+                loaded = _load(data["train"], batches, accelerator)
             total = 0.0
             for step, batch in enumerate(loaded):
-                progress = (epoch * steps + step + 1) / (recipe.epochs * steps)
+                progress = (epoch * many + step + 1) / (recipe.epochs * many)
                 lr = recipe.lr * _lr_factor(recipe, progress)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
@@ -220,7 +220,8 @@ def fit(
                 if after_step is not None:
                     after_step(model, progress)
                 total += value.item()
-            row: dict[str, Any] = {"epoch": epoch + 1, "loss": total / steps}
+                bar.update()
+            row: dict[str, Any] = {"epoch": epoch + 1, "loss": total / many}
             if "validation" in data:
                 accuracy = evaluate(model, data["validation"])
                 row |= {"correct": accuracy.correct, "n": accuracy.n}
@@ -228,7 +229,6 @@ def fit(
             if accelerator.is_main_process:
                 run.save(state)
             bar.set_postfix({k: v for k, v in row.items() if k in ("loss", "correct")})
-            bar.update()
     bar.close()
     if state.best:
         model.load_state_dict(state.best)

@@ -81,9 +81,9 @@ def sparsity_explorer(
         readout_format=".0%",
         layout=ipywidgets.Layout(width="520px"),
     )
-    readout = _html("course-readout", "56px")
-    histogram = _html("course-histogram", "230px")
-    picture = _html("course-mask", "230px")
+    readout = fixed_html("course-readout", "56px")
+    histogram = fixed_html("course-histogram", "230px")
+    picture = fixed_html("course-mask", "230px")
 
     def update(amount: float) -> None:
         view = sparsity_view(model, dataset, amount)
@@ -153,8 +153,8 @@ def temperature_explorer(
         style={"description_width": "initial"},  # the default width cuts the word
         layout=ipywidgets.Layout(width="520px"),
     )
-    readout = _html("course-readout", "56px")
-    picture = _html("course-temperature", "230px")
+    readout = fixed_html("course-readout", "56px")
+    picture = fixed_html("course-temperature", "230px")
 
     def update(title: str, T: float) -> None:
         view = temperature_view(examples[title], names, T)
@@ -200,7 +200,7 @@ def grid_explorer(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> i
         )
         for name, options in (("T", temperatures), ("alpha", alphas))
     ]
-    picture = _html("course-grid", "150px")
+    picture = fixed_html("course-grid", "150px")
 
     def update(T: float, alpha: float) -> None:
         picture.value = grid_view(grid, baseline, (T, alpha))
@@ -300,7 +300,7 @@ def amount_explorer(variants: Mapping[float, Smaller]) -> ipywidgets.VBox:
         description="amount",
         layout=ipywidgets.Layout(width="520px"),
     )
-    picture = _html("course-amount", "240px")
+    picture = fixed_html("course-amount", "240px")
 
     def update(amount: float) -> None:
         picture.value = amount_view(variants, amount)
@@ -324,8 +324,8 @@ def live(controls: Sequence[Any], update: Callable[..., None], readout: ipywidge
     answer()
 
 
-def _html(name: str, height: str) -> ipywidgets.HTML:
-    # A fixed height: the page must not jump while the slider moves.
+def fixed_html(name: str, height: str) -> ipywidgets.HTML:
+    """A place for HTML, of one height: the page must not jump while a slider moves."""
     widget = ipywidgets.HTML(layout=ipywidgets.Layout(height=height, margin="0 12px 0 0"))
     widget.add_class(name)
     return widget

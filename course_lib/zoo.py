@@ -19,7 +19,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
-from tqdm.auto import tqdm
 
 from course_lib import cache, data, text
 from course_lib.encoders import load_encoder, load_tokenizer, tokenize
@@ -148,14 +147,11 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
     def make() -> dict[str, Tensor]:
         print(f"Training the teacher on {len(parts['train']):,} reviews: once, then it is cached.")
         model.base_model.embeddings.requires_grad_(False)
-        # Steps are shown: an epoch takes minutes.
-        with tqdm(total=100, desc="the teacher", unit="%", leave=False) as bar:
-            fitted = fit(
-                model,
-                {name: parts[name] for name in ("train", "validation")},
-                replace(recipe, checkpoint="teacher"),
-                after_step=lambda _, progress: bar.update(int(100 * progress) - bar.n),
-            )
+        fitted = fit(
+            model,
+            {name: parts[name] for name in ("train", "validation")},
+            replace(recipe, checkpoint="teacher"),
+        )
         return fitted.model.state_dict()
 
     made_from = {

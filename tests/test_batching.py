@@ -108,3 +108,10 @@ def test_loading_leaves_the_callers_random_numbers_alone():
         state = torch.random.get_rng_state()
         list(loader(dataset, [[0, 1], [2]]))
         assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_labels_of_tokens_are_padded_with_no_label():
+    rows = [{"input_ids": [5, 6], "labels": [5, -100]}, {"input_ids": [7], "labels": [7]}]
+    batch = collate(rows)
+    assert batch["input_ids"].tolist() == [[5, 6], [7, 0]]
+    assert batch["labels"].tolist() == [[5, -100], [7, -100]]

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformer_zoo import SIZES, TINY, answer, batch_for, tiny
 
-from course_lib import compressed
 from course_lib.compressed import load_compressed, save_compressed
 from course_lib.encoders import load_encoder, load_tokenizer
 from course_lib.groups import groups
@@ -326,7 +325,7 @@ def test_an_interrupted_save_leaves_the_old_model_whole(step, tmp_path, monkeypa
         elif step == "write_text":
             patch.setattr(Path, step, interrupt)
         else:
-            patch.setattr(compressed.os, step, second_move)
+            patch.setattr(os, step, second_move)
         with pytest.raises(KeyboardInterrupt):
             save_compressed(other, folder)
         if step != "replace":

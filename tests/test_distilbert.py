@@ -22,6 +22,7 @@ from course_lib.distilbert import (
     triple_loss,
 )
 from course_lib.distillation import soft_loss
+from course_lib.embeddings import factor_embeddings, rank_of
 from course_lib.encoders import load_tokenizer
 from course_lib.groups import layers_of
 from course_lib.surgery import original_parameters, remove
@@ -138,6 +139,15 @@ def test_what_cannot_be_a_distilbert_is_refused():
         distilbert_from_bert(remove(tiny("bert"), {"layer.1.heads": [0, 1]}))
     with pytest.raises(ValueError, match="layers"):
         distilbert_from_bert(tiny("bert"), [0, 7])
+
+
+def test_factored_embeddings_are_kept_or_refused():
+    factored = factor_embeddings(tiny("bert"), 6)
+    assert rank_of(student_from_teacher(factored, [0])) == 6
+    with pytest.raises(ValueError, match="a fresh model's are not"):
+        student_from_teacher(factored, [0], fresh=True)
+    with pytest.raises(ValueError, match="which DistilBERT's config cannot say"):
+        distilbert_from_bert(factored)
 
 
 # --- the losses

@@ -21,9 +21,11 @@ from course_lib.measure import (
     Latency,
     PairedTest,
     Runs,
+    Share,
     evaluating,
     footprint,
     gap,
+    kept,
     latency,
     operations,
     paired_test,
@@ -171,6 +173,34 @@ def test_runs_that_are_no_pairs_are_refused(shape):
 def saved(model: nn.Module, path: Path) -> bytes:
     save_file({name: t.clone() for name, t in model.state_dict().items()}, path)
     return path.read_bytes()
+
+
+def test_the_share_that_is_kept_is_a_ratio_of_accuracies():
+    teacher = torch.tensor([True] * 90 + [False] * 10)
+    student = torch.stack([torch.arange(100) < 81, torch.arange(100) < 72])  # two seeds
+    share = kept(student, teacher)
+    assert share.value == pytest.approx(0.85)  # (0.81 + 0.72) / 2 / 0.9
+    assert share.low < 0.85 < share.high and share.n == 100
+    floor = torch.arange(100) < 60
+    assert kept(student, teacher, floor).value == pytest.approx((0.765 - 0.6) / 0.3)
+    assert kept(teacher, teacher) == Share(1.0, 1.0, 1.0, 100)
+
+
+def test_the_interval_of_the_share_holds_the_truth_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(0)
+    inside = 0
+    for _ in range(60):
+        teacher = torch.rand(400, generator=generator) < 0.85
+        student = teacher & (torch.rand(400, generator=generator) < 0.95)
+        share = kept(student, teacher)
+        inside += share.low <= 0.95 <= share.high
+    assert 51 <= inside <= 60  # 57 are expected
+
+
+@pytest.mark.parametrize("student", [torch.ones(3), torch.ones(2, 5), torch.ones(0)])
+def test_answers_over_other_examples_keep_no_share(student):
+    with pytest.raises(ValueError, match=r"expected \[n\] or \[seeds, n\]"):
+        kept(student, torch.ones(4))
 
 
 def test_bytes_are_those_of_a_real_file(tmp_path):

@@ -28,6 +28,8 @@ def figures() -> dict[str, Figure]:
         "class_bars": plots.class_bars({"a": torch.tensor([0.9, 0.1])}, ["no", "yes"]),
         "lines": plots.lines({"a": ([1, 2], [3, 4])}, "x", "y"),
         "heat_map": plots.heat_map([[0.1, 0.9], [0.5, 0.3]], ["T 1", "T 2"], [0, 1])[0],
+        "ratios": plots.heat_map([[1.5, 2.25]], [1], [16, 64], unit="times as fast")[0],
+        "parts": plots.parts({"a": {"layers": 2.0, "the rest": 1.0}, "b": {"layers": 3.0}}, "m"),
         "reliability": plots.reliability(
             {"a": measure.calibration(torch.randn(20, 2), torch.zeros(20).long())}
         ),
@@ -99,3 +101,18 @@ def test_show_displays_a_png_with_its_alt_text_and_closes_the_figure(monkeypatch
     assert bundle["image/png"].startswith("iVBOR")
     assert options["metadata"]["image/png"]["alt"] == "a rising line"
     assert not plt.fignum_exists(figure.number)
+
+
+def test_parts_are_stacked_and_their_sum_is_written():
+    figure = plots.parts({"a": {"layers": 2.0, "rest": 1.0}, "b": {"rest": 4.0}}, "MB")
+    ax = figure.axes[0]
+    ends = {bar.get_x() + bar.get_width() for bar in ax.containers[1]}
+    assert ends == {3.0, 4.0}
+    assert {text.get_text() for text in ax.texts} == {"3.0", "4.0"}
+    plt.close(figure)
+
+
+def test_a_heat_map_of_ratios_is_not_in_per_cent():
+    figure, ax = plots.heat_map([[1.5, 2.25]], [1], [16, 64], unit="times as fast")
+    assert [text.get_text() for text in ax.texts] == ["1.50", "2.25"]
+    plt.close(figure)

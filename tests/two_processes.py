@@ -12,18 +12,24 @@ from torch import Tensor
 
 
 def run_on_two(script: str, folder: Path, precision: str = "no") -> list[dict[str, Tensor]]:
-    """What each process has saved as RANK.safetensors in the folder that is its argument.
+    """What each process has saved as RANK.safetensors in the folder that is its argument."""
+    file = folder / "two.py"
+    file.write_text(script)
+    launch_two(file, str(folder), precision=precision)
+    return [load_file(folder / f"{rank}.safetensors") for rank in (0, 1)]
+
+
+def launch_two(file: Path, *arguments: str, precision: str = "no") -> str:
+    """Start a script on two processes; what they print.
 
     --multi_gpu asks for several processes; without a GPU they are CPU processes on gloo. With --cpu
     accelerate starts one process only, unless MPI is there. Port 0: one that is free.
     """
-    file = folder / "two.py"
-    file.write_text(script)
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
     launcher += ["--main_process_port", "0"]
     done = subprocess.run(
-        [sys.executable, *launcher, str(file), str(folder)],
+        [sys.executable, *launcher, str(file), *arguments],
         cwd=Path(__file__).parents[1],
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -31,4 +37,4 @@ def run_on_two(script: str, folder: Path, precision: str = "no") -> list[dict[st
         timeout=200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [load_file(folder / f"{rank}.safetensors") for rank in (0, 1)]
+    return done.stdout

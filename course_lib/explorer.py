@@ -1,0 +1,199 @@
+"""Many compressed models in one picture: which are worth having, and which technique to try first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from course_lib.measure import Accuracy, Runs
+from course_lib.plots import BLUE, GREY, ORANGE
+from course_lib.widgets import fixed_html, live
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A compressed model as the picture shows it. Lesson 5.
+
+    Attributes:
+        name: for people.
+        bytes: of its file.
+        milliseconds: median latency; of all variants on the same batch, in one run.
+        accuracy: all on the same examples.
+    """
+
+    name: str
+    bytes: int
+    milliseconds: float
+    accuracy: Accuracy | Runs
+
+
+def pareto(variants: Mapping[Any, Variant]) -> list[Any]:
+    """The variants that no other one beats: none is as good in all three respects and better in one.
+
+    The smallest, the fastest and the most accurate are among them. Explained in lesson 5.
+
+    Example:
+        >>> a = Variant("a", 10, 2.0, Accuracy(90, 100))
+        >>> b = Variant("b", 20, 2.0, Accuracy(90, 100))
+        >>> c = Variant("c", 20, 3.0, Accuracy(95, 100))
+        >>> pareto({"a": a, "b": b, "c": c})
+        ['a', 'c']
+    """
+
+    def costs(one: Variant) -> tuple[float, float, float]:
+        return one.bytes, one.milliseconds, -one.accuracy.value
+
+    def beaten(one: Variant) -> bool:
+        mine = costs(one)
+        others = map(costs, variants.values())
+        return any(
+            theirs != mine and all(t <= m for t, m in zip(theirs, mine, strict=True))
+            for theirs in others
+        )
+
+    return [key for key, one in variants.items() if not beaten(one)]
+
+
+def explorer_view(variants: Mapping[Any, Variant], at: Any) -> str:
+    """HTML: accuracy over size and over latency for all variants, the one `at` this place in orange.
+
+    Blue ones are on the front (`pareto`), grey ones are beaten by another. Lines are 95 % intervals.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    if at not in variants:
+        raise ValueError(f"There is no variant at {at}; there are {len(variants)} others.")
+    front = set(pareto(variants))
+    chosen = variants[at]
+    low = min(v.accuracy.interval[0] for v in variants.values())
+    high = max(v.accuracy.interval[1] for v in variants.values())
+    panels = []
+    for left, title, cost in (
+        (50, "megabytes", {key: v.bytes / 1e6 for key, v in variants.items()}),
+        (400, "milliseconds", {key: v.milliseconds for key, v in variants.items()}),
+    ):
+        least, most = min(cost.values()), max(cost.values())
+        span = math.log(most / least) or 1.0
+        marks = []
+        # The chosen one last, on top of all.
+        for key in sorted(variants, key=lambda key: (key == at, key in front)):
+            accuracy = variants[key].accuracy
+            x = left + 10 + 250 * math.log(cost[key] / least) / span
+            top, bottom, y = (
+                220 - 190 * (value - low) / ((high - low) or 1.0)
+                for value in (*reversed(accuracy.interval), accuracy.value)
+            )
+            colour = ORANGE if key == at else BLUE if key in front else GREY
+            marks.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}" '
+                f'stroke="{colour}" stroke-opacity="{1 if key == at else 0.25}"/>'
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{8 if key == at else 4}" fill="{colour}">'
+                f"<title>{escape(_words(variants[key]))}</title></circle>"
+            )
+        panels.append(
+            f'<rect x="{left}" y="24" width="270" height="202" fill="none" stroke="{GREY}"/>'
+            f'{"".join(marks)}<text x="{left}" y="242">{least:.3g}</text><text x="{left + 270}" '
+            f'y="242" text-anchor="end">{most:.3g}</text><text x="{left + 135}" y="242" '
+            f'text-anchor="middle">{title} (logarithmic)</text><text x="{left - 4}" y="34" '
+            f'text-anchor="end">{high:.0%}</text><text x="{left - 4}" y="224" text-anchor="end">'
+            f"{low:.0%}</text>"
+        )
+    verdict = "not beaten by any other" if at in front else "another one beats it"
+    label = f"{_words(chosen)}; {verdict}"
+    return (
+        f'<svg viewBox="0 0 690 250" width="690" role="img" aria-label="{escape(label)}"><g '
+        f'font-size="12" fill="currentColor"><text x="50" y="14">accuracy of {len(variants)} '
+        f"variants: blue: not beaten by any other, grey: beaten, orange: yours</text>"
+        f"{''.join(panels)}</g></svg><div><b>{escape(_words(chosen))}</b>: {verdict}</div>"
+    )
+
+
+def compression_explorer(
+    variants: Mapping[tuple, Variant], names: Sequence[str]
+) -> ipywidgets.VBox:
+    """A slider for each technique over a grid of variants that were made before. Lesson 5.
+
+    Args:
+        variants: one value for each slider → the variant that was made with them.
+        names: of the sliders.
+
+    Raises:
+        ValueError: the grid has holes.
+    """
+    values = [sorted({key[i] for key in variants}) for i in range(len(names))]
+    if math.prod(map(len, values)) != len(variants):
+        raise ValueError(
+            f"The sliders have {math.prod(map(len, values))} positions, and there are "
+            f"{len(variants)} variants; give one for each."
+        )
+    sliders = [
+        ipywidgets.SelectionSlider(
+            options=options,
+            value=options[-1],
+            description=name,
+            style={"description_width": "130px"},
+            layout=ipywidgets.Layout(width="520px"),
+        )
+        for name, options in zip(names, values, strict=True)
+    ]
+    picture = fixed_html("course-compression", "290px")
+
+    def update(*at: float) -> None:
+        picture.value = explorer_view(variants, at)
+
+    live(sliders, update, picture)
+    return ipywidgets.VBox([*sliders, picture])
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A row of the decision table: under these circumstances, try this first, because of that."""
+
+    when: Mapping[str, str]  # question → answer; questions that are left out do not matter
+    first: str
+    because: str
+
+
+def advise(rows: Sequence[Advice], answers: Mapping[str, str]) -> Advice:
+    """The first row whose circumstances are all met. Explained in lesson 5.
+
+    Raises:
+        ValueError: no row fits.
+
+    Example:
+        >>> rows = [Advice({"goal": "small"}, "int8", "4 × smaller"), Advice({}, "layers", "faster")]
+        >>> advise(rows, {"goal": "small", "data": "none"}).first
+        'int8'
+    """
+    for row in rows:
+        if all(answers.get(question) == answer for question, answer in row.when.items()):
+            return row
+    raise ValueError(f"No row of the table fits {dict(answers)}; let the last row ask for nothing.")
+
+
+def chooser(questions: Mapping[str, Sequence[str]], rows: Sequence[Advice]) -> ipywidgets.VBox:
+    """Questions with some answers each, and what the decision table says to them. Lesson 5."""
+    menus = [
+        ipywidgets.Dropdown(
+            options=list(options), description=question, style={"description_width": "130px"}
+        )
+        for question, options in questions.items()
+    ]
+    answer = fixed_html("course-advice", "80px")
+
+    def update(*chosen: str) -> None:
+        row = advise(rows, dict(zip(questions, chosen, strict=True)))
+        answer.value = f"Try first: <b>{escape(row.first)}</b><br>{escape(row.because)}"
+
+    live(menus, update, answer)
+    return ipywidgets.VBox([*menus, answer])
+
+
+def _words(one: Variant) -> str:
+    return f"{one.name}: {one.bytes / 1e6:.2f} MB, {one.milliseconds:.3g} ms, {one.accuracy}"

@@ -1,0 +1,50 @@
+"""What the documents say to run, run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from two_processes import launch_two
+
+from course_lib import encoders
+
+SCALING = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text("utf-8")
+SCRIPT, ESTIMATE = re.findall(r"```python\n(.*?)```", SCALING, re.DOTALL)
+
+
+def test_the_estimate_prints_what_the_page_shows():
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(ESTIMATE, {})
+    assert f"```\n{printed.getvalue()}```" in SCALING
+
+
+@pytest.mark.timeout(240)
+def test_the_script_distils_a_bert_on_two_processes(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    teacher = transformers.BertForMaskedLM(transformers.BertConfig(num_hidden_layers=4, **sizes))
+    teacher.save_pretrained(tmp_path / "teacher")
+    encoders.load_tokenizer().save_pretrained(tmp_path / "teacher")
+    lines = [
+        f"Passage {i} tells of a {word} film.\n\n" for i in range(9) for word in ("dull", "fine")
+    ]
+    (tmp_path / "some.txt").write_text("".join(lines))
+    (tmp_path / "distil.py").write_text(SCRIPT)
+    options = ["--steps", "3", "--epochs", "2", "--batch", "4", "--length", "16"]
+    options += ["--teacher", str(tmp_path / "teacher"), "--text", str(tmp_path / "some.txt")]
+    launch_two(tmp_path / "distil.py", *options, "--out", str(tmp_path / "student"))
+    student = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "student")
+    assert type(student) is transformers.DistilBertForMaskedLM
+    assert len(student.distilbert.transformer.layer) == 2
+    start = teacher.bert.encoder.layer[2].output.dense.weight
+    learned = student.distilbert.transformer.layer[1].ffn.lin2.weight
+    assert 0 < (learned - start).abs().max() < 0.1  # it has learned, from the teacher's layer
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "student")("A fine film.")
+    assert words["input_ids"]
