@@ -245,7 +245,7 @@ checks.compare(compare)
 #
 # Here is a small world, so that an attempt takes seconds: pictures of digits, cut into 16 patches instead of sentences into words, and a vision transformer
 # that has read 3,500 of them. Its layers are BERT's. `theirs` is its student by lesson 4's recipe: layers 0 and 3, the soft loss at T = 2,
-# learning rate 2e-4, three passes.
+# learning rate 2e-4, in four passes.
 
 # %% nbgrader={"grade": false, "grade_id": "small-world", "locked": true, "schema_version": 3, "solution": false, "task": false}
 mnist, vit, theirs = data.mnist(), lesson4.vit_teacher(), lesson4.vit_student()

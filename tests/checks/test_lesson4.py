@@ -505,7 +505,12 @@ def _(s, t, y, mask):  # and everything below is wrong, too: one thing at a time
     return 5 * kl + 2 * F.cross_entropy(s.logits, y)
 
 
-@wrong("triple_loss", "no temperature in the soft loss")
+@wrong("triple_loss", "the soft loss at T = 1")
+def _(s, t, y, mask):
+    return 5 * soft(s.logits, t.logits, 1) + 2 * hard(s.logits, y) + last(s, t, mask)
+
+
+@wrong("triple_loss", "T² is there, but the logits are not divided by T")
 def _(s, t, y, mask):
     kl = F.kl_div(s.logits.log_softmax(1), t.logits.softmax(1), reduction="batchmean")
     return 5 * 4 * kl + 2 * hard(s.logits, y) + last(s, t, mask)
@@ -1178,7 +1183,7 @@ def test_the_challenge_says_what_is_missing(score, mistake, answer, yours):
 def test_the_challenge_takes_any_student_of_two_layers(score, answer, capsys):
     score(90, 70)
     checks.two_layer_student(answer())
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "its accuracy on the held-out pictures 0.9" in said and "how many layers it has" in said
 
 
