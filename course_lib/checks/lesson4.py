@@ -1024,6 +1024,10 @@ def vit_teacher() -> Any:
 
     BERT's layers, with 16 patches of a picture for words: small enough for an exercise. It is given
     in eval mode. Explained in the exercises of lesson 4.
+
+    Example:
+        >>> vit_teacher().config.num_hidden_layers
+        6
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -1039,7 +1043,12 @@ def vit_teacher() -> Any:
 
 
 def vit_student() -> Any:
-    """Its student of two layers by lesson 4's recipe: made once, then cached; in eval mode."""
+    """Its student of two layers by lesson 4's recipe: made once, then cached; in eval mode.
+
+    Example:
+        >>> vit_student().config.num_hidden_layers
+        2
+    """
     teacher = vit_teacher()
     start: Any = distilbert.student_from_teacher(teacher, (0, 3))
     soft = partial(distillation.distillation_loss, T=2, alpha=1)
