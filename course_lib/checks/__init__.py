@@ -4,7 +4,7 @@
 did not, or raises `WrongAnswerError` with a message that fits on one screen.
 """
 
-from course_lib.checks import lesson1, lesson3
+from course_lib.checks import lesson1, lesson3, lesson4
 from course_lib.checks.checking import Check, Mistake, WrongAnswerError
 from course_lib.checks.lesson1 import (
     cubic_sparsity,
@@ -24,8 +24,17 @@ from course_lib.checks.lesson3 import (
     soft_gradient,
     soften,
 )
+from course_lib.checks.lesson4 import (
+    compare,
+    cosine_loss,
+    latency,
+    layers_to_take,
+    student_from,
+    triple_loss,
+    two_layer_student,
+)
 
-LESSONS = {1: lesson1, 3: lesson3}
+LESSONS = {1: lesson1, 3: lesson3, 4: lesson4}
 
 __all__ = [
     "LESSONS",
@@ -33,11 +42,15 @@ __all__ = [
     "Mistake",
     "WrongAnswerError",
     "ask_teacher",
+    "compare",
+    "cosine_loss",
     "cubic_sparsity",
     "distillation_loss",
     "errors",
     "global_masks",
     "kl",
+    "latency",
+    "layers_to_take",
     "magnitude_mask",
     "masked_mean",
     "masked_step_",
@@ -46,4 +59,7 @@ __all__ = [
     "soft_gradient",
     "soften",
     "sparsity",
+    "student_from",
+    "triple_loss",
+    "two_layer_student",
 ]
