@@ -4,7 +4,7 @@
 did not, or raises `WrongAnswerError` with a message that fits on one screen.
 """
 
-from course_lib.checks import lesson1, lesson3
+from course_lib.checks import lesson1, lesson2, lesson3
 from course_lib.checks.checking import Check, Mistake, WrongAnswerError
 from course_lib.checks.lesson1 import (
     cubic_sparsity,
@@ -14,6 +14,15 @@ from course_lib.checks.lesson1 import (
     most_sparsity,
     prune_to,
     sparsity,
+)
+from course_lib.checks.lesson2 import (
+    head_importance,
+    remove_channels,
+    remove_heads,
+    remove_neurons,
+    set_sizes_,
+    silence_channels,
+    twice_as_fast,
 )
 from course_lib.checks.lesson3 import (
     ask_teacher,
@@ -25,7 +34,7 @@ from course_lib.checks.lesson3 import (
     soften,
 )
 
-LESSONS = {1: lesson1, 3: lesson3}
+LESSONS = {1: lesson1, 2: lesson2, 3: lesson3}
 
 __all__ = [
     "LESSONS",
@@ -37,13 +46,20 @@ __all__ = [
     "distillation_loss",
     "errors",
     "global_masks",
+    "head_importance",
     "kl",
     "magnitude_mask",
     "masked_mean",
     "masked_step_",
     "most_sparsity",
     "prune_to",
+    "remove_channels",
+    "remove_heads",
+    "remove_neurons",
+    "set_sizes_",
+    "silence_channels",
     "soft_gradient",
     "soften",
     "sparsity",
+    "twice_as_fast",
 ]
