@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercises 2 · Structured pruning
 #
-# **You need** [lesson 2](../notebooks/02_structured_pruning.ipynb). **Time** about 83 minutes; the computer works half a
+# **You need** [lesson 2](../notebooks/02_structured_pruning.ipynb). **Time** about 83 minutes; the computer works about a
 # minute of them.
 #
 # Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
@@ -240,9 +240,9 @@ print(measure.footprint(whole, images[:1]), training.evaluate(whole, mnist["vali
 # decided, not to decide. We count operations because they are the same on every machine; the time you measure yourself, in the last
 # cell. How far do you get: 2 ×, 4 ×, 8 ×?
 #
-# <details><summary>Hint 1</summary>structured.prune(whole, 0.5) removes half of the *parameters*. measure.operations(model, images[:1]) tells what became of the work.</details>
+# <details><summary>Hint 1</summary>structured.prune(whole, 0.5) removes half of the parameters, not of the work. measure.operations(model, images[:1]) tells what became of the work.</details>
 # <details><summary>Hint 2</summary>structured.choose(whole, share, score, per_group=True) narrows every layer alike, and remove(whole, keep) does it. A share of s leaves about (1 − s)² of the work between two narrowed layers.</details>
-# <details><summary>Hint 3</summary>structured.taylor(whole, data.subset(mnist["train"], 512)) is a score that asks the loss. Then training.fit; its result holds `model` and `validation`.</details>
+# <details><summary>Hint 3</summary>structured.taylor(whole, data.subset(mnist["train"], 512)) is a score that asks the loss. Then training.fit; its result holds the attributes model and validation.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "twice_as_fast", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
