@@ -4,7 +4,7 @@
 did not, or raises `WrongAnswerError` with a message that fits on one screen.
 """
 
-from course_lib.checks import lesson1, lesson3, lesson4
+from course_lib.checks import lesson1, lesson2, lesson3, lesson4
 from course_lib.checks.checking import Check, Mistake, WrongAnswerError
 from course_lib.checks.lesson1 import (
     cubic_sparsity,
@@ -14,6 +14,15 @@ from course_lib.checks.lesson1 import (
     most_sparsity,
     prune_to,
     sparsity,
+)
+from course_lib.checks.lesson2 import (
+    head_importance,
+    remove_channels,
+    remove_heads,
+    remove_neurons,
+    set_sizes_,
+    silence_channels,
+    twice_as_fast,
 )
 from course_lib.checks.lesson3 import (
     ask_teacher,
@@ -34,7 +43,7 @@ from course_lib.checks.lesson4 import (
     two_layer_student,
 )
 
-LESSONS = {1: lesson1, 3: lesson3, 4: lesson4}
+LESSONS = {1: lesson1, 2: lesson2, 3: lesson3, 4: lesson4}
 
 __all__ = [
     "LESSONS",
@@ -48,6 +57,7 @@ __all__ = [
     "distillation_loss",
     "errors",
     "global_masks",
+    "head_importance",
     "kl",
     "latency",
     "layers_to_take",
@@ -56,10 +66,16 @@ __all__ = [
     "masked_step_",
     "most_sparsity",
     "prune_to",
+    "remove_channels",
+    "remove_heads",
+    "remove_neurons",
+    "set_sizes_",
+    "silence_channels",
     "soft_gradient",
     "soften",
     "sparsity",
     "student_from",
     "triple_loss",
+    "twice_as_fast",
     "two_layer_student",
 ]
