@@ -200,7 +200,7 @@ claims.add(
 )
 
 # %% [markdown]
-# Half of the layers is about half of the work, and the embeddings cost no time: they are looked up. So the speed falls more than the size.
+# Half of the layers is about half of the work, and the embeddings cost no time: they are looked up. So the time falls more than the size.
 #
 # ## 3 · Which layers should the student take?
 #
@@ -507,6 +507,8 @@ claim(
     "Sanh et al. 2019, table 4 (without the cosine loss: 1.5 points less)",
     "three losses, not the answers alone",
 )
+
+# %%
 claim(
     "With labelled sentences alone, a teacher makes the student better",
     "Sanh et al. 2019, section 4.1 (a second step of distillation, for SQuAD)",
