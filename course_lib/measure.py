@@ -250,8 +250,9 @@ class Share(Shown):
     n: int
 
     def __repr__(self) -> str:
+        to = "–" if self.low >= 0 else " to "  # a dash between two minus signs reads badly
         low, high = 100 * self.low, 100 * self.high
-        return f"{100 * self.value:.1f} % ({low:.1f}–{high:.1f}, n = {self.n:,})"
+        return f"{100 * self.value:.1f} % ({low:.1f}{to}{high:.1f}, n = {self.n:,})"
 
 
 def kept(student: Tensor, teacher: Tensor, floor: Tensor | None = None) -> Share:

@@ -6,7 +6,7 @@
 # - use a distilled transformer in three lines, and say what it saves and where;
 # - make a student out of its teacher's layers, and teach it with the three losses of DistilBERT;
 # - tell what the start, the losses and the unlabelled text each add, with paired tests;
-# - judge a sentence like "97 % of BERT's accuracy, 60 % faster".
+# - judge a sentence like "97 % of BERT's performance, 60 % faster".
 #
 # **Time** about 60 minutes; the computer works about 9 of them on two cores (and some minutes more, once, to make the
 # teacher). **You need** lesson 3: soft labels, temperature, the transfer set.
@@ -50,8 +50,16 @@ claims = Claims()
 # ## 1 · Three lines
 #
 # DistilBERT (Sanh et al. 2019) is BERT with half of its layers, taught by BERT. It was so handy that `transformers` made it the
-# default for telling moods. Three lines use it. They need the Hugging Face Hub once; if it is not reached, the lesson goes on with
-# the course's own teacher, a MiniLM that was fine-tuned on movie reviews.
+# default for **sentiment analysis**. Three lines use it:
+#
+# ```python
+# from transformers import pipeline
+# classify = pipeline("sentiment-analysis")
+# classify("I love this movie!")
+# ```
+#
+# They need the Hugging Face Hub once. If it is not reached, the cell below takes the course's own teacher, a MiniLM that was fine-tuned on movie reviews; then only the
+# form of the answer is tested.
 
 # %%
 NAME = "distilbert-base-uncased-finetuned-sst-2-english"
@@ -76,10 +84,10 @@ for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"
 claims.add(
     "pipeline answers [{'label': 'POSITIVE', 'score': 0.9998}]",
     source="many tutorials, for DistilBERT on SST-2",
-    measured=f"{answer} by a {type(model).__name__} with {model.config.num_hidden_layers} layers",
-    holds=answer[0]["label"] == "POSITIVE" and answer[0]["score"] > 0.999
-    if model is not teacher
-    else "in part",
+    measured=f"{answer} by {'the course teacher: the Hub was not reached' if model is teacher else NAME}",
+    holds="in part"
+    if model is teacher  # another model: its form alone is tested
+    else answer[0]["label"] == "POSITIVE" and answer[0]["score"] > 0.999,
 )
 
 # %% [markdown]
@@ -146,7 +154,7 @@ claims.add(
 )
 
 # %% [markdown]
-# The layers halve; the **embeddings** stay. In BERT they are a fifth of the parameters, in a small model they are most of it. Who wants a small file
+# The paper counts the models without classifiers, and rounds; with them it is a little less than 40 %. The layers halve; the **embeddings** stay. In BERT they are a fifth of the parameters, in a small model they are most of it. Who wants a small file
 # must look at the vocabulary: that is lesson 5.
 #
 # ### "60 % faster"
@@ -163,7 +171,7 @@ claims.add(
 
 # %% [markdown]
 # Does it hold at every batch and every length? A column of the picture is a length, a row a batch size; a number says how many times
-# DistilBERT is as fast as BERT-base, on your machine.
+# DistilBERT is as fast as BERT-base, on your machine; the frame marks the largest.
 
 # %%
 batches, lengths = ((1, 8), (16, 64, 128)) if full else ((1,), (8, 16))
@@ -172,12 +180,12 @@ for batch in batches:
     for length in lengths:
         ids = torch.randint(1000, 30_000, (batch, length))
         times = measure.latency(
-            {"BERT-base": bert, "DistilBERT": distilbert}, {"input_ids": ids}, rounds=6
+            {"BERT-base": bert, "DistilBERT": distilbert},
+            {"input_ids": ids},
+            rounds=12 if full else 6,
         )
         speed[batch, length] = times
-        print(
-            f"{batch} × {length:3}: DistilBERT is {times['DistilBERT'].faster_than(times['BERT-base'])}"
-        )
+        print(f"{batch} × {length:3}: {times['DistilBERT'].faster_than(times['BERT-base'])}")
 ratio = {at: t["BERT-base"].median / t["DistilBERT"].median for at, t in speed.items()}
 
 # %%
@@ -192,11 +200,12 @@ plots.show(figure, alt="How many times DistilBERT is as fast as BERT-base, by ba
 
 # %%
 slowest, fastest = min(ratio.values()), max(ratio.values())
+clear = all(t["DistilBERT"].q3 < t["BERT-base"].q1 for t in speed.values())  # no overlap
 claims.add(
     "DistilBERT is 60 % faster than BERT-base",
     source="Sanh et al. 2019, abstract and table 3",
     measured=f"{slowest:.2f} to {fastest:.2f} × the speed over batches {batches} and lengths {lengths}, {torch.get_num_threads()} threads",
-    holds=slowest >= 1.6 or ("in part" if fastest >= 1.6 else False),
+    holds=(clear and slowest >= 1.6) or ("in part" if fastest >= 1.6 else False),
 )
 
 # %% [markdown]
@@ -227,13 +236,15 @@ plots.show(
 )
 
 # %% [markdown]
-# Some do hardly better than a coin, for their layers read what nobody writes any more. But a start is not a result: training mends much of it.
-# This lesson takes every other layer, as DistilBERT does.
+# Look at which choices hold layer 6. The classifier was trained to read what layer 6 writes. A student without that layer gives it something else, and does hardly better
+# than a coin, even where its own layers follow each other as before. But a start is not a result: training mends much of it. This lesson takes every other layer, as the
+# paper says. (The script that made DistilBERT took layers 1, 3, 5, 8, 10 and 12: it kept the last one.)
 #
 # ## 4 · The three losses, one at a time
 #
 # DistilBERT learns from three things at once: what the teacher *answers*, what is *true*, and what the teacher *thinks*. Take a
-# batch of two sentences, one shorter than the other.
+# batch of two sentences, one shorter than the other. A batch must be a rectangle, so the shorter one is filled up with **padding**; the **attention mask** is 1 for
+# real tokens and 0 for padding. What a layer hands on for each token, a vector, is its **hidden state**.
 
 # %%
 student = student_from_teacher(teacher, (0, 2, 4))
@@ -254,7 +265,7 @@ print(mask)
 # %% [markdown]
 # **1. Soft loss**: the KL divergence of lesson 3, at T = 2, with its T². **2. Hard loss**: cross-entropy with the label. (When DistilBERT itself
 # was made, the "label" was the masked word.) **3. Cosine loss**: the last hidden states of student and teacher should point the same way, for each
-# word:
+# token:
 
 # %%
 T = 2
@@ -282,17 +293,23 @@ claims.add(
 )
 
 # %% [markdown]
-# Without `* mask` the padding of the short sentence would count, too: the student would learn to imitate the teacher on nothing.
+# Without `* mask` the padding of the short sentence would count, too: the student would also be taught to imitate the teacher where there is no word.
 #
 # ## 5 · Distil the teacher
 #
 # Now for real. The student sees the labelled sentences, and as many without a label from the transfer set of lesson 3, once. Sentences
 # without a label have no hard loss. The embeddings stay as they were pretrained, as with the teacher. It takes some three minutes.
 #
+# Mind the difference. DistilBERT was distilled *before* fine-tuning, on plain text, to predict masked words: **task-agnostic** distillation. Here the teacher is fine-tuned
+# already, for its one task: **task-specific** distillation. So what you measure is no replication of the paper's tables. It asks whether their advice carries over.
+#
 # **Predict first.** What share of the teacher's accuracy will it keep?
 
 # %%
 my_guess_kept = 0.9
+
+# %% [markdown]
+# `taught` makes every student of this lesson: `layers` chooses the start, `loss` the losses, `transfer` the unlabelled text, `fresh` new weights.
 
 # %%
 some = text.transfer_set().shuffle(seed=0).select(range(len(reviews["train"])))
@@ -341,7 +358,8 @@ print(f"teacher {training.evaluate(teacher, reviews['validation'])}")
 #
 # One run says little. The tables from here on hold three seeds of each way, on the test part. They take more than an hour, so they
 # were made once (`make notebooks` makes them anew when anything they depend on changes) and are stored beside the notebook, in `stored/04_*.json`, with
-# what they were made from.
+# what they were made from. The next three cells only fetch them: skip those at first reading. What you need is `results[way][part]`: for each seed and each sentence,
+# whether the answer was right.
 
 # %%
 electronics = encoders.tokenize(
@@ -443,15 +461,17 @@ for title, example in (("one sentence", first), ("eight sentences", words)):
         print(f"  {name:9} {parameters:>11,} parameters, {time} {faster}")
 
 # %% [markdown]
-# A share of the gain at or below zero means that a linear model, trained in seconds, does as well or better. The better the linear model, the less the first
-# share says.
+# Look at the intervals of the second share. Below zero throughout: the linear model, trained in seconds, is better. Across zero: you cannot tell the two apart. The interval is
+# wide because the gain that it divides by is small.
 #
-# On GLUE, DistilBERT's 97 % is a mean over nine tasks: on RTE, with its few examples, the paper's own
+# And what is DistilBERT's 97 %? The ratio of two mean *scores* over GLUE, a set of nine language tasks, and not all of them are accuracies. On RTE, with its few examples, the paper's own
 # table has 69.3 % for BERT and 59.9 % for DistilBERT.
 #
 # ## 7 · What did it?
 #
-# The recipe has four parts: the start from the teacher's layers, the three losses, the teacher, the transfer set. Take one away at a time.
+# Four things are in the recipe: the start from the teacher's weights, the three losses, the teacher, the transfer set. *Fresh start* gives up all pretrained weights, the
+# embeddings too, and trains them all. *Answers alone* keeps the soft loss only. *No transfer set* sees the labelled sentences twice. *No teacher* learns from labels alone, so it
+# has no transfer set either: compare it with *no transfer set*.
 #
 # **Predict first.** Which of them costs most, when it is gone?
 
@@ -463,12 +483,12 @@ plots.show(
         | {"teacher": accuracy(teacher_right)},
         title="three layers, test",
     ),
-    alt="Test accuracy of three-layer students, each without one part of the recipe",
+    alt="Test accuracy of three-layer students made by five recipes, and of the teacher",
 )
 
 # %%
 pairs = {
-    "start from the teacher's layers": ("3 layers", "fresh start"),
+    "start from the teacher's weights": ("3 layers", "fresh start"),
     "three losses, not the answers alone": ("3 layers", "answers alone"),
     "the transfer set": ("3 layers", "no transfer set"),
     "a teacher, with labelled sentences only": ("no transfer set", "no teacher"),
@@ -491,20 +511,20 @@ def claim(statement, source, part):
         statement,
         source=source,
         measured=f"{runs(pairs[part][0])} against {runs(pairs[part][1])}: {test}",
-        holds=better,
+        holds=better or ("in part" if test.points > 0 else False),
         n=test.n,
     )
     display(shown)
 
 
 claim(
-    "A student that starts from its teacher's layers beats one that starts anew",
+    "A student that starts from its teacher's weights beats one that starts anew",
     "Sanh et al. 2019, table 4 (a random start costs 3.7 points)",
-    "start from the teacher's layers",
+    "start from the teacher's weights",
 )
 claim(
     "The three losses together beat the soft loss alone",
-    "Sanh et al. 2019, table 4 (without the cosine loss: 1.5 points less)",
+    "Sanh et al. 2019, table 4 (it leaves out one loss at a time)",
     "three losses, not the answers alone",
 )
 
@@ -516,16 +536,17 @@ claim(
 )
 claim(
     "Unlabelled sentences that the teacher explains make the student better",
-    "Hinton et al. 2015, section 1: a transfer set may be unlabelled",
+    "a common hope; Hinton et al. 2015, section 1: a transfer set may be unlabelled",
     "the transfer set",
 )
 
 # %% [markdown]
-# Read "no significant difference" as it stands: this experiment, with its three seeds and its test sentences, cannot tell the two apart. It does not prove that
+# "In part" stands for a difference in the right direction that may be luck. Read "no significant difference" as it stands: this experiment, with its three seeds and its test sentences, cannot tell the two apart. It does not prove that
 # they are equal; the interval says how large a difference may hide.
 #
-# Lesson 3's text CNN gained from a transfer set. Why not here? All ways took equally many steps, so each unlabelled sentence stands in the place of a labelled one. And
-# this student need not learn what words mean: it begins with its teacher's layers.
+# Lesson 3's text CNN gained from a teacher with a transfer set, at equal steps, too. What differs here? The transfer set is smaller beside the labelled part, which gets a second
+# pass without it. And the student begins with pretrained embeddings and layers, so it may have less to learn from more text. These are guesses: nothing above tests them. How
+# would you test one?
 
 # %%
 halves = [name for name in ways if name not in ("2 layers", "1 layer", "no teacher")]
@@ -536,20 +557,22 @@ share = measure.kept(results[best]["test"], teacher_right)
 print(f"the best of them: {best}. On the test part it keeps {share}")
 claims.add(
     "A student with half of the layers keeps 97 % of its teacher's accuracy",
-    source="Sanh et al. 2019, abstract (for BERT-base on GLUE)",
+    source="Sanh et al. 2019, abstract (there: scores on GLUE)",
     measured=f"{best}, chosen on validation: {runs(best)} against {accuracy(teacher_right)}, so {share}",
     holds=share.low >= 0.97 or ("in part" if share.value >= 0.97 else False),
     n=len(teacher_right),
 )
 
 # %% [markdown]
-# The interval decides: where it begins below 97 %, other sentences could have said otherwise.
+# The interval decides: where it begins below 97 %, other sentences could have said otherwise. Compare it with the whole recipe's in section 6. Then look at *no teacher* in the figure,
+# and divide by the teacher's accuracy. That student was never distilled. So a kept share alone says nothing about distillation: for that you need the same student
+# without a teacher, and a paired test.
 #
 # ## 8 · Does the student look where the teacher looks?
 #
-# Attention says, for each word, from which other words it takes its information. The student's three layers began as the teacher's layers 1, 3 and 5.
-# Nobody told the student to keep their attention. Move the sliders: does it still look where its teacher looks? (A head that looks at [CLS] or [SEP] all the time
-# is resting.)
+# Attention says, for each word, from which other words it takes its information. The student's three layers began as the teacher's layers 1, 3 and 5 (the picture below counts from 0).
+# Nobody told the student to keep their attention. Move the sliders: does it still look where its teacher looks? ([CLS] and [SEP] are the
+# tokens that BERT puts at the start and the end. A head that looks at them all the time is resting.)
 
 # %%
 line = "A slow start, but then it becomes one of the most moving films of the year."
@@ -581,8 +604,9 @@ others = sum(
 print(f"with the layer it began as: {same.mean():.0%}; with the other layers: {others / 15:.0%}")
 
 # %% [markdown]
-# Many heads have most of their attention in common with the ones they began as, others have moved. Attention is where information *may* come
-# from; that two maps look alike is no proof that two models decide alike (Jain & Wallace 2019).
+# Read the rows. The student's first layer reads what the teacher's first layer reads, for the embeddings were not trained. The later ones read something new, and may move. The second
+# printed number is the measure for "alike": what maps of different layers share anyway. This is one sentence and one student. And attention is where
+# information *may* come from: Jain & Wallace (2019) found very different attention with the same answer.
 #
 # ## 9 · Try your own sentence
 #
@@ -634,8 +658,11 @@ plots.show(
     alt="Accuracy on sentences about electronics: TF-IDF, students, teacher",
 )
 at_home = measure.kept(results["3 layers"]["test"], teacher_right)
+gained_at_home = measure.kept(results["3 layers"]["test"], teacher_right, linear_right)
 keeps = measure.kept(results["3 layers"]["electronics"], teacher_abroad)
-print(f"the three-layer student keeps {at_home} of the teacher's accuracy at home, {keeps} abroad")
+gains = measure.kept(results["3 layers"]["electronics"], teacher_abroad, linear_abroad)
+print(f"of the teacher's accuracy it keeps {at_home} at home, {keeps} abroad")
+print(f"of the gain over TF-IDF it keeps {gained_at_home} at home, {gains} abroad")
 
 # %%
 helped = measure.paired_test_over_seeds(
@@ -651,10 +678,12 @@ claims.add(
 )
 
 # %% [markdown]
+# The two shares may point in different directions, for the linear model suffers most, abroad. Say which share you mean before you say "it loses more".
+#
 # ## 11 · A genuine DistilBERT, and a larger one
 #
 # Our student is a BERT with three layers. If you want the class `DistilBertForSequenceClassification` itself, which every tool knows:
-# `distilbert_from_bert` copies the tensors one by one. DistilBERT has no segment embeddings, and a ReLU where BERT has a tanh: it must be trained before you use it.
+# `distilbert_from_bert` copies the tensors one by one. DistilBERT has no segment embeddings (`token_type_ids`, which tell the first sentence of a pair from the second), and a ReLU where BERT has a tanh: it must be trained before you use it.
 
 # %%
 genuine = distilbert_from_bert(teacher, (0, 2, 4))
@@ -673,9 +702,9 @@ print(torch.equal(first_layer, teacher.bert.encoder.layer[0].attention.self.quer
 # - DistilBERT is BERT with half of the layers. The embeddings stay, so it is less than half smaller; they cost no time, so it is about twice as fast where layers are
 #   all the work.
 # - "60 % faster" is 1.6 times the speed, which is 39 % less time.
-# - The start from the teacher's layers does most of the work. What teacher, losses and transfer set add to it must be tested, and may be too small to see.
+# - The start from the teacher's weights does most of the work. (Layers and embeddings were not tested apart.) What teacher, losses and transfer set add to it must be tested, and may be too small to see.
 # - The triple loss: what the teacher answers, what is true, what the teacher thinks. Mask the padding.
-# - "97 % of the accuracy" needs an interval, and a linear baseline beside it.
+# - "97 % of the accuracy" needs an interval, a linear baseline, and the same student without a teacher beside it.
 
 # %%
 claims
@@ -690,8 +719,8 @@ claims
 # <details><summary>Answer</summary>Half of the other 40 %: 20 % smaller. But about twice as fast.</details>
 #
 # **3.** Your student's cosine loss falls nicely, and its answers are poor. What did you compare?
-# <details><summary>Answer</summary>Perhaps the padding too: without the attention mask most positions of short sentences are padding, and easy
-# to imitate.</details>
+# <details><summary>Answer</summary>Two suspects. Without the mask padding counts: in a batch of short sentences it can be most positions. And even a right
+# cosine loss says nothing about the answers: it sees neither the length of the vectors nor the classifier. Look at the soft loss and the accuracy.</details>
 #
 # **4.** A student has 84 %, its teacher 87 %, a linear model 80 %. Which share does it keep?
 # <details><summary>Answer</summary>97 % of the accuracy, but 4 / 7 = 57 % of what the teacher gained over the linear model.</details>
@@ -701,6 +730,7 @@ claims
 #
 # ## Try it yourself
 #
+# - Train a student of layers 2, 4 and 6 with the same recipe. Does the better start survive the training?
 # - Beat the two-layer student: other layers, another temperature, two passes. Choose on validation.
 # - Distil a *narrower* student: `structured.prune` the three-layer one first, then `distill_hidden`.
 # - Give `triple_loss` the weights (5, 2, 0). Is the cosine loss worth its time?
