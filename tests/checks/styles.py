@@ -1,4 +1,4 @@
-"""One right answer in other clothes: types, dtypes, devices, kinds of callables."""
+"""Lists of wrong and right answers; and one right answer in other clothes: types, dtypes, devices."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ import torch
 from torch import Tensor
 
 Answer = Callable[..., Any]
+Wrong = list[tuple[str, str, Any]]  # exercise, mistake, answer
+Right = dict[str, dict[str, Any]]  # exercise → name → answer
+
+
+def answers() -> tuple[Wrong, Right, Callable[[str, str], Callable], Callable[[str], Callable]]:
+    """Two empty lists for a lab, and the decorators ``@wrong(exercise, mistake)`` and
+    ``@right(exercise)`` that fill them."""
+    wrongs: Wrong = []
+    rights: Right = {}
+
+    def wrong(exercise: str, mistake: str) -> Callable[[Answer], Answer]:
+        def note(answer: Answer) -> Answer:
+            wrongs.append((exercise, mistake, answer))
+            return answer
+
+        return note
+
+    def right(exercise: str) -> Callable[[Answer], Answer]:
+        def note(answer: Answer) -> Answer:
+            rights.setdefault(exercise, {})[answer.__name__] = answer
+            return answer
+
+        return note
+
+    return wrongs, rights, wrong, right
 
 
 def each(change: Callable[[Tensor], Any], value: Any) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from styles import as_float, as_numpy_scalar, other_clothes
+from styles import answers, as_float, as_numpy_scalar, other_clothes
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
@@ -19,24 +18,7 @@ from course_lib import checks, data, masking, models, pruning
 from course_lib.checks import lesson1
 from course_lib.training import Fitted
 
-WRONG: list[tuple[str, str, Callable[..., Any]]] = []
-RIGHT: dict[str, dict[str, Callable[..., Any]]] = {}
-
-
-def wrong(exercise: str, mistake: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        WRONG.append((exercise, mistake, answer))
-        return answer
-
-    return note
-
-
-def right(exercise: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        RIGHT.setdefault(exercise, {})[answer.__name__] = answer
-        return answer
-
-    return note
+WRONG, RIGHT, wrong, right = answers()
 
 
 # --- 1 · sparsity ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from styles import other_clothes
+from styles import answers, other_clothes
 from torch import nn
 from torch.utils.data import TensorDataset
 from transformers.pytorch_utils import prune_linear_layer
@@ -21,25 +21,8 @@ from course_lib.measure import Latency
 from course_lib.speed import SpedUp
 from course_lib.training import Fitted
 
-WRONG: list[tuple[str, str, Callable[..., Any]]] = []
-RIGHT: dict[str, dict[str, Callable[..., Any]]] = {}
+WRONG, RIGHT, wrong, right = answers()
 NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def wrong(exercise: str, mistake: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        WRONG.append((exercise, mistake, answer))
-        return answer
-
-    return note
-
-
-def right(exercise: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        RIGHT.setdefault(exercise, {})[answer.__name__] = answer
-        return answer
-
-    return note
 
 
 def rest(keep, units):

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
-from styles import as_float, as_numpy_scalar, other_clothes
+from styles import answers, as_float, as_numpy_scalar, other_clothes
 from torch import nn
 
 from course_lib import checks, distillation
 
-WRONG: list[tuple[str, str, Any]] = []
-RIGHT: dict[str, dict[str, Any]] = {}
-
-
-def wrong(exercise: str, mistake: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        WRONG.append((exercise, mistake, answer))
-        return answer
-
-    return note
-
-
-def right(exercise: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        RIGHT.setdefault(exercise, {})[answer.__name__] = answer
-        return answer
-
-    return note
+WRONG, RIGHT, wrong, right = answers()
 
 
 # --- 1 · soften -----------------------------------------------------------------------------------

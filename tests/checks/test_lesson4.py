@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from scipy.stats import binom, binomtest, chi2_contingency, fisher_exact
+from styles import answers
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -25,24 +26,7 @@ from course_lib.checks import lesson4
 from course_lib.groups import groups
 from course_lib.training import Fitted
 
-WRONG: list[tuple[str, str, Any]] = []
-RIGHT: dict[str, dict[str, Any]] = {}
-
-
-def wrong(exercise: str, mistake: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        WRONG.append((exercise, mistake, answer))
-        return answer
-
-    return note
-
-
-def right(exercise: str) -> Callable[[Callable], Callable]:
-    def note(answer: Callable) -> Callable:
-        RIGHT.setdefault(exercise, {})[answer.__name__] = answer
-        return answer
-
-    return note
+WRONG, RIGHT, wrong, right = answers()
 
 
 def with_prints(answer: Callable) -> Callable:
