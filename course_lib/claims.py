@@ -6,9 +6,11 @@ notebook tool reads the claims back from the executed lesson, so that none can r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 MIME = "application/vnd.course.claim+json"
@@ -85,6 +87,17 @@ class Claims(list[Claim]):
 
     def _repr_html_(self) -> str:
         return _table(self)
+
+
+def shown_in(notebook: str | Path) -> list[Claim]:
+    """The claims that the executed cells of a notebook show, in order.
+
+    Raises:
+        FileNotFoundError: there is no such notebook.
+    """
+    cells = json.loads(Path(notebook).read_text("utf-8"))["cells"]
+    outputs = (out for cell in cells for out in cell.get("outputs", ()))
+    return [Claim(**out["data"][MIME]) for out in outputs if MIME in out.get("data", {})]
 
 
 def _table(claims: Iterable[Claim]) -> str:

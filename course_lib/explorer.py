@@ -59,18 +59,26 @@ def pareto(variants: Mapping[Any, Variant]) -> list[Any]:
     return [key for key, one in variants.items() if not beaten(one)]
 
 
-def explorer_view(variants: Mapping[Any, Variant], at: Any) -> str:
+def explorer_view(
+    variants: Mapping[Any, Variant], at: Any, marked: Mapping[str, Variant] | None = None
+) -> str:
     """HTML: accuracy over size and over latency for all variants, the one `at` this place in orange.
 
     Blue ones are on the front (`pareto`), grey ones are beaten by another. Lines are 95 % intervals.
+
+    Args:
+        variants: key → variant.
+        at: the key of the chosen one.
+        marked: some more, which stand in the picture with their names (default: none).
 
     Raises:
         ValueError: there is no such variant.
     """
     if at not in variants:
         raise ValueError(f"There is no variant at {at}; there are {len(variants)} others.")
+    chosen, names = variants[at], {("marked", name): name for name in marked or {}}
+    variants = {**variants, **{key: (marked or {})[name] for key, name in names.items()}}
     front = set(pareto(variants))
-    chosen = variants[at]
     low = min(v.accuracy.interval[0] for v in variants.values())
     high = max(v.accuracy.interval[1] for v in variants.values())
     panels = []
@@ -91,11 +99,17 @@ def explorer_view(variants: Mapping[Any, Variant], at: Any) -> str:
             )
             colour = ORANGE if key == at else BLUE if key in front else GREY
             marks.append(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}" '
-                f'stroke="{colour}" stroke-opacity="{1 if key == at else 0.25}"/>'
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{8 if key == at else 4}" fill="{colour}">'
-                f"<title>{escape(_words(variants[key]))}</title></circle>"
+                f'<path d="M{x:.0f} {top:.0f}V{bottom:.0f}" stroke="{colour}" '
+                f'stroke-opacity="{1 if key == at else 0.25}"/>'
+                f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{8 if key == at else 4}" fill="{colour}"/>'
             )
+            if key in names:
+                # Beside its point, on the side where there is room.
+                end = x > left + 200
+                marks.append(
+                    f'<text x="{x + (-8 if end else 8):.0f}" y="{y - 6:.0f}" font-weight="bold" '
+                    f'text-anchor="{"end" if end else "start"}">{escape(names[key])}</text>'
+                )
         panels.append(
             f'<rect x="{left}" y="24" width="270" height="202" fill="none" stroke="{GREY}"/>'
             f'{"".join(marks)}<text x="{left}" y="242">{least:.3g}</text><text x="{left + 270}" '
@@ -115,13 +129,16 @@ def explorer_view(variants: Mapping[Any, Variant], at: Any) -> str:
 
 
 def compression_explorer(
-    variants: Mapping[tuple, Variant], names: Sequence[str]
+    variants: Mapping[tuple, Variant],
+    names: Sequence[str],
+    marked: Mapping[str, Variant] | None = None,
 ) -> ipywidgets.VBox:
     """A slider for each technique over a grid of variants that were made before. Lesson 5.
 
     Args:
         variants: one value for each slider → the variant that was made with them.
         names: of the sliders.
+        marked: more variants, which no slider reaches; see `explorer_view`.
 
     Raises:
         ValueError: the grid has holes.
@@ -145,7 +162,7 @@ def compression_explorer(
     picture = fixed_html("course-compression", "290px")
 
     def update(*at: float) -> None:
-        picture.value = explorer_view(variants, at)
+        picture.value = explorer_view(variants, at, marked)
 
     live(sliders, update, picture)
     return ipywidgets.VBox([*sliders, picture])
@@ -175,6 +192,21 @@ def advise(rows: Sequence[Advice], answers: Mapping[str, str]) -> Advice:
         if all(answers.get(question) == answer for question, answer in row.when.items()):
             return row
     raise ValueError(f"No row of the table fits {dict(answers)}; let the last row ask for nothing.")
+
+
+def decision_table(questions: Sequence[str], rows: Sequence[Advice]) -> str:
+    """HTML: the decision table; "any" where a question does not matter. Lesson 5."""
+    left = 'style="text-align:left"'
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "".join(f"<{tag} {left}>{escape(cell)}</{tag}>" for cell in cells)
+
+    body = [line("th", [*questions, "try first", "because"])]
+    for row in rows:
+        body.append(
+            line("td", [*(row.when.get(q, "any") for q in questions), row.first, row.because])
+        )
+    return f"<table>{''.join(f'<tr>{cells}</tr>' for cells in body)}</table>"
 
 
 def chooser(questions: Mapping[str, Sequence[str]], rows: Sequence[Advice]) -> ipywidgets.VBox:

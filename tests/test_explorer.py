@@ -12,6 +12,7 @@ from course_lib.explorer import (
     advise,
     chooser,
     compression_explorer,
+    decision_table,
     explorer_view,
     pareto,
 )
@@ -111,3 +112,29 @@ def test_the_chooser_answers_each_change():
     assert "vocabulary" in answer.value
     goal.value = "speed"
     assert "layers &lt;first&gt;" in answer.value
+
+
+def test_marked_variants_stand_in_the_picture_with_their_names_and_join_the_front():
+    best = {"a <stack>": variant(10, 0.1, 99)}
+    shown = explorer_view(GRID, (3, 8), best)
+    assert shown.count("a &lt;stack&gt;</text>") == 2  # over size and over latency
+    assert shown.count("<circle") == 2 * (len(GRID) + 1)
+    assert "another one beats it</div>" in shown  # without it, nobody does
+    assert "not beaten by any other</div>" in explorer_view(GRID, (3, 8))
+    widget = compression_explorer(GRID, ("layers", "bits"), best)
+    assert "a &lt;stack&gt;" in widget.children[-1].value
+
+
+def test_a_picture_of_some_hundred_variants_stays_small_and_quick():
+    many = {(i,): variant(1000 + i * 37 % 500, 1 + i % 29, 50 + i % 45) for i in range(324)}
+    assert len(explorer_view(many, (5,))) < 100_000  # what a notebook stores, and a slider sends
+
+
+def test_the_decision_table_says_any_where_a_question_does_not_matter():
+    rows = [Advice({"goal": "small"}, "int8", "4 × < 5 ×"), Advice({}, "layers", "faster")]
+    shown = decision_table(["goal", "data"], rows)
+    assert shown.count("<tr>") == 3
+    assert "4 × &lt; 5 ×" in shown
+    assert [cell.split(">")[1].split("<")[0] for cell in shown.split("<td")[1:]] == [
+        "small", "any", "int8", "4 × < 5 ×".replace("<", "&lt;"), "any", "any", "layers", "faster",
+    ]  # fmt: skip
