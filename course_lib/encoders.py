@@ -46,7 +46,7 @@ def load_encoder(name: str = MINILM, num_labels: int = 2, seed: int = 0) -> nn.M
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         auto = transformers.AutoModelForSequenceClassification
-        return _load(auto, name, num_labels=num_labels).eval()
+        return load_pretrained(auto, name, num_labels=num_labels).eval()
 
 
 def load_tokenizer(name: str = MINILM) -> Any:
@@ -57,7 +57,34 @@ def load_tokenizer(name: str = MINILM) -> Any:
         ['un', '##watch', '##able']
     """
     with quiet():
-        return _load(transformers.AutoTokenizer, name)
+        return load_pretrained(transformers.AutoTokenizer, name)
+
+
+def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
+    """``auto.from_pretrained(name, **settings)``, which without a Hub does not wait for half a minute.
+
+    Args:
+        auto: a class of `transformers`, such as ``AutoConfig``.
+        name: as in `load_encoder`, with the same errors.
+        settings: of `from_pretrained`.
+
+    Example:
+        >>> load_pretrained(transformers.AutoConfig, MINILM).hidden_size
+        384
+    """
+    if name == MINILM:
+        return auto.from_pretrained(data.minilm(), **settings)
+    if Path(name).is_dir() or _hub_answers(name):
+        return auto.from_pretrained(name, **settings)
+    try:  # what was once loaded is still in the Hub's own cache
+        return auto.from_pretrained(name, local_files_only=True, **settings)
+    except OSError as error:
+        raise ConnectionError(
+            f"The Hugging Face Hub ({hub.ENDPOINT}) is not reached, and {name!r} is neither a folder "
+            f"here nor in the Hub's cache. To go on offline, name a folder that save_pretrained "
+            f"wrote. Or leave the name out of load_encoder and load_tokenizer: the default, {MINILM}, "
+            "came with the course."
+        ) from error
 
 
 def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 64, text: str = "text") -> Dataset:
@@ -229,21 +256,6 @@ class BagOfEmbeddings(nn.Module):
 def _real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Bool ``[n, length]``: where there is a token and no padding."""
     return input_ids != PAD if attention_mask is None else attention_mask.bool()
-
-
-def _load(auto: Any, name: str, **settings: Any) -> Any:
-    if name == MINILM:
-        return auto.from_pretrained(data.minilm(), **settings)
-    if Path(name).is_dir() or _hub_answers(name):
-        return auto.from_pretrained(name, **settings)
-    try:  # what was once loaded is still in the Hub's own cache
-        return auto.from_pretrained(name, local_files_only=True, **settings)
-    except OSError as error:
-        raise ConnectionError(
-            f"The Hugging Face Hub ({hub.ENDPOINT}) is not reached, and {name!r} is neither a folder "
-            f"here nor in the Hub's cache. To go on offline, leave the name out: the default, "
-            f"{MINILM}, came with the course. Or name a folder that save_pretrained wrote."
-        ) from error
 
 
 def _hub_answers(name: str) -> bool:
