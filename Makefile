@@ -1,6 +1,6 @@
 # The course's commands; each one sets up what it needs. On Windows see README.md.
 #   make lab [PORT=9000] [ARGS=--no-browser]    make notebooks [ARGS="--profile quick"]
-#   make exercises [ARGS="--fresh 01"]
+#   make exercises [ARGS="--fresh 01"]                   make test [ARGS=tests/test_pruning.py]
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -10,10 +10,14 @@ BIN := $(VENV)/bin
 lab: $(VENV)/.lab
 	@$(BIN)/python -m course_lib lab $(if $(PORT),--port=$(PORT)) $(ARGS)
 
+# All tests, and every notebook with nbval: a file after the other on two workers, each file on one.
+# tests/conftest.py says which come first.
+ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
+    --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
+
 test: $(VENV)/.lab $(VENV)/.test $(VENV)/.grading data
 	$(BIN)/ruff check . && $(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
-	COURSE_PROFILE=quick $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks/*.ipynb
+	COURSE_PROFILE=quick $(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 notebooks: $(VENV)/.lab data
 	$(BIN)/python tools/notebooks.py run $(ARGS)

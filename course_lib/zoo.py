@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -78,27 +79,29 @@ def stored(name: str, made_from: Mapping[str, Any], make: Callable[[], Any]) -> 
     made_from = json.loads(json.dumps(made_from))  # as it will be read
     beside, cached = STORED / f"{name}.json", _cached_result(name, made_from)
     file = beside if os.environ.get("COURSE_STORE") == "1" else cached
-    for place in (beside, cached):
-        if place.exists():
-            found = json.loads(place.read_text("utf-8"))
-            if found["made_from"] == made_from:
-                if file == beside != place:  # made before, and now it is to be kept
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(place, file)
-                return found["result"]
-    print(f"Making {name}: once, then it is stored.")
-    result = json.loads(json.dumps(make()))  # as every later call reads it
-    file.parent.mkdir(parents=True, exist_ok=True)
-    note = {
-        "made_by": "make notebooks",
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "made_from": made_from,
-        "result": result,
-    }
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(note))
-    os.replace(part, file)
-    return result
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{cached}.lock"):  # a second notebook waits, and finds it made
+        for place in (beside, cached):
+            if place.exists():
+                found = json.loads(place.read_text("utf-8"))
+                if found["made_from"] == made_from:
+                    if file == beside != place:  # made before, and now it is to be kept
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(place, file)
+                    return found["result"]
+        print(f"Making {name}: once, then it is stored.")
+        result = json.loads(json.dumps(make()))  # as every later call reads it
+        file.parent.mkdir(parents=True, exist_ok=True)
+        note = {
+            "made_by": "make notebooks",
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+            "made_from": made_from,
+            "result": result,
+        }
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(note))
+        os.replace(part, file)
+        return result
 
 
 def _cached_result(name: str, made_from: Mapping[str, Any]) -> Path:
@@ -143,6 +146,7 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
     model.config.id2label = dict(enumerate(text.LABELS))
     model.config.label2id = {label: i for i, label in enumerate(text.LABELS)}
     parts = reviews_tokenized(n)
+    train = fingerprint(parts["train"])
 
     def make() -> dict[str, Tensor]:
         print(f"Training the teacher on {len(parts['train']):,} reviews: once, then it is cached.")
@@ -150,13 +154,14 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
         fitted = fit(
             model,
             {name: parts[name] for name in ("train", "validation")},
-            replace(recipe, checkpoint="teacher"),
+            # Teachers of other data start alike: each has a checkpoint of its own.
+            replace(recipe, checkpoint=f"teacher-{train}"),
         )
         return fitted.model.state_dict()
 
     made_from = {
         "encoder": data.MINILM_SOURCE,
-        "train": fingerprint(parts["train"]),
+        "train": train,
         "validation": fingerprint(parts["validation"]),
         "recipe": settings(recipe),
         "torch": torch.__version__,

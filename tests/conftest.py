@@ -9,6 +9,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+# With several workers these files start first, in this order, so that none of them is still running on
+# one worker when the other has no test left. What papermill's runs leave in the cache, others find.
+LONGEST = ("test_papermill.py::", "test_grading.py::", ".ipynb::", "tests/browser/")
+
 # Examples are the same in every run; no time limit on one example, because the machine may be busy.
 settings.register_profile("course", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("course")
@@ -16,8 +20,15 @@ settings.load_profile("course")
 # No test needs the network; without this a missing model would cost 20 s of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# The tests' networks are tiny: threads would only wait for each other when the machine is busy.
+# The tests' networks are tiny: threads would only wait for each other when the machine is busy. The
+# second line is for the workers, and for the kernels and programs that tests start.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: [long not in item.nodeid for long in LONGEST])
 
 
 @pytest.fixture

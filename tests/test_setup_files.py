@@ -100,6 +100,19 @@ def test_make_knows_every_target():
     assert "course_lib lab --port=9000 --no-browser" in run.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        ([], r"-n 2 --dist loadfile .*tests course_lib .*--nbval-lax .*notebooks/\*\.ipynb"),
+        (["ARGS=tests/test_units.py -x"], r"tests/test_units\.py -x"),
+    ],
+)
+def test_make_test_runs_all_on_two_workers_or_what_is_asked_for(arguments, called):
+    command = ["make", "--dry-run", "test", *arguments]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.search(rf"^COURSE_PROFILE=quick \S+ -m pytest {called}$", run.stdout, re.MULTILINE)
+
+
 def test_ci_runs_make_test_without_asking():
     script = text(".ci/run")
     assert re.search(r"^make test$", script, re.MULTILINE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -102,6 +104,20 @@ def test_a_result_from_the_cache_is_put_beside_the_notebooks_too(
     monkeypatch.setenv("COURSE_STORE", "1")
     assert zoo.stored("table", {}, never) == {"0.5": [1, 2]}
     assert json.loads((tmp_path / "stored" / "table.json").read_text())["result"]["0.5"] == [1, 2]
+
+
+def test_of_two_who_want_a_result_at_once_one_makes_it(cache_folder):
+    made = []
+
+    def slowly():
+        made.append(1)
+        time.sleep(0.5)
+        return [3, 1, 4]
+
+    with ThreadPoolExecutor(2) as two:
+        both = [two.submit(zoo.stored, "table", {"seeds": 2}, slowly) for _ in range(2)]
+        assert [one.result(timeout=20) for one in both] == [[3, 1, 4]] * 2
+    assert made == [1]
 
 
 def test_views_and_shared_tensors_are_stored_whole(cache_folder):
@@ -213,6 +229,20 @@ def test_other_data_or_another_recipe_is_another_teacher(own_cache, monkeypatch,
     monkeypatch.setattr(zoo, "fit", never)
     with pytest.raises(MadeAgainError):
         zoo.teacher(**({"n": 64, "recipe": QUICK} | change))
+
+
+def test_teachers_of_other_data_do_not_go_on_from_each_others_checkpoint(own_cache, monkeypatch):
+    names = []
+
+    def fit(model, parts, recipe):
+        names.append(recipe.checkpoint)
+        raise MadeAgainError
+
+    monkeypatch.setattr(zoo, "fit", fit)
+    for n in (70, 71, 70):
+        with pytest.raises(MadeAgainError):
+            zoo.teacher(n=n, recipe=QUICK)
+    assert names[0] == names[2] != names[1]
 
 
 def test_the_full_teacher_is_good_where_it_is_cached(monkeypatch):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from styles import answers, as_float, as_numpy_scalar, other_clothes
+from styles import answers, as_float, as_numpy_scalar, other_clothes, short
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
@@ -637,7 +637,7 @@ RIGHT["prune_to"] |= other_clothes(kth)
 # --- the tests ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=short)
 def test_a_plausible_wrong_answer_is_named(exercise, mistake, answer):
     with pytest.raises(checks.WrongAnswerError) as caught:
         getattr(checks, exercise)(answer)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from styles import answers, other_clothes
+from styles import answers, other_clothes, short
 from torch import nn
 from torch.utils.data import TensorDataset
 from transformers.pytorch_utils import prune_linear_layer
@@ -1000,7 +1000,7 @@ def returns_the_module(module):
 # --- the tests ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=short)
 def test_a_plausible_wrong_answer_is_named(exercise, mistake, answer):
     with pytest.raises(checks.WrongAnswerError) as caught:
         getattr(checks, exercise)(answer)

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
-from styles import answers, as_float, as_numpy_scalar, other_clothes
+from styles import answers, as_float, as_numpy_scalar, other_clothes, short
 from torch import nn
 
 from course_lib import checks, distillation
@@ -721,7 +721,7 @@ RIGHT["errors"] = {
 # --- the tests ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=short)
 def test_a_plausible_wrong_answer_is_named(exercise, mistake, answer):
     with pytest.raises(checks.WrongAnswerError) as caught:
         getattr(checks, exercise)(answer)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from scipy.stats import binom, binomtest, chi2_contingency, fisher_exact
-from styles import answers
+from styles import answers, short
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -1071,7 +1071,7 @@ RIGHT["compare"] |= {"with prints": with_prints(exact), "partial": functools.par
 # --- the tests ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=short)
 def test_a_plausible_wrong_answer_is_named(exercise, mistake, answer):
     with pytest.raises(checks.WrongAnswerError) as caught:
         getattr(checks, exercise)(answer)
