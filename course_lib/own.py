@@ -38,13 +38,15 @@ class Own:
     Attributes:
         model: a plain `transformers` model, float32, in eval mode.
         tokenizer: its own.
-        data: ``train``, ``validation`` and ``test``, tokenised, as `training.fit` takes them.
+        parts: ``train``, ``validation`` and ``test`` as texts, their labels numbered as the model's are.
+        data: the same, tokenised, as `training.fit` takes them.
         validation: the model's accuracy on the validation part. The test part was not looked at.
         labels: a word for each of the model's classes, as `onnx_models.save_onnx_folder` takes them.
     """
 
     model: PreTrainedModel
     tokenizer: Any
+    parts: dict[str, Dataset]
     data: dict[str, Dataset]
     validation: Accuracy
     labels: tuple[str, ...]
@@ -151,11 +153,11 @@ def own_model(name: str | Path, parts: Mapping[str, Dataset], max_length: int = 
     tokenizer = _load(transformers.AutoTokenizer, name)
     model = _classifier(name)
     _check_tokenizer(tokenizer, model, max_length)
-    data = {}
+    read, data = {}, {}
     for part in ("train", "validation", "test"):
         renumbered = [numbers[label] for label in parts[part]["label"]]
-        rows = Dataset.from_dict({"text": list(parts[part]["text"]), "label": renumbered})
-        data[part] = tokenize(rows, tokenizer, max_length)
+        read[part] = Dataset.from_dict({"text": list(parts[part]["text"]), "label": renumbered})
+        data[part] = tokenize(read[part], tokenizer, max_length)
     _check_padding(model, data["validation"])
     accuracy = evaluate(model, data["validation"])
     most, count = Counter(data["validation"]["labels"]).most_common(1)[0]
@@ -166,7 +168,7 @@ def own_model(name: str | Path, parts: Mapping[str, Dataset], max_length: int = 
             f"labels swapped? The model's id2label is {config.id2label}, the data's labels are "
             f"{dict(enumerate(words))}. If they are right: {FINE_TUNE}"
         )
-    return Own(model, tokenizer, data, accuracy, tuple(labels))
+    return Own(model, tokenizer, read, data, accuracy, tuple(labels))
 
 
 # --- the data

@@ -225,6 +225,7 @@ def test_labels_in_another_order_are_matched_by_their_words(save, models, parts)
     mine = own_model(save(model, id2label={"0": "YES", "1": "No"}), parts)
     assert mine.labels == ("YES", "No")
     assert mine.data["test"]["labels"][:] == [1 - label for label in parts["test"]["label"]]
+    assert mine.parts["test"]["label"][:] == mine.data["test"]["labels"][:]
     assert mine.validation.value > 0.9
 
 
