@@ -1,13 +1,14 @@
 """Claims: shown as text, table and JSON; honest about what does not hold."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 
-from course_lib.claims import MIME, Claim, Claims
+from course_lib.claims import MIME, Claim, Claims, shown_in
 
 
 def example(**changes) -> Claim:
@@ -75,3 +76,15 @@ def test_the_recap_is_no_second_claim():
 def test_a_claim_cannot_be_edited():
     with pytest.raises(dataclasses.FrozenInstanceError):
         example().verdict = "holds"
+
+
+def test_claims_are_read_back_from_an_executed_notebook(tmp_path):
+    one = example(n=1000)
+    output = {"output_type": "display_data", "metadata": {}, "data": one._repr_mimebundle_()}
+    other = {"output_type": "stream", "name": "stdout", "text": "no claim"}
+    cells = [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [other, output]}]
+    path = tmp_path / "lesson.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    assert shown_in(path) == [one]
+    with pytest.raises(FileNotFoundError):
+        shown_in(tmp_path / "none.ipynb")

@@ -35,6 +35,7 @@ import transformers
 from datasets import Dataset
 from IPython.display import HTML, display
 
+# %%
 from course_lib import encoders, explorer, measure, models, own, plots, pruning, text, training, zoo
 from course_lib.claims import Claims, shown_in
 from course_lib.comparison import compare, footprint
@@ -113,6 +114,7 @@ def fewer_tokens(model, seen):
     return prune_vocabulary(model, tokenizer, encoders.tokens_seen(reviews["train"], at_least=seen))
 
 
+# %%
 def megabytes(model, bits=32):
     """Where the bytes are: in the embeddings, in the layers, in the rest."""
     found = {"embeddings": 0.0, "layers": 0.0, "the rest": 0.0}
@@ -260,7 +262,7 @@ del distilbert, linear, shown, form
 _ = gc.collect()
 
 # %% [markdown]
-# So the embeddings decide. PyTorch's int8 covers linear layers alone, and then most of the file is a table of floats. Whoever says 5–8 × must mean all matrices.
+# So the embeddings decide. PyTorch's int8 covers linear layers alone, and then most of the file is a table of floats. Whoever says "5–8 ×" must mean all matrices.
 #
 # The accuracy beside it has to be measured, too. Here is our half: three of the teacher's six layers, distilled with three seeds, then int8. The next cell holds the two functions that
 # make every student of this lesson: `taught` distils, `as_line` notes for each sentence whether the answer was right. What takes longer than a lesson may take was made once, and lies
@@ -283,6 +285,7 @@ made_from = {
 }
 
 
+# %%
 def taught(student, recipe):
     """Distil a student on the labelled and on as many unlabelled sentences; embeddings stay."""
     student.base_model.embeddings.requires_grad_(False)
@@ -324,6 +327,7 @@ def student_of(layers, share, seed=0):
     return student.requires_grad_(True).eval()
 
 
+# %%
 def three_layers():
     """Three layers, in float32 and in int8, one line a seed."""
     lines = {"float32": [], "int8": []}
@@ -387,6 +391,7 @@ def down_to(student, share):
     return narrower(student, *left) if min(left) < 1 else student
 
 
+# %%
 def in_order(shares, seed):
     """Three layers, distilled in six stages; before each, what is too much goes."""
     student = shorten(student_from_teacher(teacher, WHICH[3]), 64)
@@ -422,6 +427,7 @@ for name, shares in ORDERS.items():
     )
 
 
+# %%
 def runs(lines):
     """The accuracies of several seeds."""
     return measure.Runs(tuple(measure.Accuracy(line.count("1"), len(line)) for line in lines))
@@ -458,6 +464,7 @@ def order_claim(statement, source, a, b):
     display(shown)
 
 
+# %%
 order_claim(
     "Prune the teacher, then distil: better than distilling first and pruning at the end",
     "a common tutorial",
@@ -518,6 +525,7 @@ def asked():
     return torch.cat([zoo.cached_logits(teacher, part) for part in parts])
 
 
+# %%
 def stacked(heads, units, rank, seen=2):
     """The teacher, cut but not yet taught, and its tokeniser."""
     model, words = fewer_tokens(narrower(teacher, heads, units), seen)
@@ -582,6 +590,7 @@ def made(goal, seed):
     }
 
 
+# %%
 results = {}
 for goal, seed in product(GOALS, seeds):
     known = made_from | everything | {"way": GOALS[goal], "seed": seed}
@@ -617,7 +626,7 @@ my_guess_smallest = {"times faster": 20, "accuracy kept": 0.9}
 # %%
 bert = transformers.BertForSequenceClassification(transformers.BertConfig()).eval()
 # Ids that every model has; latency does not depend on which they are.
-batch = dict(example) | {"input_ids": example["input_ids"].clamp(max=999)}
+batch = dict(example) | {"input_ids": example["input_ids"].clamp(max=99)}
 its_times = measure.latency({"BERT-base": bert, "teacher": teacher} | files, batch)
 del bert
 _ = gc.collect()
@@ -678,6 +687,7 @@ def goal_claim(goal, smaller, faster, kept=None):
     )
 
 
+# %%
 goal_claim("20 ×", 20, 8)
 goal_claim("40 ×", 40, 12, 0.97)
 goal_claim("150 ×", 150, 60, 0.95)
@@ -717,8 +727,8 @@ for name, its in (("teacher", tokenizer), ("stack", words)):
 # Here is every combination of five techniques: layers, heads and units, tokens, bits, sparsity (the share of the layers' weights that is zero). Each point was **measured**, on the validation part: a student was distilled for each
 # of twelve shapes, and the other three came on top, without more training. Three honest remarks:
 #
-# - Below 8 bits the bytes are arithmetic: there is no such file here. Zeros are counted with a map of one bit a weight.
-# - The time is that of ONNX Runtime, in int8 for 8 bits, else in floats. Neither zeros nor 4 bits make it faster: no kernel here uses them.
+# - Below eight bits the bytes are arithmetic: there is no such file here. Zeros are counted with a map of one bit a weight.
+# - The time is that of ONNX Runtime, in int8 for eight bits, else in floats. Neither zeros nor four bits make it faster: no kernel here uses them.
 # - One seed a point. The best of hundreds looks better than it is.
 #
 # **Predict first.** Which slider costs most accuracy for each megabyte? And which ones do not move the point to the left in the right picture?
@@ -814,7 +824,7 @@ for sparsity in SPARSITY:
 #
 # ## 7 · The budget challenge
 #
-# An app on a phone gives you **4 MB and 3 ms**, and asks for at least **80 %**. Find a variant with the sliders, write it down, and run the cell. It is fine to look at the answer of the last cell only afterwards.
+# An app on a phone has a budget: **"4 MB and 3 ms, at 80 % or more"**. Find a variant with the sliders, write it down, and run the cell. It is fine to look at the answer of the last cell only afterwards.
 
 # %%
 my_choice = (
@@ -866,6 +876,9 @@ def measured_in(lesson, words):
 
 
 int8_gain = f"lesson 5: {smaller:.1f} × smaller, {faster:.1f} × faster, nothing trained"
+
+
+# %%
 ADVICE = [
     explorer.Advice({"data": "none"}, "int8", int8_gain),
     explorer.Advice({"goal": "smaller file", "time": "minutes"}, "int8", int8_gain),
@@ -964,7 +977,7 @@ for name, wrong in (
 ):
     try:
         wrong()
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:
         print(f"{name}:\n  {type(error).__name__}: {error}\n")
 
 # %% [markdown]
