@@ -245,19 +245,18 @@ distilbert = transformers.DistilBertForSequenceClassification(
     transformers.DistilBertConfig()
 ).eval()
 linear = quantize(distilbert, backend="torch")
+print(f"BERT-base {4 * bert_size / 1e6:.0f} MB, DistilBERT {4 * size(distilbert) / 1e6:.0f} MB")
 shown = {
-    "DistilBERT": distilbert,
     "int8 linear layers": linear,
     "int8 embeddings, too": quantize(linear, backend="embeddings"),
 }
-times_smaller = {}
+times_smaller = {"DistilBERT": bert_size / size(distilbert)}
 for name, form in shown.items():
     found = footprint(form)
     times_smaller[name] = 4 * bert_size / found.bytes
-    print(
-        f"{name:21} {found.bytes / 1e6:6.1f} MB, {found.embedding_share:4.0%} embeddings: "
-        f"{times_smaller[name]:.2f} × smaller than BERT-base ({4 * bert_size / 1e6:.0f} MB)"
-    )
+    print(f"DistilBERT, {name}: {found.bytes / 1e6:.1f} MB, {found.embedding_share:.0%} embeddings")
+for name, factor in times_smaller.items():
+    print(f"{name:21} {factor:.2f} × smaller than BERT-base")
 del distilbert, linear, shown, form
 _ = gc.collect()
 
