@@ -13,7 +13,7 @@ import tokenizers
 import torch
 from datasets import Dataset
 from onnx import numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import comparison, measure, text, training
 from course_lib.checks.checking import (
@@ -118,8 +118,8 @@ def _to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / step).round().to(torch.int8), step
 
 
-_TABLE = torch.tensor([[127.0, -50.7, 20.8], [-254.0, 101.3, 3.4], [12.7, -3.38, 1.21]])
-_WITH_ZEROS = torch.tensor([[0.0, 0.0, 0.0], [12.7, -6.33, 0.0]])
+_TABLE = torch.tensor([[127.0, -50.7, 20.8], [-254.0, 101.3, 3.4], [15.875, -4.225, 1.5125]])
+_WITH_ZEROS = torch.tensor([[0.0, 0.0, 0.0], [15.875, -6.33, 0.0]])
 _NO_TWO = Mistake(
     "not two tensors",
     "Give the whole numbers and the steps: `return whole, step`. The weights that they stand for "
@@ -157,10 +157,10 @@ def _above_zero(whole: Any, step: Any) -> bool:
 _KIND8 = "the type of the first tensor"
 _BYTES8 = "bytes of one number of the first tensor"
 _MANY8 = "how many numbers the first tensor holds, for a weight of [3, 3]"
-_STEP8 = "the steps of [[127, −50.7, 20.8], [−254, 101.3, 3.4], [12.7, −3.38, 1.21]]"
+_STEP8 = "the steps of [[127, −50.7, 20.8], [−254, 101.3, 3.4], [15.875, −4.225, 1.5125]]"
 _WHOLE8 = "its whole numbers"
 _ABOVE8 = "with a row of zeros: is each step above 0?"
-_AGAIN8 = "with a row of zeros: whole · step of [[0, 0, 0], [12.7, −6.33, 0]]"
+_AGAIN8 = "with a row of zeros: whole · step of [[0, 0, 0], [15.875, −6.33, 0]]"
 _INT8_TRIES: Tries = {
     _MANY8: partial(_two, weight=_TABLE, look=lambda whole, step: torch.as_tensor(whole).numel()),
     _BYTES8: partial(
@@ -422,9 +422,9 @@ times_smaller = Check(
 
 # --- 4 · three orders, compared fairly --------------------------------------------------------------
 
-_START4 = torch.tensor([4.0, 5.0, 3.0, -6.0, -2.0])
-_X4 = torch.tensor([[2.0, 0.0, 1.0, 1.0, 0.0], [2.0, 1.0, 0.0, -1.0, 0.0]])  # a batch of one each
-_Y4 = torch.tensor([2.0, 4.0])
+_START4 = torch.tensor([-4.0, -1.0, -3.0, 5.0, -2.0])
+_X4 = torch.tensor([[1.0, 0.0, 0.0, -1.0, 0.0], [1.0, 1.0, -1.0, -1.0, 1.0]])  # a batch of one each
+_Y4 = torch.tensor([-4.0, 4.0])
 _STEPS4, _AMOUNT4 = 2, 0.8
 
 
@@ -560,6 +560,10 @@ def _zeros(answer: Answer, order: str) -> float:
     return float("nan") if weights is None else (weights == 0).double().mean().item()
 
 
+def _end(answer: Answer, order: str) -> Any:
+    return _plain(_ordered(answer)[1][order])
+
+
 _TAKEN4 = "five weights, two steps, amount 0.8: how many steps are taken in all three orders"
 _BATCHES4 = "does each order see batch 0 and batch 1, once each?"
 _ZEROS4 = {name: f"{name}: the share of zeros at the end" for name in _ORDERS}
@@ -568,10 +572,7 @@ _ORDER_TRIES: Tries = {
     _TAKEN4: lambda answer: len(_ordered(answer)[0].batches),
     _BATCHES4: lambda answer: sorted(_ordered(answer)[0].batches) == [0, 0, 0, 1, 1, 1],
     **{_ZEROS4[name]: partial(_zeros, order=name) for name in _ORDERS},
-    **{
-        _END4[name]: lambda answer, order=name: _plain(_ordered(answer)[1][order])
-        for name in _ORDERS
-    },
+    **{_END4[name]: partial(_end, order=name) for name in _ORDERS},
 }
 _FAIR4 = {_TAKEN4: 3 * _STEPS4, _BATCHES4: True}
 
@@ -916,7 +917,9 @@ def _asked(answers: Given, rows: Rows = tuple(_ADVICE)) -> Any:
         def ask(*given: Any) -> Any:
             try:
                 value = answer(*given)
-            except (ValueError, LookupError, StopIteration) as error:
+            except ValueError:  # or a kind of it
+                return "ValueError"
+            except (LookupError, StopIteration) as error:
                 return type(error).__name__
             return "nothing" if value is None else value
 
@@ -1029,14 +1032,14 @@ choose_advice = Check(
 
 # --- 7 · challenge: 4 MB and 3 ms -------------------------------------------------------------------
 
-MEGABYTES, MILLISECONDS, FLOOR = 4.0, 3.0, 0.75
+MEGABYTES, MILLISECONDS, FLOOR = 4.0, 3.0, 0.78
 TOKENS = 32
 _PIECES = {"model.onnx", "tokenizer.json"}
 
 
 def _kind(given: Any) -> str:
     if not isinstance(given, str | Path):
-        return type(given).__name__
+        return "a model" if isinstance(given, nn.Module) else type(given).__name__
     folder = Path(given)
     if not folder.is_dir():
         return "a file" if folder.exists() else "nothing is there"
@@ -1110,7 +1113,7 @@ small_and_fast = Check(
             "save_onnx_folder(model, folder, tokenizer, labels) writes what can be shipped, and "
             "gives the folder. The tokeniser must come along: with another one the ids mean other "
             "words.",
-            Seen({_GIVES: "OnnxClassifier"}),
+            Seen({_GIVES: "a model"}),
         ),
         Mistake(
             "the file for its folder",
