@@ -322,7 +322,7 @@ def _weighted(parts: Parts, steps: Steps, size: bool = True) -> float:
 
 
 def _all_percentages(parts: Parts, steps: Steps) -> float:
-    return 1 / (1 - sum(1 - 1 / factor for _, factor in steps) + 1e-9)
+    return 1 / (1 - sum(1 - 1 / factor for _, factor in steps))
 
 
 def _total(parts: Parts) -> float:
@@ -374,7 +374,7 @@ times_smaller = Check(
             "each saving is counted from the full size",
             "What the first step has removed cannot be removed once more. Keep the size that is "
             "left, and let each step act on that.",
-            lambda parts, steps: _total(parts) / (_total(parts) - _saved(parts, steps) + 1e-9),
+            lambda parts, steps: _total(parts) / (_total(parts) - _saved(parts, steps)),
         ),
         Mistake(
             "only the last step on a part counts",
@@ -1032,7 +1032,12 @@ choose_advice = Check(
 
 # --- 7 · challenge: 4 MB and 3 ms -------------------------------------------------------------------
 
-MEGABYTES, MILLISECONDS, FLOOR = 4.0, 3.0, 0.78
+MEGABYTES, MILLISECONDS = 4.0, 3.0
+# The solution has 83 % of the validation part right (two seeds; the labels alone, without lesson 3's
+# teacher), and so far each model of this course has had two points less on the test part. Two to
+# three more are left for the luck of a training. Lesson 3's text CNN, trained on the same labels,
+# comes out just above this bar.
+FLOOR = 0.78
 TOKENS = 32
 _PIECES = {"model.onnx", "tokenizer.json"}
 
@@ -1051,12 +1056,21 @@ def _classifier(folder: str | Path, threads: int | None = None) -> OnnxClassifie
     return OnnxClassifier(Path(folder) / "model.onnx", threads)
 
 
-def _float_share(folder: str | Path) -> float:
-    """The share of the weights' bytes that are float32."""
-    graph = onnx.load_from_string(_classifier(folder).content()).graph
-    tensors = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
-    wide = sum(tensor.nbytes for tensor in tensors if tensor.dtype == "float32")
-    return wide / sum(tensor.nbytes for tensor in tensors)
+def _megabytes(folder: str | Path) -> float:
+    return (Path(folder) / "model.onnx").stat().st_size / 1e6
+
+
+def _too_large(folder: str | Path) -> str:
+    """What takes most of the bytes, if they are too many."""
+    if _megabytes(folder) <= MEGABYTES:
+        return "nothing: it is not"
+    model = _classifier(folder)
+    tensors = onnx.load_from_string(model.content()).graph.initializer
+    sizes = [(numpy_helper.to_array(tensor).nbytes, tensor.data_type) for tensor in tensors]
+    wide = sum(size for size, kind in sizes if kind == onnx.TensorProto.FLOAT)
+    if wide > sum(size for size, _ in sizes) / 2:
+        return "float32"
+    return "embeddings" if comparison.footprint(model).embedding_share > 0.5 else "layers"
 
 
 def _encoded(folder: str | Path, lines: list[str]) -> list[Any]:
@@ -1088,22 +1102,19 @@ def _heldout(folder: str | Path) -> float:
 
 _GIVES = "what you give"
 _MB = "model.onnx: MB"
-_FLOATS = "model.onnx: the share of its bytes that is float32"
-_WORDS = "model.onnx: the share of its bytes that is embeddings"
+_MOST = "what most of model.onnx is, if it is too large"
 _MS = f"milliseconds for one sentence of {TOKENS} tokens, one thread"
-_RIGHT = "its accuracy on the held-out reviews"
-_SMALL = {_GIVES: "a folder", _MB: Range(0, MEGABYTES)}
-_LARGE = {_GIVES: "a folder", _MB: Range(MEGABYTES, 1e6)}
+_RIGHT = "its accuracy on 2,000 unseen reviews"
+_SMALL = {_GIVES: "a folder", _MB: Range(0, MEGABYTES), _MOST: "nothing: it is not"}
 _FAST = {**_SMALL, _MS: Range(0, MILLISECONDS)}
 
 small_and_fast = Check(
     name="small_and_fast",
-    right=Seen({**_FAST, _FLOATS: Range(0, 1), _WORDS: Range(0, 1), _RIGHT: Range(FLOOR, 1)}),
+    right=Seen({**_FAST, _RIGHT: Range(FLOOR, 1)}),
     tries={
         _GIVES: _kind,
-        _MB: lambda folder: (Path(folder) / "model.onnx").stat().st_size / 1e6,
-        _FLOATS: lambda folder: _float_share(folder),
-        _WORDS: lambda folder: comparison.footprint(_classifier(folder)).embedding_share,
+        _MB: _megabytes,
+        _MOST: _too_large,
         _MS: lambda folder: _milliseconds(folder),
         _RIGHT: lambda folder: _heldout(folder),
     },
@@ -1135,19 +1146,19 @@ small_and_fast = Check(
             "it is still float32",
             "int8 is the last step of the stack, and the one that costs least: "
             "quantization.quantize.",
-            Seen({**_LARGE, _FLOATS: Range(0.5, 1)}),
+            Seen({_MOST: "float32"}),
         ),
         Mistake(
             "too large, and most of it is words",
             "Narrower layers hardly help here. Which words has the training part ever shown it, "
             "and how many numbers does a word need?",
-            Seen({**_LARGE, _FLOATS: Range(0, 0.5), _WORDS: Range(0.5, 1)}),
+            Seen({_MOST: "embeddings"}),
         ),
         Mistake(
             "too large, and most of it is layers",
             "The words are small already. How many layers are there, how many heads and units in "
             "each?",
-            Seen({**_LARGE, _FLOATS: Range(0, 0.5), _WORDS: Range(0, 0.5)}),
+            Seen({_MOST: "layers"}),
         ),
         Mistake(
             "small enough, and too slow",
@@ -1179,7 +1190,7 @@ small_and_fast = Check(
             Seen({**_FAST, _RIGHT: Range(FLOOR - 0.03, FLOOR)}),
         ),
     ),
-    checked="the file's bytes, its time here and now (the calmest of 20 looks), 2,000 test sentences",
+    checked="its bytes, its time here and now (the calmest of 20 looks), 2,000 test sentences",
     not_checked="other machines, the tokeniser's size and time, the three minutes, whether you saw the "
     "test part before",
 )
