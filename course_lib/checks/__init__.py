@@ -4,7 +4,7 @@
 did not, or raises `WrongAnswerError` with a message that fits on one screen.
 """
 
-from course_lib.checks import lesson1, lesson2, lesson3, lesson4
+from course_lib.checks import lesson1, lesson2, lesson3, lesson4, lesson5
 from course_lib.checks.checking import Check, Mistake, WrongAnswerError
 from course_lib.checks.lesson1 import (
     cubic_sparsity,
@@ -42,8 +42,17 @@ from course_lib.checks.lesson4 import (
     triple_loss,
     two_layer_student,
 )
+from course_lib.checks.lesson5 import (
+    choose_advice,
+    front,
+    int8_bytes,
+    small_and_fast,
+    three_orders,
+    times_smaller,
+    to_int8,
+)
 
-LESSONS = {1: lesson1, 2: lesson2, 3: lesson3, 4: lesson4}
+LESSONS = {1: lesson1, 2: lesson2, 3: lesson3, 4: lesson4, 5: lesson5}
 
 __all__ = [
     "LESSONS",
@@ -51,13 +60,16 @@ __all__ = [
     "Mistake",
     "WrongAnswerError",
     "ask_teacher",
+    "choose_advice",
     "compare",
     "cosine_loss",
     "cubic_sparsity",
     "distillation_loss",
     "errors",
+    "front",
     "global_masks",
     "head_importance",
+    "int8_bytes",
     "kl",
     "latency",
     "layers_to_take",
@@ -71,10 +83,14 @@ __all__ = [
     "remove_neurons",
     "set_sizes_",
     "silence_channels",
+    "small_and_fast",
     "soft_gradient",
     "soften",
     "sparsity",
     "student_from",
+    "three_orders",
+    "times_smaller",
+    "to_int8",
     "triple_loss",
     "twice_as_fast",
     "two_layer_student",
