@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from styles import answers
+from styles import answers, short
 from torch import nn
 
 from course_lib import checks, encoders, explorer, onnx_models, quantization, text
@@ -1232,7 +1232,7 @@ RIGHT["choose_advice"] |= {
 # --- the tests ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("exercise", "mistake", "answer"), WRONG, ids=short)
 def test_a_plausible_wrong_answer_is_named(exercise, mistake, answer):
     with pytest.raises(checks.WrongAnswerError) as caught:
         getattr(checks, exercise)(answer)
