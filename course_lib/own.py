@@ -38,7 +38,7 @@ class Own:
     Attributes:
         model: a plain `transformers` model, float32, in eval mode.
         tokenizer: its own.
-        parts: ``train``, ``validation`` and ``test`` as texts, their labels numbered as the model's are.
+        parts: ``train``, ``validation`` and ``test`` as texts, with the model's numbers as labels.
         data: the same, tokenised, as `training.fit` takes them.
         validation: the model's accuracy on the validation part. The test part was not looked at.
         labels: a word for each of the model's classes, as `onnx_models.save_onnx_folder` takes them.

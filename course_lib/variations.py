@@ -49,10 +49,15 @@ def neighbours(
     words = [words[i] for i in whole]
     rows: Any = model.get_input_embeddings().weight.detach()[tokens[whole]]  # type: ignore[operator]
     table = F.normalize(rows.float(), dim=-1)  # [words, width]
-    alike = table @ table.T
-    alike.fill_diagonal_(-torch.inf)  # nobody is their own neighbour
-    near = alike.topk(nearest).indices.tolist()
-    return {word: [words[i] for i in row] for word, row in zip(words, near, strict=True)}
+    near = {}
+    for start in range(
+        0, len(words), 500
+    ):  # some rows at a time: all pairs would be half a gigabyte
+        alike = table[start : start + 500] @ table.T
+        alike[:, start:].fill_diagonal_(-torch.inf)  # nobody is their own neighbour
+        for word, row in zip(words[start:], alike.topk(nearest).indices.tolist(), strict=False):
+            near[word] = [words[i] for i in row]
+    return near
 
 
 def vary(

@@ -67,5 +67,7 @@ def test_too_few_words_are_refused():
         def convert_ids_to_tokens(self, ids):
             return ["good", "##s", "bad"]
 
-    with pytest.raises(ValueError, match="2 whole words among 3 tokens; 8 neighbours .* at least 9"):
+    with pytest.raises(
+        ValueError, match=r"2 whole words among 3 tokens; 8 neighbours .* at least 9"
+    ):
         neighbours(tiny("bert"), Letters(), torch.tensor([1, 2, 3]))
