@@ -732,7 +732,7 @@ claims.add(
 
 # %% [markdown]
 # Two things to keep in mind. The speed compares int8 in ONNX Runtime with floats in PyTorch, for that is what you would run before and after. Section 2 tells how much of it is the runtime.
-# And a model is not all that you ship: the tokeniser's file is larger than the smallest model.
+# And a model is not all that you ship: the tokeniser is a file of its own, below.
 
 # The verdicts above count sizes, speeds and answers apart. Here is by how much each goal for the answers is missed or met:
 
