@@ -135,6 +135,8 @@ def compression_explorer(
 ) -> ipywidgets.VBox:
     """A slider for each technique over a grid of variants that were made before. Lesson 5.
 
+    They start at the largest variant.
+
     Args:
         variants: one value for each slider → the variant that was made with them.
         names: of the sliders.
@@ -149,15 +151,16 @@ def compression_explorer(
             f"The sliders have {math.prod(map(len, values))} positions, and there are "
             f"{len(variants)} variants; give one for each."
         )
+    start = max(variants, key=lambda key: variants[key].bytes)  # nothing compressed yet
     sliders = [
         ipywidgets.SelectionSlider(
             options=options,
-            value=options[-1],
+            value=value,
             description=name,
             style={"description_width": "130px"},
             layout=ipywidgets.Layout(width="520px"),
         )
-        for name, options in zip(names, values, strict=True)
+        for name, options, value in zip(names, values, start, strict=True)
     ]
     picture = fixed_html("course-compression", "290px")
 

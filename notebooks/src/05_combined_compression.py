@@ -75,14 +75,14 @@ print(f"the teacher, on the test part: {measure.Accuracy(int(right.sum()), len(r
 # %% [markdown]
 # ## 1 · What each technique takes away
 #
-# Nearly all bytes of a transformer are in matrices, and a matrix takes **rows × columns × bits / 8** bytes. Each technique makes one of these numbers smaller, somewhere:
+# The teacher is lesson 3's: MiniLM with six layers of twelve heads, 384 numbers a word, fine-tuned on movie reviews. Nearly all bytes of such a transformer are in matrices, and a matrix takes **rows × columns × bits / 8** bytes. Each technique makes one of these numbers smaller, somewhere:
 #
 # | technique | lesson | what becomes smaller | what stays as it is |
 # |---|---|---|---|
 # | fewer layers | 4 | the *number* of matrices in the layers | embeddings |
 # | fewer heads and feed-forward units | 2 | the *columns* of one matrix, the *rows* of the next one | embeddings |
-# | fewer tokens | 2 | the *rows* of the embeddings | layers; the time, too |
-# | narrow embeddings | here | the *columns* of the embeddings | layers; the time, nearly |
+# | fewer tokens | 2 | the *rows* of the embeddings | layers, and the time |
+# | narrow embeddings | here | the *columns* of the embeddings | layers, and nearly the time |
 # | int8 | here | the *bits*, everywhere | the number of weights |
 # | single weights to zero | 1 | nothing, until a format skips zeros | the time |
 #
@@ -157,8 +157,8 @@ print(f"together {total:.0f} ×; the factors alone, multiplied: {product_alone:.
 print(f"your guess: {my_guess_factor} ×")
 
 # %% [markdown]
-# Look at the two columns. int8 has nearly the same factor in both: it acts on *every* matrix, so it multiplies with the rest. Layers and tokens act on *different* matrices. Alone, each is held
-# back by what the other leaves. On top of each other, each has more to say. So two techniques multiply only if the second acts on all that the first one has left.
+# Look at the two columns. int8 has nearly the same factor in both: it acts on *every* matrix, so it multiplies with the rest. The others act on some matrices. Halving the layers leaves less for the heads and units:
+# their factor falls. Then embeddings are most of what is left, and the factor of the tokens rises. The product in the question would need every technique to act on every matrix.
 #
 # Nothing was trained yet. These are sizes; what the model still knows comes later.
 #
@@ -175,6 +175,8 @@ print(f"your guess: {my_guess_factor} ×")
 my_guess_int8_loss = 1.0  # points
 
 # %%
+threads = torch.get_num_threads()
+torch.set_num_threads(1)  # for all of them: such short times are steadier with one thread
 with tempfile.TemporaryDirectory() as folder:
     exported = export_onnx(teacher, Path(folder) / "teacher.onnx")
     print(exported)
@@ -186,6 +188,7 @@ with tempfile.TemporaryDirectory() as folder:
         "int8 embeddings alone": quantize(teacher, backend="embeddings"),
     }
 compared = compare(forms, dict(example))
+torch.set_num_threads(threads)
 compared
 
 # %%
@@ -204,18 +207,19 @@ print(f"your guess: a loss of {my_guess_int8_loss} points")
 footprints, times = compared.footprints, compared.latencies
 smaller = footprints["PyTorch float32"].bytes / footprints["ONNX Runtime int8"].bytes
 faster = times["PyTorch float32"].median / times["ONNX Runtime int8"].median
+by_int8 = times["ONNX Runtime float32"].median / times["ONNX Runtime int8"].median
 test = tested["ONNX Runtime int8"]
 claims.add(
     "int8 makes a transformer about 4 × smaller and faster, without significant loss",
     source="Jacob et al. 2018; Zafrir et al. 2019 (Q8BERT), abstract (4 × smaller)",
-    measured=f"{smaller:.2f} × smaller; {faster:.1f} × faster than PyTorch in float32, one sentence of 32 tokens; {test}",
-    holds=bool(smaller > 3.9 and faster > 1.5)
-    and ("in part" if test.verdict == "the first is better" else True),
+    measured=f"{smaller:.2f} × smaller; {faster:.1f} × faster than PyTorch in float32, {by_int8:.1f} × faster than ONNX Runtime in float32, one sentence of 32 tokens; {test}",
+    holds=bool(smaller > 3.9 and by_int8 > 1.1)
+    and ("in part" if test.verdict == "the first is better" or by_int8 < 3 else True),
     n=test.n,
 )
 
 # %% [markdown]
-# Read the rows again. ONNX Runtime's float32 is faster than PyTorch's: that share of the speed comes from the runtime, not from int8. PyTorch's own int8 leaves the embeddings alone, so its file stays large. And the last
+# Read the rows again. Compare int8 with ONNX Runtime's float32, the row above it: only that difference is int8's. The rest comes from the runtime. PyTorch's own int8 leaves the embeddings alone, so its file stays large. And the last
 # line of the test: one by one the very same file may answer differently than in batches, for the step of the numbers between the layers is found for the whole batch, padding included.
 #
 # Where does it end? The next cell rounds the teacher's weights to fewer bits. It computes in floats: it shows what fewer bits do to the answers, and nothing about time.
@@ -326,8 +330,8 @@ def student_of(layers, share, seed=0):
         "recipe": training.settings(recipe),
         "told": zoo.fingerprint(torch.utils.data.TensorDataset(told)),
     }
-    make = lambda: taught(student, recipe).state_dict()  # noqa: E731
-    student.load_state_dict(zoo.made_once("lesson-5-grid", known, make))
+    weights = zoo.made_once("lesson-5-grid", known, lambda: taught(student, recipe).state_dict())
+    student.load_state_dict(weights)
     return student.requires_grad_(True).eval()
 
 
@@ -351,7 +355,7 @@ low, high = times_smaller["int8 linear layers"], times_smaller["int8 embeddings,
 claims.add(
     "DistilBERT with int8 is 5–8 × smaller than BERT, at about 97 % of its accuracy",
     source="the FAQ of a common tutorial",
-    measured=f"{low:.2f} × with int8 linear layers, {high:.2f} × with int8 embeddings, too (true sizes); accuracy kept by our three layers in int8: {kept['int8']}",
+    measured=f"{low:.2f} × with int8 linear layers, {high:.2f} × with int8 embeddings, too (true sizes); accuracy, a hint from another model: our three layers in int8 keep {kept['int8']}",
     holds="in part"
     if kept["int8"].high >= 0.97 and high >= 5  # only where the embeddings are int8, too
     else False,
@@ -444,7 +448,8 @@ plots.show(
     ),
     alt="Test accuracy of students that were pruned before, while, between and after distilling",
 )
-print("parameters:", {name: set(found["parameters"]) for name, found in orders.items()})
+for name, found in orders.items():
+    print(f"{name:23} parameters: {', '.join(f'{n:,}' for n in found['parameters'])}")
 
 
 # %%
@@ -485,8 +490,8 @@ print("in the middle against at the start:", against("distil, prune, distil", "p
 print(f"your guess for the best: {my_guess_best_order}")
 
 # %% [markdown]
-# What you can keep in mind: the surgery must come before the *end* of the training, for what is cut must be healed. "Distil, then prune" is not a bad order because distilling first is bad. It is bad because nothing follows: look how far
-# its seeds lie apart. Between the other three the differences are small. Cutting in the middle did best in this race: the units were chosen when the student had already learned the task as a student.
+# The last one is cut after its training, so nothing heals it: that is the claim that is tested. (Its sizes differ a little, for each layer keeps at least one head.) What you can keep in mind: the surgery must come before the *end* of the training, for what is cut must be healed. "Distil, then prune" is not a bad order because distilling first is bad. It is bad because nothing follows: look how far
+# its seeds lie apart. Between the other three the differences are small. Cutting in the middle did best in this race. A possible reason, not tested: the units are then chosen in a student that has learned its task.
 # Pruning first has an advantage that no test shows: all stages train the small model, and that is faster.
 
 # %% [markdown]
@@ -661,7 +666,7 @@ for goal, seeds_of_it in results.items():
         "smaller": teacher_bytes / largest,
         "faster": speed,
         "kept": measure.kept(lines, right),
-        "paired": measure.paired_test_over_seeds(lines, right.expand(len(lines), -1)),
+        "paired": measure.paired_test_over_seeds(right.expand(len(lines), -1), lines),
         "smaller than BERT": 4 * bert_size / largest,
         "faster than BERT": its_times["BERT-base"].median / its_times[goal].median,
     }
@@ -669,7 +674,7 @@ for goal, seeds_of_it in results.items():
     rows.append([f"{largest / 1e6:.2f} MB", f"{one['smaller']:.0f} ×", f"{speed:.0f} ×"])
     rows[-1] += [str(runs([x["test"] for x in seeds_of_it])), str(one["kept"])]
     rows[-1] += [str(one["paired"])]
-titles = ["file", "smaller", "faster", "test", "accuracy kept", "against the teacher"]
+titles = ["file", "smaller", "faster", "test", "accuracy kept", "first: the teacher"]
 cells = [
     "".join(f"<td>{cell}</td>" for cell in [goal, *row])
     for goal, row in zip(GOALS, rows, strict=True)
@@ -680,18 +685,18 @@ HTML(f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</tabl
 
 # %%
 def judged(met, good):
-    """All parts of a goal are met; some are; none."""
-    return True if all(met) and good is True else ("in part" if any(met) or good else False)
+    """All is met; the answers are excluded, or nothing is met; or something between."""
+    return True if all(met) and good is True else ("in part" if any(met) and good else False)
 
 
 def goal_claim(goal, smaller, faster, kept=None):
     """Smaller, faster, and as accurate: by the share that is kept, or by the paired test."""
     one = reached[goal]
     if kept is None:
-        good = one["paired"].verdict != "the second is better"
+        good = one["paired"].verdict != "the first is better"
         what = "without significant loss"
     else:
-        good = one["kept"].low >= kept or ("in part" if one["kept"].value >= kept else False)
+        good = one["kept"].low >= kept or ("in part" if one["kept"].high >= kept else False)
         what = f"with {kept:.0%} of the accuracy"
     display(
         claims.add(
@@ -734,9 +739,11 @@ claims.add(
 # Two things to keep in mind. The speed compares int8 in ONNX Runtime with floats in PyTorch, for that is what you would run before and after. Section 2 tells how much of it is the runtime.
 # And a model is not all that you ship: the tokeniser is a file of its own, below.
 
-# The verdicts above count sizes, speeds and answers apart. Here is by how much each goal for the answers is missed or met:
+# A goal does not hold where the interval of its answers excludes it, however small and fast the model is. Here is by how much it is missed or met:
 
 # %%
+in_validation = zoo.cached_logits(teacher, reviews["validation"]).argmax(-1)
+told_right = in_validation == training.labels_of(reviews["validation"])
 for goal, least in (("20 ×", None), ("40 ×", 0.97), ("150 ×", 0.95)):
     one = reached[goal]
     if least is None:
@@ -745,12 +752,14 @@ for goal, least in (("20 ×", None), ("40 ×", 0.97), ("150 ×", 0.95)):
         print(
             f"{goal}: asked for {least:.0%}, kept {one['kept']}: {100 * (one['kept'].value - least):+.1f} points"
         )
-    validation = [x["validation"] for x in results[goal]]
-    print(f"  on validation, where the recipe was chosen: {runs(validation)}")
+    seen_before = as_tensor([x["validation"] for x in results[goal]])
+    print(
+        f"  kept on validation, where the recipe was chosen: {measure.kept(seen_before, told_right)}"
+    )
 
 # %% [markdown]
-# What was tried, on validation, before these recipes: no varied text and two passes; a higher rank; three layers instead of six; for the CNN a random start, more passes, and a wider table over fewer tokens. Compare the two lines of each goal:
-# what looks near enough on the validation part, where things were chosen, is further away on the test part.
+# What was tried, on validation, before these recipes: no varied text and two passes; a higher rank; three layers instead of six; for the CNN a random start, more passes, and a wider table over fewer tokens. Compare the two lines of each goal: what was chosen
+# on the validation part can look nearer there than on the test part.
 
 # %%
 for name, its in (("teacher", tokenizer), ("stack", words)):
@@ -835,8 +844,15 @@ for goal, seeds_of_it in results.items():
     first_seed = seeds_of_it[0]
     right_answers = measure.Accuracy(first_seed["validation"].count("1"), n)
     marked[goal] = explorer.Variant(
-        f"the stack, {goal}", first_seed["bytes"], its_times[goal].median, right_answers
+        f"section 5, {goal}", first_seed["bytes"], its_times[goal].median, right_answers
     )
+largest = max(grid, key=lambda key: grid[key].bytes)
+HTML(explorer.explorer_view(grid, largest, marked))
+
+# %% [markdown]
+# Each point is a variant: further left is smaller or faster, further up is better. The blue ones are the **Pareto front**: no other variant is at least as small, as fast and as good, and better in one of these. Now move it:
+
+# %%
 names = ("layers", "heads and units", "tokens", "bits", "zeros")
 explorer.compression_explorer(grid, names, marked)
 
@@ -865,13 +881,8 @@ for sparsity in SPARSITY:
 # An app on a phone has a budget: **"4 MB and 3 ms, at 80 % or more"**. Find a variant with the sliders, write it down, and run the cell. It is fine to look at the answer of the last cell only afterwards.
 
 # %%
-my_choice = (
-    6,
-    0.25,
-    max(key[2] for key in grid),
-    8,
-    0.0,
-)  # layers, heads and units, tokens, bits, zeros
+# layers, heads and units, tokens, bits, zeros
+my_choice = (6, 0.25, 30522, 8, 0.0)
 
 # %%
 mine = grid.get(my_choice)
@@ -918,8 +929,10 @@ int8_gain = f"lesson 5: {smaller:.1f} × smaller, {faster:.1f} × faster, nothin
 
 # %%
 ADVICE = [
-    explorer.Advice({"data": "none"}, "int8", int8_gain),
-    explorer.Advice({"goal": "smaller file", "time": "minutes"}, "int8", int8_gain),
+    explorer.Advice({"data": "none", "hardware": "processor"}, "int8", int8_gain),
+    explorer.Advice(
+        {"goal": "smaller file", "time": "minutes", "hardware": "processor"}, "int8", int8_gain
+    ),
     explorer.Advice(
         {"goal": "faster answers", "time": "minutes", "hardware": "processor"},
         "int8 in ONNX Runtime, then structured pruning",
@@ -951,8 +964,19 @@ ADVICE += [
         "heads and units, then distil on the labelled sentences",
         f"{measured_in(2, 'brings the accuracy back')}",
     ),
-    explorer.Advice({}, "the stack: prune, narrow embeddings, distil, int8", whole_stack),
+    explorer.Advice(
+        {"data": "unlabelled text, too", "time": "hours", "hardware": "processor"},
+        "the stack: prune, narrow embeddings, distil, int8",
+        whole_stack,
+    ),
+    explorer.Advice(
+        {},
+        "fewer layers, heads and units: whole matrices, which any hardware can leave out",
+        f"no measurement of the course fits exactly; nearest: {measured_in(2, 'real speed-up')}",
+    ),
 ]
+
+# %%
 QUESTIONS = {
     "goal": ["smaller file", "faster answers", "both", "zeros, for a format that skips them"],
     "hardware": ["processor", "graphics card"],
@@ -978,13 +1002,13 @@ def shown(name):
 best_order = max(orders, key=lambda name: runs(orders[name]["test"]).value)
 shares_kept = [f"{one['smaller']:.0f} × with {one['kept']}" for one in reached.values()]
 FAQ = {
-    "Is pruning or distillation better?": f"They do different things, and work together. Same small shape, same text: {shown(best_order)}; cut at the end, without healing: {shown('distil, then prune')}.",
+    "Is pruning or distillation better?": f"They answer different questions: pruning makes a model small, distillation heals it. Same small shape, same text: {shown(best_order)}; cut at the end, without healing: {shown('distil, then prune')}.",
     "Should I prune before or after distilling?": f"At the start against at the end: {against('prune, then distil', 'distil, then prune')}. At once against at the start: {against('prune while distilling', 'prune, then distil')}.",
     "How much smaller can a model become?": f"With what it keeps: {'; '.join(shares_kept)}.",
     "Is DistilBERT with int8 5–8 × smaller, at 97 %?": f"{low:.1f} × with int8 linear layers, {high:.1f} × with int8 embeddings; our half keeps {kept['int8']}.",
-    "Why is my pruned model not faster?": measured_in(1, "Zeros alone"),
-    "Which temperature?": measured_in(3, "between 2 and 10"),
-    "Do I need unlabelled text?": measured_in(3, "With a teacher and unlabelled text"),
+    "Why is my pruned model not faster?": f"Zeros keep the matrix's shape, and the kernel multiplies them, too. {measured_in(1, 'Zeros alone')}.",
+    "Which temperature?": f"Try some on validation; small ones are a good start. {measured_in(3, 'between 2 and 10')}.",
+    "Do I need unlabelled text?": f"A small student from scratch gains from it. {measured_in(3, 'With a teacher and unlabelled text')}. A student made of its teacher's layers: {measured_in(4, 'Unlabelled sentences')}.",
 }
 HTML("".join(f"<p><b>{question}</b><br>{answer}</p>" for question, answer in FAQ.items()))
 
@@ -1067,16 +1091,18 @@ program = [sys.executable, folder / "run.py", "A slow start, but what an ending!
 print(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
 # %% [markdown]
-# Keep the folder: copy it from `work`. How far can you go? Take the sliders' advice for the shape, and section 5 for the training: all the text you have, and variations of it.
+# The sentence is meant as praise. If the model takes it for a complaint, look at the paired test above before you keep anything: this quick run saw three thousand sentences and no unlabelled text. Section 5 uses far more.
+#
+# To keep the folder, copy it from `work` (`print(work)` says where that is). How far can you go? Take the sliders' advice for the shape, and section 5 for the training: all the text you have, and variations of it.
 #
 # ## Recap
 #
-# - Techniques multiply where they act on the same bytes; int8 acts on all of them.
+# - Two techniques multiply where the second acts on all that the first one has left. int8 does.
 # - Embeddings decide how small a transformer becomes. Fewer tokens, a lower rank, one byte a number.
 # - Cut before the training ends, at the start or in the middle. What is cut at the end stays broken.
-# - The smaller the student, the more text it needs. A teacher can label what nobody has labelled: pieces, variations.
+# - A teacher can label what nobody has labelled: unlabelled sentences, pieces of them, variations.
 # - A Pareto front is the best of what was tried, on validation. The test part is for the one you chose.
-# - Say which runtime, how many threads, which batch. Part of "12 × faster" may be the runtime.
+# - Say which runtime, how many threads, which batch. Part of a speed-up may be the runtime.
 
 # %%
 claims
