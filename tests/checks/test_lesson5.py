@@ -1371,7 +1371,7 @@ def test_the_challenge_takes_any_model_that_is_small_enough(shipped, looks, size
     looks(2.9, 0.78)
     checks.small_and_fast(shipped(**sizes))
     said = " ".join(capsys.readouterr().out.split())
-    assert "its accuracy on the 2,000 unseen reviews 0.78" in said and "one thread 2.9" in said
+    assert "its accuracy on 2,000 unseen reviews 0.78" in said and "one thread 2.9" in said
 
 
 @pytest.mark.parametrize("kind", [str, Path, lambda folder: Path(f"{folder}/../{folder.name}")])
