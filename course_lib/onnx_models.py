@@ -24,7 +24,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from course_lib import cache, run_onnx
 from course_lib.measure import Shown, evaluating
-from course_lib.training import device_of, logits_of
+from course_lib.training import device_of, give_memory_back, logits_of
 
 INPUTS = ["input_ids", "attention_mask"]
 FILES = {"model.onnx", "tokenizer.json", "config.json", "run.py"}
@@ -101,9 +101,11 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
             f"The ONNX file answers differently from the {type(model).__name__}: by up to "
             f"{difference:.2g}, and {tolerance:.2g} is accepted. Export it in float32: model.float()."
         )
-    path = Path(path)
+    path, size = Path(path), len(content)
     write(content, path)
-    return Exported(path, len(content), difference, shapes)
+    del content, onnx_model  # several copies of all weights
+    give_memory_back()
+    return Exported(path, size, difference, shapes)
 
 
 class OnnxClassifier(nn.Module):

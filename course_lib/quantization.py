@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.ao import quantization as torch_ao
 
 from course_lib.onnx_models import OnnxClassifier, export_onnx, silent, write
-from course_lib.training import copy_of
+from course_lib.training import copy_of, give_memory_back
 
 BACKENDS = ("onnxruntime", "torch", "embeddings")
 
@@ -66,7 +66,9 @@ def quantize(
     if backend not in BACKENDS:
         raise ValueError(f"There is no back end {backend!r}; there are {', '.join(BACKENDS)}.")
     if backend == "onnxruntime":
-        return _onnx_int8(model, path, per_channel)
+        small = _onnx_int8(model, path, per_channel)
+        give_memory_back()
+        return small
     if path is not None:
         raise ValueError(f"The back end {backend!r} writes no file; leave the path out.")
     if not isinstance(model, nn.Module) or isinstance(model, OnnxClassifier):

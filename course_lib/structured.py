@@ -103,6 +103,7 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
                 totals[name] += gradient.abs().sum(0).cpu()
             seen += n
 
+    training.give_memory_back()
     if not seen:
         raise ValueError("The dataset is empty; give some hundred training examples.")
 

@@ -233,7 +233,7 @@ def fit(
     if state.best:
         model.load_state_dict(state.best)
     run.delete()
-    _give_memory_back()
+    give_memory_back()
     return Fitted(model.to(home).eval(), state.history, state.best_epoch)
 
 
@@ -263,11 +263,11 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor
     together = torch.cat([part.clone() for part in parts])
     result = torch.empty_like(together)
     result[torch.tensor(order)] = together
-    _give_memory_back()
+    give_memory_back()
     return result
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Return free memory to the system. Linux's C library keeps it, and a lesson would grow by the
     peak of each of its parts: to 3 GB instead of 1.5 in lesson 2."""
     with contextlib.suppress(OSError, AttributeError):  # another system, another C library

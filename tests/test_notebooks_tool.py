@@ -263,6 +263,16 @@ def test_the_peak_counts_the_command_and_its_children():
     assert 200 < both < 280
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there psutil tells files apart")
+def test_the_pages_of_a_mapped_file_do_not_count(tmp_path):
+    (tmp_path / "table").write_bytes(bytes(200 << 20))
+    look = (
+        f"import mmap; m = mmap.mmap(open({str(tmp_path / 'table')!r}, 'rb').fileno(), 0, prot=1)"
+    )
+    look += "; sum(m[:: 4096]); import time; time.sleep(2)"
+    assert tool.watch([sys.executable, "-c", look], limit=30)[1] < 80
+
+
 # --- the first cell of every lesson ---------------------------------------------------------------
 
 HIDDEN = """

@@ -130,7 +130,7 @@ def watch(command: list[str], limit: float) -> tuple[int | None, float]:
 
     papermill can hang for good when a widget's callback raises, hence the limit. The kernel is a
     session of its own, so that ending papermill alone would leave it behind. papermill's own memory
-    counts: a learner has Jupyter's server in its place. Pages that two processes share count twice.
+    counts: a learner has Jupyter's server in its place.
     """
     environment = {k: v for k, v in os.environ.items() if k != "COURSE_PROFILE"}  # -p decides
     process = psutil.Popen(command, env=environment, stdin=subprocess.DEVNULL)
@@ -139,7 +139,7 @@ def watch(command: list[str], limit: float) -> tuple[int | None, float]:
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(psutil.Error):
                 family = [*process.children(recursive=True), process]
-                peak = max(peak, sum(one.memory_info().rss for one in family) / 2**20)
+                peak = max(peak, sum(map(kept_memory, family)) / 2**20)
             time.sleep(0.2)
         return process.poll(), peak
     finally:
@@ -147,6 +147,16 @@ def watch(command: list[str], limit: float) -> tuple[int | None, float]:
             with contextlib.suppress(psutil.Error):
                 one.kill()
         process.wait()
+
+
+def kept_memory(process: psutil.Process) -> int:
+    """The bytes that the system cannot take back: what a container's limit stops for.
+
+    Pages of mapped files (libraries, weights, tables) are left out where the system counts them: they
+    can be dropped and read again, and two processes share them.
+    """
+    memory = process.memory_info()
+    return memory.rss - getattr(memory, "shared", 0)
 
 
 def take_outputs(notebook: NotebookNode, executed: NotebookNode) -> None:

@@ -174,9 +174,17 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
     idle.wait_for(timeout=90_000)
 
 
-def run_lesson(page: Page, lab: Lab, lesson: Path, seconds: float = 600) -> None:
-    """Open a copy of a lesson and run all of it."""
-    copy_notebook(nbformat.read(lesson, as_version=4), lab.folder / lesson.name)
+def run_lesson(page: Page, lab: Lab, lesson: Path, last: str, seconds: float = 600) -> None:
+    """Open a copy of a lesson and run it, down to the code cell that holds `last`.
+
+    What follows has nothing to move; papermill and nbval run it.
+    """
+    notebook = nbformat.read(lesson, as_version=4)
+    end = next(
+        i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and last in c.source
+    )
+    notebook.cells = notebook.cells[: end + 1]
+    copy_notebook(notebook, lab.folder / lesson.name)
     open_notebook(page, lab, lesson.name)
     run_all(page, seconds)
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.timeout(900)
 def test_the_slider_of_lesson_2(lab, page, tmp_path):
-    run_lesson(page, lab, LESSON)
+    run_lesson(page, lab, LESSON, "amount_explorer(")
 
     slider = find_slider(page, "amount")
     before = look(slider, ("amount",))

@@ -51,7 +51,7 @@ def write_sample(path: Path, code: str) -> None:
 
 
 def test_the_slider_of_lesson_1(lab, page, tmp_path):
-    run_lesson(page, lab, LESSON, seconds=300)
+    run_lesson(page, lab, LESSON, "sparsity_explorer(")
     slider = find_slider(page, "sparsity")
     first = look(slider)
     assert all(first.values()), f"the lesson should show all three: {first}"
