@@ -521,8 +521,8 @@ print(f"{len(written['train']):,} labelled sentences, {len(all_text):,} without 
 # %% [markdown]
 # "bad" is a neighbour of "good": opposites stand in the same places. So these sentences have no label that you could copy. That is what the teacher is for.
 #
-# Is more always better? On validation, neither twice as many variations nor three passes brought a transformer closer to its teacher: both led away from it. All variations come from the same sentences, and those the teacher knows by heart.
-# One thing did help: no dropout. What is seen once cannot be learned by heart, and a network so narrow needs all of its units.
+# More is not always better. Single runs on validation with twice as many variations, or with three passes, ended further away from the teacher. A guess: all variations come from the same sentences, and many of these the teacher knows by heart.
+# Dropout is off in the transformers. What is seen once can hardly be learned by heart, and a network so narrow needs all of its units.
 
 # %%
 everything = {
@@ -826,9 +826,8 @@ def times_of():
             models[f"{layers} {share} 32"] = OnnxClassifier(path.read_bytes(), threads=1)
             int8_file = quantize(path).content()
             models[f"{layers} {share} 8"] = OnnxClassifier(int8_file, threads=1)
-    return {
-        name: time.median for name, time in one_thread(models, rounds=50 if full else 4).items()
-    }
+    measured = one_thread(models, rounds=50 if full else 4)
+    return {name: time.median for name, time in measured.items()}
 
 
 def grid_of(layers, share):
