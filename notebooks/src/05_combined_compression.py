@@ -836,9 +836,8 @@ def grid_of(layers, share):
 
 
 points = [point for shape in shapes for point in grid_of(*shape)]
-timed = zoo.stored(
-    "05_grid_times", made_from | {"shapes": shapes, "rounds": 50, "threads": 1}, times_of
-)
+settings_of_times = {"shapes": shapes, "rounds": 50, "threads": 1}
+timed = zoo.stored("05_grid_times", made_from | settings_of_times, times_of)
 
 # %%
 n = len(reviews["validation"])
