@@ -50,9 +50,7 @@ def neighbours(
     rows: Any = model.get_input_embeddings().weight.detach()[tokens[whole]]  # type: ignore[operator]
     table = F.normalize(rows.float(), dim=-1)  # [words, width]
     near = {}
-    for start in range(
-        0, len(words), 500
-    ):  # some rows at a time: all pairs would be half a gigabyte
+    for start in range(0, len(words), 500):  # all rows at once would be half a gigabyte
         alike = table[start : start + 500] @ table.T
         alike[:, start:].fill_diagonal_(-torch.inf)  # nobody is their own neighbour
         for word, row in zip(words[start:], alike.topk(nearest).indices.tolist(), strict=False):

@@ -521,8 +521,8 @@ print(f"{len(written['train']):,} labelled sentences, {len(all_text):,} without 
 # %% [markdown]
 # "bad" is a neighbour of "good": opposites stand in the same places. So these sentences have no label that you could copy. That is what the teacher is for.
 #
-# More is not always better. Single runs on validation with twice as many variations, or with three passes, ended further away from the teacher. A guess: all variations come from the same sentences, and many of these the teacher knows by heart.
-# Dropout is off in the transformers. What is seen once can hardly be learned by heart, and a network so narrow needs all of its units.
+# Would twice as many variations be better, or three passes? That is not measured here; try it, on validation. Mind that all variations come from the same sentences, and the teacher was trained on many of these.
+# Dropout is off in the transformers below: each sentence is seen once, so there is little to learn by heart.
 
 # %%
 everything = {
