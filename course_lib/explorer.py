@@ -88,7 +88,8 @@ def explorer_view(
     ):
         least, most = min(cost.values()), max(cost.values())
         span = math.log(most / least) or 1.0
-        marks = []
+        marks: list[str] = []
+        labels: list[tuple[float, float]] = []  # where names stand
         # The chosen one last, on top of all.
         for key in sorted(variants, key=lambda key: (key == at, key in front)):
             accuracy = variants[key].accuracy
@@ -104,10 +105,13 @@ def explorer_view(
                 f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{8 if key == at else 4}" fill="{colour}"/>'
             )
             if key in names:
-                # Beside its point, on the side where there is room.
-                end = x > left + 200
+                # Beside its point, on the side where there is room, and below another name.
+                end, height = x > left + 200, y - 6
+                while any(abs(x - a) < 90 and abs(height - b) < 13 for a, b in labels):
+                    height += 13
+                labels.append((x, height))
                 marks.append(
-                    f'<text x="{x + (-8 if end else 8):.0f}" y="{y - 6:.0f}" font-weight="bold" '
+                    f'<text x="{x + (-8 if end else 8):.0f}" y="{height:.0f}" font-weight="bold" '
                     f'text-anchor="{"end" if end else "start"}">{escape(names[key])}</text>'
                 )
         panels.append(

@@ -20,7 +20,7 @@ def neighbours(
 
     Mind that opposites are neighbours, too: "good" and "bad" stand in the same places. So a sentence
     with a word replaced has no label any more, and only a teacher can say what it means. The idea is
-    that of Jiao et al. 2020 (*TinyBERT*), section 4.2. Explained in lesson 5.
+    that of Jiao et al. 2020 (*TinyBERT*), section 3.2. Explained in lesson 5.
 
     Args:
         model: a `transformers` model; its word embeddings are compared.

