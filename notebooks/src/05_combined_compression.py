@@ -802,8 +802,8 @@ for goal, least in (("20 ×", None), ("40 ×", 0.97), ("150 ×", 0.95)):
 # %% [markdown]
 # What was tried, on validation, before these recipes:
 #
-# - **text**: none that is varied; twice as much of it; found sentences in its place, or beside it, for the transformers, too; for the CNN without the found ones;
-# - **training**: from the teacher's answers alone, without its hidden states; one, two or three passes; dropout as the teacher had it; higher and lower learning rates; cutting a distilled student a second time;
+# - **text**: none that is varied; twice as much of it; found sentences in its place, or beside it, for the transformers, too (from answers alone); for the CNN without the found ones;
+# - **training**: from the teacher's answers alone, without its hidden states; one, two or three passes; dropout as the teacher had it; a higher learning rate; cutting a distilled student a second time;
 # - **shape**: fewer tokens with a higher rank; three layers instead of six; for the CNN a random start, and a wider table over fewer tokens.
 #
 # Compare the two lines of each goal: what was chosen on the validation part can look nearer there than on the test part.
