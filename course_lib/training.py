@@ -146,7 +146,9 @@ def fit(
         ValueError: there is no training part, or it is empty; a stream without `Recipe.steps`.
 
     On several processes or GPUs: ``accelerate launch --multi_gpu --num_processes 2 script.py``, which
-    without a GPU starts CPU processes. The result is that of one process, but for rounding.
+    without a GPU starts CPU processes. The result is that of one process, but for rounding. Let the
+    script's last line be ``PartialState().destroy_process_group()`` (of Accelerate): a process that
+    ends without it may crash after its work.
 
     Example:
         >>> from torch.utils.data import TensorDataset

@@ -40,7 +40,7 @@ from course_lib.profile import chosen_profile
 
 # %%
 full = chosen_profile(profile) == "full"
-few = None if full else 96  # the quick profile, for tests: the same steps, on less data
+few = None if full else 48  # the quick profile, for tests: the same steps, on less data
 teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, epochs=1))
 tokenizer = encoders.load_tokenizer()
 reviews = zoo.reviews_tokenized(few)
@@ -363,7 +363,7 @@ print(f"teacher {training.evaluate(teacher, reviews['validation'])}")
 
 # %%
 electronics = encoders.tokenize(
-    text.amazon_test() if full else text.amazon_test().select(range(96)), tokenizer
+    text.amazon_test() if full else text.amazon_test().select(range(few)), tokenizer
 )
 judged = {name: reviews[name] for name in ("validation", "test")} | {"electronics": electronics}
 seeds = range(3 if full else 2)
@@ -453,7 +453,7 @@ words = tokenizer(
 )
 first = {key: value[:1] for key, value in words.items()}
 for title, example in (("one sentence", first), ("eight sentences", words)):
-    times = measure.latency({"teacher": teacher} | students, example)
+    times = measure.latency({"teacher": teacher} | students, example, 30 if full else 4)
     print(f"{title} of 32 tokens:")
     for name, time in times.items():
         parameters = sum(p.numel() for p in (students.get(name) or teacher).parameters())

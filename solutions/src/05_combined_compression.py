@@ -314,7 +314,7 @@ print({name: len(part) for name, part in reviews.items()})
 # `zoo.teacher()` lies in your cache already, let it help, and set yourself a higher bar.
 #
 # The stack: layers → heads and units → vocabulary → a narrower table → training → int8. It pays to train once, after all cuts. What takes the bytes, and what takes the
-# time? Sketch your stack with `times_smaller` first.
+# time? Sketch your stack with `times_smaller` first. (The lesson's transformers keep all six layers, to compare them with a teacher's. You have no teacher yet.)
 #
 # <details><summary>Hint 1</summary>Half of MiniLM is embeddings. vocabulary.prune_vocabulary with encoders.tokens_seen keeps the words of the reviews; embeddings.factor_embeddings makes their rows narrower.</details>
 # <details><summary>Hint 2</summary>distilbert.student_from_teacher(minilm, (0, 2, 4)) takes three layers; structured.taylor on some hundred examples says which heads and units matter, structured.choose(…, per_group=True) takes a share of them in each layer, structured.prune removes the rest. Then training.fit: two passes, with a learning rate of 5e-4, warm-up and decay.</details>
