@@ -504,11 +504,12 @@ faster.changes
 # such a cut. And does the speed-up hold at another batch size?
 
 # %%
-batch = {name: tensor.expand(32, -1) for name, tensor in example.items()}
+many = 32 if full else 4
+batch = {name: tensor.expand(many, -1) for name, tensor in example.items()}
 both = {"teacher": teacher, "smaller": faster.model}
 latencies = {
     1: {"teacher": faster.before, "smaller": faster.after},
-    32: measure.latency(both, batch, rounds=8 if full else 4),
+    many: measure.latency(both, batch, rounds=8 if full else 4),
 }
 spoken = {n: f"{row['smaller'].faster_than(row['teacher'])}" for n, row in latencies.items()}
 for n, row in latencies.items():
