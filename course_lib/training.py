@@ -239,7 +239,7 @@ def fit(
     return Fitted(model.to(home).eval(), state.history, state.best_epoch)
 
 
-def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> Tensor:
     """Logits ``[n, classes]`` of every example, in the dataset's order, on the CPU.
 
     The model runs in eval mode and `inference_mode`, and keeps its own mode and device. With several
@@ -252,6 +252,7 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor
     order = sorted(range(n), key=lengths(dataset).__getitem__)
     with state.split_between_processes(order) as mine, evaluating(model):
         batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+        batches.reverse()  # the longest first: what they leave free is large enough for the others
         model.to(state.device)
         try:
             with torch.inference_mode():
@@ -261,6 +262,7 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor
                 ]
         finally:
             model.to(home)
+    logits.reverse()
     parts = gather_object(logits) if state.num_processes > 1 else logits
     together = torch.cat([part.clone() for part in parts])
     result = torch.empty_like(together)
