@@ -239,7 +239,7 @@ def fit(
     return Fitted(model.to(home).eval(), state.history, state.best_epoch)
 
 
-def predict(model: nn.Module, dataset: Dataset, batch_size: int = 64) -> Tensor:
+def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor:
     """Logits ``[n, classes]`` of every example, in the dataset's order, on the CPU.
 
     The model runs in eval mode and `inference_mode`, and keeps its own mode and device. With several

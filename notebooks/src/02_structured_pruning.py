@@ -544,16 +544,17 @@ labelled = {name: reviews[name] for name in ("train", "validation")}
 recovery = replace(zoo.TEACHER, epochs=1, lr=2e-4)
 
 
-def recover(seed, alpha, n=None):
+def recover(seed, alpha, n=None, batch_size=32):
     """The pruned model after one epoch over the first n training sentences (default: all)."""
     student = copy.deepcopy(pruned)
     student.base_model.embeddings.requires_grad_(False)
     loss = partial(distillation_loss, T=2.0, alpha=alpha)
     parts = labelled | {"train": labelled["train"].select(range(n or len(told)))}
-    return distill(student, told[:n], parts, replace(recovery, seed=seed), loss=loss).model
+    recipe = replace(recovery, seed=seed, batch_size=batch_size)
+    return distill(student, told[:n], parts, recipe, loss=loss).model
 
 
-recovered = recover(0, alpha=1.0, n=len(told) // 3)
+recovered = recover(0, alpha=1.0, n=len(told) // 3, batch_size=16)  # 16: half of the memory
 print(f"as cut {on_validation(pruned)}\nafter a third of an epoch {on_validation(recovered)}")
 changes(teacher, pruned)
 

@@ -316,9 +316,7 @@ def taught(student, recipe):
 
 def as_line(model, part):
     """Which answers are right, as a line of 0 and 1: what is stored."""
-    # Always in batches of 256: the answers of int8 depend a little on them (section 2).
-    answers = training.predict(model, part, batch_size=256).argmax(-1)
-    return "".join(str(int(r)) for r in answers == training.labels_of(part))
+    return "".join(str(int(r)) for r in training.correct(model, part))
 
 
 def as_tensor(lines):
