@@ -8,10 +8,12 @@ import itertools
 import json
 import math
 import random
+import sys
 from dataclasses import replace
 
 import datasets
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -543,3 +545,16 @@ def test_steps_belong_to_streams_alone():
         fit(build(LeNet300), {"train": blobs(64)}, Recipe(epochs=1, steps=3))
     with pytest.raises(ValueError, match="empty"):
         fit(bag(), {"train": streamed().take(0)}, Recipe(epochs=1, steps=1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc keeps what is free; others do not")
+def test_large_blocks_go_back_to_the_system_when_they_are_free():
+    training.give_memory_back()
+    process = psutil.Process()
+    for _ in range(2):  # what the first round frees would make malloc keep the second one's
+        before = process.memory_info().rss
+        blocks = [torch.ones(2**21) for _ in range(32)]  # 256 MiB
+        last = blocks.pop()
+        del blocks
+    assert len(last) == 2**21
+    assert process.memory_info().rss - before < 2**26
