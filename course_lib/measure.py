@@ -291,9 +291,11 @@ def kept(student: Tensor, teacher: Tensor, floor: Tensor | None = None) -> Share
 
     if floor is not None and shares[1].mean() <= shares[2].mean():
         return Share(float("nan"), float("nan"), float("nan"), student.shape[-1])
-    found = bootstrap(
-        shares, ratio, paired=True, n_resamples=2000, batch=200, method="percentile", rng=0
-    ).confidence_interval
+    # In a resample of few examples the teacher may gain nothing: its share is then infinite or NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = bootstrap(
+            shares, ratio, paired=True, n_resamples=2000, batch=200, method="percentile", rng=0
+        ).confidence_interval
     value = ratio(*shares)  # type: ignore[arg-type]
     return Share(float(value), float(found.low), float(found.high), student.shape[-1])
 

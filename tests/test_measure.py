@@ -469,3 +469,10 @@ def test_evaluating_gives_the_modes_back_after_an_error():
 def test_one_example_is_no_test():
     with pytest.raises(ValueError, match="two or more examples"):
         paired_test_over_seeds(torch.ones(3, 1).bool(), torch.zeros(3, 1).bool())
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_examples_with_hardly_a_gain_over_the_floor_give_no_warning():
+    teacher = torch.tensor([1, 1, 1, 0] * 3)
+    floor = torch.tensor([1, 0, 1, 1] * 2 + [1, 1, 0, 0])
+    assert kept(teacher, teacher, floor).value == 1
