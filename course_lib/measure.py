@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from scipy.stats import binomtest, bootstrap, sem, ttest_rel
+from scipy.stats import DegenerateDataWarning, binomtest, bootstrap, sem, ttest_rel
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -291,8 +291,12 @@ def kept(student: Tensor, teacher: Tensor, floor: Tensor | None = None) -> Share
 
     if floor is not None and shares[1].mean() <= shares[2].mean():
         return Share(float("nan"), float("nan"), float("nan"), student.shape[-1])
-    # In a resample of few examples the teacher may gain nothing: its share is then infinite or NaN.
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # In a resample of few examples the teacher may gain nothing: its share is then infinite or NaN,
+    # and so is the interval.
+    with (
+        np.errstate(divide="ignore", invalid="ignore"),
+        warnings.catch_warnings(action="ignore", category=DegenerateDataWarning),
+    ):
         found = bootstrap(
             shares, ratio, paired=True, n_resamples=2000, batch=200, method="percentile", rng=0
         ).confidence_interval
@@ -466,10 +470,8 @@ class Latency(Shown):
     threads: int
 
     def __repr__(self) -> str:
-        return (
-            f"{self.median:.3g} ms ({self.q1:.3g}–{self.q3:.3g}, "
-            f"batch {self.batch}, {self.threads} threads)"
-        )
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.median:.3g} ms ({self.q1:.3g}–{self.q3:.3g}, batch {self.batch}, {threads})"
 
     def faster_than(self, other: Latency) -> str:
         """ "1.8 × faster", "1.2 × slower", or "no measurable difference" where quartiles overlap."""

@@ -86,7 +86,7 @@ def reviews() -> DatasetDict:
         rest, test_size=800, stratify=[_label(s) for s in rest], random_state=0
     )
     parts = {"train": train, "validation": validation, "test": test}
-    return DatasetDict({name: _labelled(part) for name, part in parts.items()})
+    return DatasetDict({name: labelled(part) for name, part in parts.items()})
 
 
 def reviews_selection() -> Selection:
@@ -109,7 +109,7 @@ def amazon_test() -> Dataset:
     # '' is a sentence of signs alone, such as "!"
     known = {""} | {normalised(line) for part in reviews().values() for line in part["text"]}
     kept = select(read_sentences(AMAZON)).kept
-    return _labelled([s for s in kept if normalised(s.text) not in known])
+    return labelled([s for s in kept if normalised(s.text) not in known])
 
 
 def transfer_set() -> Dataset:
@@ -258,7 +258,13 @@ def _halves(sentence: str) -> list[str]:
     return [" ".join(words[:middle]), " ".join(words[middle:])] if len(words) >= 6 else []
 
 
-def _labelled(sentences: Iterable[Rated]) -> Dataset:
+def labelled(sentences: Iterable[Rated]) -> Dataset:
+    """A dataset as `reviews` has them: the label is the side of the rating.
+
+    Example:
+        >>> labelled([Rated("Good!", 2.0)])[0]
+        {'text': 'Good!', 'label': 1}
+    """
     rows = [{"text": sentence.text, "label": _label(sentence)} for sentence in sentences]
     features = Features({"text": Value("string"), "label": ClassLabel(names=LABELS)})
     return Dataset.from_list(rows, features=features)

@@ -48,6 +48,7 @@ def test_bench_sliders_times_every_slider(run_quickly):
         "sparsity, 1,000 images",
         "temperature",
         "T and alpha",
+        "compression, 324 variants",
     ]
     for row in rows:
         median, slow = (float(x) for x in re.findall(r"\d+\.\d", row)[:2])

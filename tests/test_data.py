@@ -130,7 +130,8 @@ def test_a_damaged_package_is_an_error_with_its_cure(cache_folder, tmp_path, mon
 def test_the_film_reviews_are_those_of_imdb_alone():
     reviews = data.imdb_reviews()
     assert len(reviews) == 25_000
-    assert all(len(review) > 50 for review in reviews)
+    assert all(len(review) > 50 for review, _ in reviews)
+    assert sum(verdict for _, verdict in reviews) == 12_500
 
 
 def test_a_file_that_its_package_lacks_is_an_error_too(cache_folder, tmp_path, monkeypatch):

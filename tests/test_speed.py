@@ -196,7 +196,7 @@ def test_a_promise_that_was_missed_is_corrected_and_reported_as_it_is(clock):
     once = on_three(target=3.0, tries=1)
     assert once.achieved < 3 <= on_three(target=3.0, tries=8).achieved
     assert repr(once).startswith(f"asked for 3 ×, measured {once.achieved:.2f} × (")
-    assert repr(once).endswith(" ms, batch 1, 1 threads)")
+    assert repr(once).endswith(" ms, batch 1, 1 thread)")
 
 
 def test_of_two_that_are_enough_the_one_that_keeps_more(clock):

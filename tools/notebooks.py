@@ -270,13 +270,13 @@ def claims_page(lessons: dict[str, NotebookNode]) -> str:
         lines += ["", f"## [{title}](../notebooks/{name}.ipynb)", ""]
         lines += ["| claim | who says it | measured here | n | verdict |", "|---|---|---|---|---|"]
         for one in claims:
-            n = "–" if one["n"] is None else f"{one['n']:,}"
-            lines.append(row(one["statement"], one["source"], one["measured"], n, signed(one)))
+            cells = one["statement"], one["source"], one["measured"], counted(one), signed(one)
+            lines.append(row(*cells))
     return "\n".join(lines) + "\n"
 
 
 def readme_table(lessons: dict[str, NotebookNode]) -> str:
-    """What others say: every claim whose source is not the course itself, refuted ones first.
+    """Every claim: first what others say, refuted ones first; then, folded, what the course says.
 
     Brackets that hold the n and the interval of a single accuracy are left to docs/claims.md.
     """
@@ -284,21 +284,32 @@ def readme_table(lessons: dict[str, NotebookNode]) -> str:
         {**one, "lesson": f"[{int(name[:2])}](notebooks/{name}.ipynb)"}
         for name, notebook in lessons.items()
         for one in collect_claims(notebook)
-        if not one["source"].startswith(OUR_OWN)
     ]
     claims.sort(key=lambda one: -list(MARKS).index(one["verdict"]))
+    ours = [one for one in claims if one["source"].startswith(OUR_OWN)]
+    theirs = [one for one in claims if one not in ours]
     lines = [
-        f"What papers, tutorials and users say, checked by the lessons ({summary(claims)}).",
-        "Who says it, n and all intervals stand in [docs/claims.md](docs/claims.md).",
+        f"What papers, tutorials and users say, checked by the lessons ({summary(theirs)}).",
+        "Who says it and all intervals stand in [docs/claims.md](docs/claims.md).",
         "",
-        "| they say | we measured | verdict | lesson |",
-        "|---|---|---|---|",
+        *readme_rows("they say", theirs),
+        "",
+        f"<details><summary>What the course itself states ({summary(ours)})</summary>",
+        "",
+        *readme_rows("we say", ours),
+        "",
+        "</details>",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def readme_rows(head: str, claims: list[dict]) -> list[str]:
+    lines = [f"| {head} | we measured | n | verdict | lesson |", "|---|---|---|---|---|"]
     for one in claims:
         measured = re.sub(r" \([^()]*\bn = [^()]*\)", "", one["measured"])
-        cells = row(one["statement"], measured, signed(one))
+        cells = row(one["statement"], measured, counted(one), signed(one))
         lines.append(f"{cells} {one['lesson']} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def row(*texts: str) -> str:
@@ -309,6 +320,10 @@ def row(*texts: str) -> str:
     """
     cells = [re.sub(r"([\\|*_<~`\[])", r"\\\1", " ".join(text.split())) for text in texts]
     return f"| {' | '.join(cells)} |"
+
+
+def counted(claim: dict) -> str:
+    return "–" if claim["n"] is None else f"{claim['n']:,}"
 
 
 def signed(claim: dict) -> str:

