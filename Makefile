@@ -35,8 +35,8 @@ data: $(VENV)/.lab
 # One stamp for each extra of pyproject.toml. PyTorch goes first and pinned: a newer one for Linux
 # can bring gigabytes of CUDA packages. A CPU build of that version already in the venv is kept.
 $(VENV)/.lab $(VENV)/.test $(VENV)/.grading: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.python
-	$(BIN)/python -m pip install -c constraints.txt torch
-	$(BIN)/python -m pip install -c constraints.txt -e ".[$*]"
+	$(BIN)/python -m pip install --no-compile -c constraints.txt torch
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e ".[$*]"
 	@touch $@
 
 # A stamp, and not bin/python: that one exists even when `venv` stops half-way.
