@@ -275,7 +275,7 @@ def _label_names(parts: Mapping[str, Dataset]) -> list[str]:
 def _load(auto: Any, name: str, **settings: Any) -> Any:
     try:
         with quiet():
-            return load_pretrained(auto, name, trust_remote_code=False, **settings)
+            return load_pretrained(auto, name, **settings)
     except ConnectionError:
         raise
     except Exception as error:  # whatever transformers makes of a folder that is not meant for it

@@ -322,7 +322,7 @@ def test_numbers_that_are_not_the_models_are_refused(save, parts):
         name: part.cast_column("label", ClassLabel(names=["1", "2"]))
         for name, part in parts.items()
     }
-    with pytest.raises(ValueError, match="neg, pos, and the data 1, 2.*0 for neg, 1 for pos"):
+    with pytest.raises(ValueError, match=r"neg, pos, and the data 1, 2.*0 for neg, 1 for pos"):
         own_model(save(id2label={"0": "neg", "1": "pos"}), stars)
 
 
