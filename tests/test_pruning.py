@@ -285,6 +285,13 @@ def test_taylor_is_the_slope_of_the_loss_towards_zero():
             assert estimated[index].item() == pytest.approx(slope, rel=1e-4)
 
 
+@pytest.mark.parametrize("score", [taylor, wanda])
+def test_a_score_from_no_examples_is_refused(score):
+    nothing = TensorDataset(randn(0, 4), torch.zeros(0).long())
+    with pytest.raises(ValueError, match="dataset is empty"):
+        score(layers_of(randn(3, 4)), nothing)
+
+
 def test_taylor_leaves_gradients_and_modes_alone():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 3))
     data = TensorDataset(randn(8, 4), torch.arange(8) % 3)
