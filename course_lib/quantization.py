@@ -101,11 +101,16 @@ class Int8Embedding(nn.Module):
         return self.weight[input].to(self.scale.dtype) * self.scale[input]
 
 
+class WideInt8(nn.Sequential):
+    """An `Int8Embedding` and the matrix that makes its rows wide, of a `FactoredEmbedding`."""
+
+
 def rounded(model: nn.Module, bits: int) -> nn.Module:
     """A copy whose weight matrices are rounded to `bits` bits: one step for each output or word.
 
-    Masks are written into the weights first. It computes in float32 and is as large as before: it tells what fewer bits would do to the
-    accuracy, and `rounded_bytes` what they would save. Explained in lesson 5.
+    It computes in float32 and is as large as before: it tells what fewer bits would do to the
+    accuracy, and `rounded_bytes` what they would save. The zeros of masks are written into the
+    weights first. Explained in lesson 5.
 
     Args:
         model: any module; it is left alone.
@@ -196,7 +201,7 @@ def _int8_embeddings(model: nn.Module) -> nn.Module:
         if isinstance(table, nn.Embedding):
             behind = [copy.deepcopy(child) for child in table.children()]  # of FactoredEmbedding
             new = Int8Embedding(table)
-            small[id(table)] = nn.Sequential(new, *behind) if behind else new
+            small[id(table)] = WideInt8(new, *behind) if behind else new
     return copy.deepcopy(model, small).eval()
 
 
