@@ -158,7 +158,9 @@ class OnnxClassifier(nn.Module):
             raise ValueError(f"{name} takes {found}; expected {INPUTS}, as export_onnx writes it.")
         answers = [entry.name for entry in self.session.get_outputs()]
         if answers != OUTPUTS:
-            raise ValueError(f"{name} answers {answers}; expected {OUTPUTS}, as export_onnx writes it.")
+            raise ValueError(
+                f"{name} answers {answers}; expected {OUTPUTS}, as export_onnx writes it."
+            )
         digest = bytearray(hashlib.sha256(content).digest())
         self.register_buffer("sha256", torch.frombuffer(digest, dtype=torch.uint8))
 
@@ -170,7 +172,8 @@ class OnnxClassifier(nn.Module):
         content = self.path.read_bytes()
         if hashlib.sha256(content).digest() != bytes(self.sha256.tolist()):
             raise ValueError(
-                f"{self.path.name} has changed since it was loaded. Load it again: OnnxClassifier(path)."
+                f"{self.path.name} has changed since it was loaded. Load it again: "
+                "OnnxClassifier(path)."
             )
         return content
 

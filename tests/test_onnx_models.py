@@ -216,7 +216,9 @@ def test_what_is_no_such_file_is_refused(tmp_path):
     images.write_bytes(adding(["input"], "output"))
     with pytest.raises(ValueError, match=r"images.onnx takes \['input'\]; expected \['input_ids'"):
         OnnxClassifier(images)
-    with pytest.raises(ValueError, match=r"What was given answers \['hidden'\]; expected \['logits'"):
+    with pytest.raises(
+        ValueError, match=r"What was given answers \['hidden'\]; expected \['logits'"
+    ):
         OnnxClassifier(adding(["input_ids", "attention_mask"], "hidden"))
 
 
