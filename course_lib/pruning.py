@@ -286,10 +286,10 @@ def sensitivity(
 # --- pruning while training ------------------------------------------------------------------------
 
 
-def cubic_sparsity(progress: float, final: float, start: float = 0.0, end: float = 1.0) -> float:
+def cubic_sparsity(progress: float, final: float, end: float = 1.0) -> float:
     """Sparsity to have at `progress` (0–1) of the training: fast at first, then gently up to `final`.
 
-    ``final · (1 − (1 − t)³)``, where t runs from 0 at `start` to 1 at `end` (Zhu & Gupta 2017,
+    ``final · (1 − (1 − t)³)``, where t runs from 0 to 1 at the progress `end` (Zhu & Gupta 2017,
     equation 1, from sparsity 0). Lesson 1.
 
     Example:
@@ -297,9 +297,9 @@ def cubic_sparsity(progress: float, final: float, start: float = 0.0, end: float
         [0.0, 0.46, 0.7, 0.8]
     """
     _check_amount(final)
-    if not 0 <= start < end <= 1:
-        raise ValueError(f"start is {start} and end {end}; expected 0 ≤ start < end ≤ 1.")
-    t = min(max((progress - start) / (end - start), 0.0), 1.0)
+    if not 0 < end <= 1:
+        raise ValueError(f"end is {end}; expected 0 < end ≤ 1.")
+    t = min(max(progress / end, 0.0), 1.0)
     return final * (1 - (1 - t) ** 3)
 
 
