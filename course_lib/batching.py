@@ -81,7 +81,9 @@ def shuffled(dataset: Any, size: int, seed: int) -> list[list[int]]:
     length = lengths(dataset)
     if len(set(length)) > 1:
         bucket = 50 * size  # sort within buckets: little padding, and still a random order
-        parts = [order[i : i + bucket] for i in range(0, n, bucket)]
+        if n <= bucket:  # sorted whole, so what is left out goes first: else always the longest
+            order = order[: n // size * size]
+        parts = [order[i : i + bucket] for i in range(0, len(order), bucket)]
         order = [i for part in parts for i in sorted(part, key=length.__getitem__)]
     chosen = [order[i : i + size] for i in range(0, n - size + 1, size)]
     return [chosen[i] for i in torch.randperm(len(chosen), generator=generator).tolist()]

@@ -37,12 +37,12 @@ def replace_folder(new: Path, folder: Path) -> None:
     new one's first place, so let that be a temporary folder.
     """
     old = new.parent / "old"
-    if folder.exists():
-        os.replace(folder, old)
     try:
+        if folder.exists():
+            os.replace(folder, old)
         os.replace(new, folder)
     except BaseException:
-        if old.exists():
+        if old.exists() and not folder.exists():
             os.replace(old, folder)
         raise
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from course_lib.measure import Footprint, Latency, latency
 from course_lib.onnx_models import OnnxClassifier
-from course_lib.quantization import Int8Embedding
+from course_lib.quantization import Int8Embedding, WideInt8
 
 
 def footprint(model: nn.Module) -> Footprint:
@@ -131,7 +131,8 @@ def _stored(model: nn.Module) -> Iterator[tuple[str, tuple[Tensor, str]]]:
     """What a file of the model would hold: name → tensor, and whether it is of an embedding, another
     weight, or something else."""
     parameters = {id(parameter) for parameter in model.parameters()}
-    tables = [n for n, m in model.named_modules() if isinstance(m, (nn.Embedding, Int8Embedding))]
+    kinds = (nn.Embedding, Int8Embedding, WideInt8)
+    tables = [name for name, module in model.named_modules() if isinstance(module, kinds)]
     seen = set()
     for name, value in model.state_dict(keep_vars=True).items():
         # PyTorch's int8 layers keep weight and bias as one tuple.

@@ -3,7 +3,7 @@
 Every loss is a plain function of tensors that returns a scalar. The teacher's tensors are targets:
 no gradient flows into them. A `mask` of 1 (counts) and 0 (does not) picks positions, and the mean
 is over those alone, so neither padding nor length changes it. With nothing to count a loss is 0,
-and so is its gradient. Half precision is computed in float32. Explained in lesson 3.
+and so is its gradient. Half precision is computed in float32. Explained in lessons 3 and 4.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def hidden_cosine_loss(
     """1 − cos(student, teacher), 0 to 2: the mean over valid vectors. Looks at direction alone.
 
     Both are ``[batch, width]`` or ``[batch, length, width]`` with one width, `mask` is ``[batch]``
-    or ``[batch, length]``. Sanh et al. 2019 (DistilBERT), §2. Explained in lesson 3. Raises
+    or ``[batch, length]``. Sanh et al. 2019 (DistilBERT), §2. Explained in lesson 4. Raises
     ValueError for other shapes, TypeError for integers.
 
     Example:
@@ -156,7 +156,7 @@ def hidden_mse_loss(
     Shapes and errors as in `hidden_cosine_loss`, but with `projection`, an nn.Linear(student width,
     teacher width), the widths may differ. It is learned and it is the caller's: give its parameters
     to the optimiser, and throw it away afterwards. Romero et al. 2015 (FitNets), §2.2; Jiao et al.
-    2020 (TinyBERT), §3. Explained in lesson 3.
+    2020 (TinyBERT), §3. No lesson uses it.
 
     Example:
         >>> hidden_mse_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
@@ -181,7 +181,7 @@ def attention_transfer_loss(student_features: Tensor, teacher_features: Tensor) 
 
     Features are ``[batch, channels, height, width]``; the channels may differ in number. A map is
     the sum of squares over channels, scaled to length 1. Zagoruyko & Komodakis 2017, §3.1, but with
-    the distance squared, so that equal maps have a gradient too. Explained in lesson 3. Raises
+    the distance squared, so that equal maps have a gradient too. No lesson uses it. Raises
     ValueError for other shapes, TypeError for integers.
 
     Example:

@@ -296,7 +296,10 @@ def _pip(*words: str) -> str:
 
 def _same_file(program: str) -> bool:
     found = shutil.which(program)
-    return found is not None and os.path.samefile(found, sys.executable)
+    if found is None or not os.path.samefile(found, sys.executable):
+        return False
+    # A virtual environment links to the Python that made it, as does every other one made by that.
+    return os.path.samefile(os.path.dirname(found), os.path.dirname(sys.executable))
 
 
 def _sentence(error: Exception) -> str:

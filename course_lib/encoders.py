@@ -27,7 +27,8 @@ def load_encoder(name: str = MINILM, num_labels: int = 2, seed: int = 0) -> nn.M
     """A pretrained encoder under a new classifier: a plain `transformers` model, in eval mode.
 
     The default, MiniLM-L6 (Wang et al. 2020; BERT's architecture, 22.7 M parameters), comes inside a
-    pip package: no network is used and its checksum is verified. Explained in lesson 3.
+    pip package: no network is used and its checksum is verified. No pickle is read and no code from
+    outside is run. Explained in lesson 3.
 
     Args:
         name: `MINILM` (default), a folder that `save_pretrained` wrote, or a model on the Hub.
@@ -46,7 +47,7 @@ def load_encoder(name: str = MINILM, num_labels: int = 2, seed: int = 0) -> nn.M
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         auto = transformers.AutoModelForSequenceClassification
-        return load_pretrained(auto, name, num_labels=num_labels).eval()
+        return load_pretrained(auto, name, num_labels=num_labels, use_safetensors=True).eval()
 
 
 def load_tokenizer(name: str = MINILM) -> Any:
@@ -63,6 +64,8 @@ def load_tokenizer(name: str = MINILM) -> Any:
 def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
     """``auto.from_pretrained(name, **settings)``, which without a Hub does not wait for half a minute.
 
+    Code that comes with a model is never run.
+
     Args:
         auto: a class of `transformers`, such as ``AutoConfig``.
         name: as in `load_encoder`, with the same errors.
@@ -72,6 +75,7 @@ def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
         >>> load_pretrained(transformers.AutoConfig, MINILM).hidden_size
         384
     """
+    settings["trust_remote_code"] = False  # else transformers asks, and waits for an answer
     if name == MINILM:
         return auto.from_pretrained(data.minilm(), **settings)
     if Path(name).is_dir() or _hub_answers(name):

@@ -26,7 +26,7 @@ from course_lib import cache, run_onnx
 from course_lib.measure import Shown, evaluating
 from course_lib.training import device_of, give_memory_back, logits_of
 
-INPUTS = ["input_ids", "attention_mask"]
+INPUTS, OUTPUTS = ["input_ids", "attention_mask"], ["logits"]
 FILES = {"model.onnx", "tokenizer.json", "config.json", "run.py"}
 MADE = FILES | {"__pycache__"}  # Python keeps its own copy of run.py there
 
@@ -95,7 +95,7 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
             - onnx_model(**batch).logits
             for batch in batches
         ]
-    difference = max(float(d.abs().max()) for d in differences)
+    difference = float(torch.stack([d.abs().max() for d in differences]).max())  # NaN stays NaN
     if not difference <= tolerance:  # nor is NaN
         raise ValueError(
             f"The ONNX file answers differently from the {type(model).__name__}: by up to "
@@ -123,7 +123,7 @@ class OnnxClassifier(nn.Module):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no ONNX model, or one with other inputs.
+        ValueError: no ONNX model, or one with other inputs or outputs.
 
     Example:
         >>> from course_lib.encoders import TextCNN
@@ -142,7 +142,7 @@ class OnnxClassifier(nn.Module):
         self.path = None if isinstance(model, bytes) else Path(model)
         self._content = model if isinstance(model, bytes) else None
         self.threads = threads or torch.get_num_threads()
-        content = self.content()
+        content = model if isinstance(model, bytes) else Path(model).read_bytes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 3
@@ -156,15 +156,26 @@ class OnnxClassifier(nn.Module):
         found = [entry.name for entry in self.session.get_inputs()]
         if sorted(found) != sorted(INPUTS):
             raise ValueError(f"{name} takes {found}; expected {INPUTS}, as export_onnx writes it.")
+        answers = [entry.name for entry in self.session.get_outputs()]
+        if answers != OUTPUTS:
+            raise ValueError(
+                f"{name} answers {answers}; expected {OUTPUTS}, as export_onnx writes it."
+            )
         digest = bytearray(hashlib.sha256(content).digest())
         self.register_buffer("sha256", torch.frombuffer(digest, dtype=torch.uint8))
 
     def content(self) -> bytes:
-        """The file's bytes."""
+        """The file's bytes; ValueError if another file lies there by now."""
         if self._content is not None:
             return self._content
         assert self.path is not None
-        return self.path.read_bytes()
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).digest() != bytes(self.sha256.tolist()):
+            raise ValueError(
+                f"{self.path.name} has changed since it was loaded. Load it again: "
+                "OnnxClassifier(path)."
+            )
+        return content
 
     @property
     def classes(self) -> int:
@@ -230,10 +241,9 @@ def save_onnx_folder(
     if tokenizer.pad_token is None:
         raise ValueError("The tokeniser has no padding token; set tokenizer.pad_token.")
     folder = Path(folder)
-    foreign = (
-        {path.name for path in folder.iterdir()} - MADE if folder.is_dir() else folder.exists()
-    )
-    if foreign:
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    foreign = folder.exists() and not folder.is_dir()
+    if foreign or (there and not FILES <= there <= MADE):
         raise FileExistsError(
             f"{folder.name!r} holds something else than a model from here. Name another folder."
         )
@@ -295,7 +305,7 @@ def _proto(model: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
             _Logits(model).eval(),
             tuple(example[name].to(here) for name in INPUTS),
             input_names=INPUTS,
-            output_names=["logits"],
+            output_names=OUTPUTS,
             dynamic_shapes=dict.fromkeys(INPUTS, axes),
             dynamo=True,
             verbose=False,

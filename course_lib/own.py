@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -188,7 +189,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             else:
                 # Unlike pandas, it leaves words such as "None" alone, and hides no surplus column.
                 rows = list(csv.DictReader(file, strict=True))
-    except (ValueError, csv.Error) as error:
+    except (ValueError, csv.Error, RecursionError) as error:
         raise ValueError(
             f"{path.name} cannot be read: {error}. Expected UTF-8: a .csv with commas between the "
             "columns and texts in double quotes, or a .jsonl with one JSON object a line."
@@ -206,9 +207,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
                 "that hold a comma into double quotes."
             )
         for column, right in (("text", str), ("label", (str, int, float))):
-            if not isinstance(row[column], right) or not str(row[column]).strip():
+            value = row[column]
+            finite = not isinstance(value, float) or math.isfinite(value)  # JSON here knows NaN
+            if not isinstance(value, right) or not str(value).strip() or not finite:
                 raise ValueError(
-                    f"Row {number} of {path.name} has the {column} {row[column]!r}: fill it in, or "
+                    f"Row {number} of {path.name} has the {column} {value!r}: fill it in, or "
                     "delete the row."
                 )
     return rows
@@ -239,7 +242,8 @@ def _numbered(words: Sequence[str], file: str) -> tuple[list[str], list[int]]:
 
 def _label_names(parts: Mapping[str, Dataset]) -> list[str]:
     """The words of the data's labels, in the order of their numbers."""
-    for part in ("train", "validation", "test"):
+    order = ("train", "validation", "test")
+    for part in order:
         columns = parts[part].column_names if part in parts else []
         if not {"text", "label"} <= set(columns):
             raise ValueError(
@@ -254,7 +258,15 @@ def _label_names(parts: Mapping[str, Dataset]) -> list[str]:
             )
         if not len(parts[part]) or min(parts[part]["label"]) < 0:  # GLUE's test part has −1
             raise ValueError(f"The part {part!r} is empty or has hidden labels (−1); label it.")
-    return list(parts["train"].features["label"].names)
+    names = {part: list(parts[part].features["label"].names) for part in order}
+    for part, found in names.items():
+        if found != names["train"]:
+            raise ValueError(
+                f"Label 0, 1, … of {part!r} is called {_some(found)}, and of 'train' "
+                f"{_some(names['train'])}; expected the same words in the same order: "
+                "part.align_labels_with_mapping(…, 'label')."
+            )
+    return names["train"]
 
 
 # --- the model
@@ -263,7 +275,7 @@ def _label_names(parts: Mapping[str, Dataset]) -> list[str]:
 def _load(auto: Any, name: str, **settings: Any) -> Any:
     try:
         with quiet():
-            return load_pretrained(auto, name, trust_remote_code=False, **settings)
+            return load_pretrained(auto, name, **settings)
     except ConnectionError:
         raise
     except Exception as error:  # whatever transformers makes of a folder that is not meant for it
@@ -306,8 +318,8 @@ def _matched(words: list[str], config: Any, name: str) -> tuple[list[str], Seque
     known, ours = ([word.casefold() for word in row] for row in (theirs, words))
     if sorted(known) == sorted(ours):
         return theirs, [known.index(word) for word in ours]
-    if all(word.isdigit() for word in words):  # numbers in the data are the model's numbers
-        return theirs, range(len(words))
+    if set(words) == {str(number) for number in range(len(words))}:  # they are the model's numbers
+        return theirs, [int(word) for word in words]
     if all(re.fullmatch(r"(label_)?\d+", word) for word in known):  # a model without words
         return words, range(len(words))
     raise ValueError(

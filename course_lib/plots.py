@@ -55,9 +55,9 @@ def digits(dataset: TensorDataset, columns: int = 12, rows: int = 2) -> Figure:
     return figure
 
 
-def weight_histogram(model: nn.Module, layers: Sequence[str] | None = None) -> Figure:
+def weight_histogram(model: nn.Module) -> Figure:
     """One histogram of the weights for each layer; the dotted lines hold the middle half of them."""
-    weights = prunable(model, layers)
+    weights = prunable(model)
     figure, axes = _axes(1, len(weights), width=3.1 * len(weights), height=2.6, sharex=True)
     for ax, (layer, weight) in zip(axes.flat, weights.items(), strict=True):
         values = weight.flatten().cpu()
@@ -293,9 +293,9 @@ def mask_rows(mask: Tensor, title: str = "") -> Figure:
     return figure
 
 
-def inputs_used(model: nn.Module, layer: str = "fc1") -> Figure:
-    """How many weights of the first layer each pixel still has: where pruning left the eyes open."""
-    weight = prunable(model, [layer])[layer]  # [units, 784]
+def inputs_used(model: nn.Module) -> Figure:
+    """How many weights of LeNet's first layer each pixel still has: where it can still see."""
+    weight = prunable(model, ["fc1"])["fc1"]  # [units, 784]
     used = (weight != 0).sum(0).view(28, 28).cpu()
     figure, axes = _axes(1, 1, width=3.6, height=3)
     ax = axes.flat[0]

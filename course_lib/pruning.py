@@ -58,7 +58,11 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
 
     Molchanov et al. 2019, equation 8. The gradient is the mean over `dataset`; take some hundred
     training examples, never the test part. The default loss is cross-entropy. Lesson 1.
+
+    Raises:
+        ValueError: no examples; when used on a layer that it has not seen.
     """
+    _check_examples(dataset)
     loss = loss or training.cross_entropy
     weights = prunable(model)
     gradients = {layer: torch.zeros_like(weight) for layer, weight in weights.items()}
@@ -87,8 +91,10 @@ def wanda(model: nn.Module, dataset: Dataset) -> Score:
     some hundred training examples. No gradient is needed. Lesson 1.
 
     Raises:
-        ValueError: when used on a layer with no input norms, such as a grouped convolution.
+        ValueError: no examples; when used on a layer with no input norms, such as a grouped
+            convolution.
     """
+    _check_examples(dataset)
     squares: dict[str, Tensor] = {}
 
     def watch(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -280,10 +286,10 @@ def sensitivity(
 # --- pruning while training ------------------------------------------------------------------------
 
 
-def cubic_sparsity(progress: float, final: float, start: float = 0.0, end: float = 1.0) -> float:
+def cubic_sparsity(progress: float, final: float, end: float = 1.0) -> float:
     """Sparsity to have at `progress` (0–1) of the training: fast at first, then gently up to `final`.
 
-    ``final · (1 − (1 − t)³)``, where t runs from 0 at `start` to 1 at `end` (Zhu & Gupta 2017,
+    ``final · (1 − (1 − t)³)``, where t runs from 0 to 1 at the progress `end` (Zhu & Gupta 2017,
     equation 1, from sparsity 0). Lesson 1.
 
     Example:
@@ -291,9 +297,9 @@ def cubic_sparsity(progress: float, final: float, start: float = 0.0, end: float
         [0.0, 0.46, 0.7, 0.8]
     """
     _check_amount(final)
-    if not 0 <= start < end <= 1:
-        raise ValueError(f"start is {start} and end {end}; expected 0 ≤ start < end ≤ 1.")
-    t = min(max((progress - start) / (end - start), 0.0), 1.0)
+    if not 0 < end <= 1:
+        raise ValueError(f"end is {end}; expected 0 < end ≤ 1.")
+    t = min(max(progress / end, 0.0), 1.0)
     return final * (1 - (1 - t) ** 3)
 
 
@@ -426,6 +432,11 @@ def _check_amount(amount: float) -> None:
         raise ValueError(
             f"amount is {amount}; it is a fraction of the weights between 0 and 1. For 30 % say 0.3."
         )
+
+
+def _check_examples(dataset: Dataset) -> None:
+    if not len(dataset):  # type: ignore[arg-type]
+        raise ValueError("The dataset is empty; give some hundred training examples.")
 
 
 def _known(table: Mapping[str, Value], layer: str, what: str) -> Value:

@@ -16,8 +16,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.ao import quantization as torch_ao
 
+from course_lib.masking import make_permanent, masks_of
 from course_lib.onnx_models import OnnxClassifier, export_onnx, silent, write
-from course_lib.training import copy_of, give_memory_back
+from course_lib.training import give_memory_back
 
 BACKENDS = ("onnxruntime", "torch", "embeddings")
 
@@ -27,7 +28,6 @@ def quantize(
     path: str | Path | None = None,
     *,
     backend: str = "onnxruntime",
-    per_channel: bool = True,
 ) -> Any:
     """An int8 copy of a text classifier, which takes the same batches and scores with `evaluate`.
 
@@ -40,13 +40,13 @@ def quantize(
     - ``"embeddings"``: each row of each embedding table becomes int8, with a step of its own; all is
       computed in float32. It can be followed by ``"torch"``.
 
+    A layer has one step for each of its outputs. The zeros of masks are written into the weights.
     Explained in lesson 5.
 
     Args:
         model: a classifier; for ``"onnxruntime"`` also the path of a file of `export_onnx`.
         path: where ``"onnxruntime"`` writes its file (default: it is held in memory).
         backend: one of the three (default ``"onnxruntime"``).
-        per_channel: one step for each output of a layer instead of one for all (default True).
 
     Returns:
         `OnnxClassifier` for ``"onnxruntime"``, else a copy of `model`, in eval mode. Their sizes are
@@ -66,14 +66,16 @@ def quantize(
     if backend not in BACKENDS:
         raise ValueError(f"There is no back end {backend!r}; there are {', '.join(BACKENDS)}.")
     if backend == "onnxruntime":
-        small = _onnx_int8(model, path, per_channel)
+        small = _onnx_int8(model, path)
         give_memory_back()
         return small
     if path is not None:
         raise ValueError(f"The back end {backend!r} writes no file; leave the path out.")
     if not isinstance(model, nn.Module) or isinstance(model, OnnxClassifier):
         raise TypeError(f"The back end {backend!r} needs the model itself, in PyTorch.")
-    return _torch_int8(model, per_channel) if backend == "torch" else _int8_embeddings(model)
+    if backend == "torch":
+        return _torch_int8(make_permanent(model))
+    return _int8_embeddings(make_permanent(model) if masks_of(model) else model)  # which copies it
 
 
 class Int8Embedding(nn.Module):
@@ -99,11 +101,16 @@ class Int8Embedding(nn.Module):
         return self.weight[input].to(self.scale.dtype) * self.scale[input]
 
 
+class WideInt8(nn.Sequential):
+    """An `Int8Embedding` and the matrix that makes its rows wide, of a `FactoredEmbedding`."""
+
+
 def rounded(model: nn.Module, bits: int) -> nn.Module:
     """A copy whose weight matrices are rounded to `bits` bits: one step for each output or word.
 
     It computes in float32 and is as large as before: it tells what fewer bits would do to the
-    accuracy, and `rounded_bytes` what they would save. Explained in lesson 5.
+    accuracy, and `rounded_bytes` what they would save. The zeros of masks are written into the
+    weights first. Explained in lesson 5.
 
     Args:
         model: any module; it is left alone.
@@ -120,7 +127,7 @@ def rounded(model: nn.Module, bits: int) -> nn.Module:
     """
     if bits not in range(2, 9):
         raise ValueError(f"Got {bits} bits; expected 2 to 8.")
-    result = copy_of(model)
+    result = make_permanent(model)
     for parameter in _matrices(result):
         whole, scale = _steps(parameter.detach().flatten(1), bits)
         parameter.data = (whole * scale).view_as(parameter).to(parameter.dtype)
@@ -144,9 +151,7 @@ def rounded_bytes(model: nn.Module, bits: int) -> int:
 # --- the three back ends ------------------------------------------------------------------------
 
 
-def _onnx_int8(
-    model: nn.Module | str | Path, path: str | Path | None, per_channel: bool
-) -> OnnxClassifier:
+def _onnx_int8(model: nn.Module | str | Path, path: str | Path | None) -> OnnxClassifier:
     with tempfile.TemporaryDirectory() as work:
         if isinstance(model, nn.Module) and not isinstance(model, OnnxClassifier):
             model = export_onnx(model, Path(work) / "exported.onnx").path
@@ -160,7 +165,7 @@ def _onnx_int8(
         onnx.save(proto, file)
         del reader, proto  # a copy of all weights each
         with silent():
-            quantize_dynamic(file, int8, per_channel=per_channel, weight_type=QuantType.QInt8)
+            quantize_dynamic(file, int8, per_channel=True, weight_type=QuantType.QInt8)
         small = onnx.load(int8)
     del small.metadata_props[:], small.graph.value_info[:]
     _narrow_tables(small.graph)
@@ -183,10 +188,11 @@ def _narrow_tables(graph: onnx.GraphProto) -> None:
             graph.node.insert(0, cast)
 
 
-def _torch_int8(model: nn.Module, per_channel: bool) -> nn.Module:
-    kind = torch_ao.per_channel_dynamic_qconfig if per_channel else torch_ao.default_dynamic_qconfig
+def _torch_int8(model: nn.Module) -> nn.Module:
+    """The model itself, changed."""
+    layers = {nn.Linear: torch_ao.per_channel_dynamic_qconfig}
     with silent():  # it says that it is deprecated; so do we
-        return torch_ao.quantize_dynamic(copy_of(model).eval(), {nn.Linear: kind}, inplace=True)
+        return torch_ao.quantize_dynamic(model.eval(), layers, inplace=True)
 
 
 def _int8_embeddings(model: nn.Module) -> nn.Module:
@@ -195,7 +201,7 @@ def _int8_embeddings(model: nn.Module) -> nn.Module:
         if isinstance(table, nn.Embedding):
             behind = [copy.deepcopy(child) for child in table.children()]  # of FactoredEmbedding
             new = Int8Embedding(table)
-            small[id(table)] = nn.Sequential(new, *behind) if behind else new
+            small[id(table)] = WideInt8(new, *behind) if behind else new
     return copy.deepcopy(model, small).eval()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -153,7 +154,7 @@ def answers_view(models: Mapping[str, PreTrainedModel], tokenizer: Any, sentence
     chosen, rows = set(), []
     for y, (name, model) in zip(range(24, 999, 34), models.items(), strict=False):
         with torch.inference_mode(), evaluating(model):
-            p = logits_of(forward(model, batch))[0].softmax(-1)
+            p = logits_of(forward(model, send_to_device(batch, model.device)))[0].softmax(-1)
         best = int(p.argmax())
         label = model.config.id2label[best]  # type: ignore[index]
         chosen.add(label)

@@ -352,7 +352,7 @@ def sensitivity(
 ) -> dict[str, list[Value]]:
     """Make one group at a time smaller, leave the others whole, and evaluate.
 
-    Gives for each group one result a share. Explained in lesson 2.
+    Gives for each group one result a share. Lesson 1 scans so with single weights: `pruning`.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))

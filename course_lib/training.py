@@ -54,6 +54,7 @@ class Recipe:
             (default None).
         checkpoint: a name. The state is then saved behind each epoch; a run that was interrupted
             goes on there when it is started again, and ends with the same bits (default: not saved).
+            Beside it only the start and the recipe tell runs apart: let it name data and loss, too.
     """
 
     epochs: int = 10
@@ -243,11 +244,13 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor
     """Logits ``[n, classes]`` of every example, in the dataset's order, on the CPU.
 
     The model runs in eval mode and `inference_mode`, and keeps its own mode and device. With several
-    processes each takes a share, and all get the whole.
+    processes each takes a share, and all get the whole. An empty dataset is a ValueError.
     """
     state = PartialState()  # Accelerate's light part: processes and devices
     home = device_of(model)
     n = len(dataset)  # type: ignore[arg-type]
+    if not n:
+        raise ValueError("The dataset is empty; predict needs one example or more.")
     # Neighbours in length share a batch, so that little padding is computed.
     order = sorted(range(n), key=lengths(dataset).__getitem__)
     with state.split_between_processes(order) as mine, evaluating(model):

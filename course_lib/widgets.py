@@ -175,7 +175,7 @@ def grid_view(grid: Mapping[tuple[float, float], Runs], baseline: Runs, at: tupl
     marks = []
     for y, (name, result, colour) in zip((30, 70), rows, strict=True):
         left, right, dot = (
-            190 + 400 * (v - low) / (high - low) for v in (*result.interval, result.value)
+            190 + 400 * (v - low) / (high - low or 1.0) for v in (*result.interval, result.value)
         )
         marks.append(
             f'<text x="0" y="{y + 4}">{name}</text><line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" '
@@ -388,15 +388,16 @@ def _picture(weight: Tensor, mask: Tensor, rows: int = 5, columns: int = 12) -> 
     tiles = nn.functional.pad(
         colours.permute(0, 3, 1, 2), (1, 1, 1, 1), value=90.0
     )  # [n, 3, 30, 30]
-    grid = tiles.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    tiles = nn.functional.pad(tiles, (0,) * 7 + (-len(tiles) % columns,), value=255.0)  # whole rows
+    grid = tiles.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     buffer = BytesIO()
     Image.fromarray(grid.to(torch.uint8).numpy()).save(buffer, "PNG", compress_level=1)
     png = base64.b64encode(buffer.getvalue()).decode()
-    alt = f"Input weights of {rows * columns} neurons; {1 - mask.float().mean().item():.0%} pruned"
+    alt = f"Input weights of {len(units)} neurons; {1 - mask.float().mean().item():.0%} pruned"
     return (
         f'<img src="data:image/png;base64,{png}" alt="{alt}" width="432" '
         'style="image-rendering:pixelated;max-width:none"/><br><small>the input weights of '
-        f"{rows * columns} neurons: blue &lt; 0, orange &gt; 0, grey: pruned</small>"
+        f"{len(units)} neurons: blue &lt; 0, orange &gt; 0, grey: pruned</small>"
     )
 
 

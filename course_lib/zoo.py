@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from transformers import PreTrainedModel
 
 from course_lib import cache, data, text
 from course_lib.encoders import load_encoder, load_tokenizer, tokenize
@@ -174,11 +175,12 @@ def teacher(n: int | None = None, recipe: Recipe = TEACHER) -> nn.Module:
 def cached_logits(model: nn.Module, dataset: Any) -> Tensor:
     """`training.predict`, remembered: the model's logits ``[n, classes]`` on a dataset.
 
-    The key is made of all weights and all inputs, so a changed model or dataset is never mistaken
-    for an old one; labels do not matter. Explained in lesson 3.
+    The key is made of all weights, layers and settings and all inputs, so a changed model or dataset
+    is never mistaken for an old one; labels do not matter. Explained in lesson 3.
     """
     made_from = {
         "model": f"{type(model).__name__} {_hash_of_tensors(model.state_dict())}",
+        "layers": _short_hash(f"{model} {_settings_of(model)}"),
         "dataset": fingerprint(dataset, labels=False),
         "torch": torch.__version__,
     }
@@ -265,8 +267,18 @@ def _hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     return digest.hexdigest()[:16]
+
+
+def _settings_of(model: nn.Module) -> str:
+    """What the config of a `transformers` model says, but for where and with what it was made."""
+    if not isinstance(model, PreTrainedModel):
+        return ""
+    origin = ("_name_or_path", "transformers_version")
+    config = {key: value for key, value in model.config.to_dict().items() if key not in origin}
+    return json.dumps(config, sort_keys=True, default=str)
 
 
 def _short_hash(words: str) -> str:

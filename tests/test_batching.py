@@ -94,6 +94,19 @@ def test_other_examples_are_left_out_in_another_epoch():
     assert len(left_out) > 5
 
 
+def test_the_longest_sequences_are_not_left_out_in_every_epoch():
+    sizes = list(range(1, 11))  # all of them lie in one bucket
+    left_out = set()
+    for seed in range(20):
+        left_out |= set(range(10)).difference(*shuffled(text_like(sizes), 3, seed))
+    assert len(left_out) > 5
+
+
+def test_more_than_one_bucket_has_the_order_that_stored_results_were_made_with():
+    epoch = shuffled(text_like([1 + i % 3 for i in range(101)]), 2, seed=0)
+    assert epoch[:4] == [[78, 6], [70, 79], [81, 66], [74, 53]]
+
+
 def test_sequences_of_alike_length_share_a_batch_in_random_order():
     sizes = [1 + (7 * i) % 40 for i in range(400)]
     epoch = shuffled(text_like(sizes), 8, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import time
 import warnings
 from pathlib import Path
@@ -31,6 +32,28 @@ def made(cache_folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # making a file for the first time is nothing to warn of
         return cache.cached_file("folder/hello.txt", Maker())
+
+
+def test_a_folder_comes_back_if_it_was_interrupted_at_any_point(tmp_path, monkeypatch):
+    move = os.replace
+    for last in (1, 2):  # interrupted right behind the first move, or in place of the second
+        folder, new = tmp_path / f"folder{last}", tmp_path / f"work{last}" / "new"
+        for place, text in ((folder, "old"), (new, "new")):
+            place.mkdir(parents=True)
+            (place / "text").write_text(text)
+        moves = []
+
+        def interrupted(source, target, last=last, moves=moves):
+            moves.append(source)
+            if len(moves) != last or last == 1:
+                move(source, target)
+            if len(moves) == last:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache.replace_folder(new, folder)
+        assert (folder / "text").read_text() == "old"
 
 
 def test_the_environment_names_the_folder(cache_folder, monkeypatch):

@@ -11,6 +11,7 @@ from transformer_zoo import batch_for, tiny
 
 from course_lib import measure
 from course_lib.comparison import Comparison, compare, footprint
+from course_lib.embeddings import factor_embeddings
 from course_lib.encoders import TextCNN
 from course_lib.measure import Footprint, Latency
 from course_lib.onnx_models import OnnxClassifier, export_onnx
@@ -58,6 +59,18 @@ def test_bytes_are_those_of_the_file_and_shares_are_of_bytes(forms):
     matrices = sum(p.numel() for p in forms["float32"].parameters() if p.ndim > 1) - words
     saved = sizes["float32"].bytes - sizes["torch"].bytes
     assert 0.5 * 3 * matrices < saved < 3 * matrices  # the steps, and a longer header
+
+
+def test_what_widens_a_factored_table_counts_with_it_before_and_after_int8():
+    plain = factor_embeddings(tiny("bert"), 6)
+    sizes = [footprint(form) for form in (plain, quantize(plain, backend="embeddings"))]
+    wide = 4 * 6 * 24  # bytes of `widen`, which stays float32
+    assert sizes[0].embedding_share == pytest.approx(measure.footprint(plain).embedding_share)
+    rest = 4 * round(sizes[0].parameters * (1 - sizes[0].embedding_share))
+    tables = 40 * 6 + (32 + 2) * 24 + wide
+    steps = 4 * (40 + 32 + 2)
+    share = tables / (tables + rest + steps)
+    assert sizes[1].embedding_share == pytest.approx(share, rel=0.03)
 
 
 def test_a_large_model_is_four_times_smaller():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 import transformers
 from two_processes import launch_two
 
-from course_lib import encoders
+from course_lib import distilbert, encoders
 
 SCALING = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text("utf-8")
 SCRIPT, ESTIMATE = re.findall(r"```python\n(.*?)```", SCALING, re.DOTALL)
@@ -25,13 +26,38 @@ def test_the_estimate_prints_what_the_page_shows():
     assert f"```\n{printed.getvalue()}```" in SCALING
 
 
-@pytest.mark.timeout(240)
-def test_the_script_distils_a_bert_on_two_processes(tmp_path):
+@pytest.fixture
+def teacher(tmp_path) -> transformers.BertForMaskedLM:
+    """A small one, which lies in the folder with its tokeniser."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
     teacher = transformers.BertForMaskedLM(transformers.BertConfig(num_hidden_layers=4, **sizes))
     teacher.save_pretrained(tmp_path / "teacher")
     encoders.load_tokenizer().save_pretrained(tmp_path / "teacher")
+    return teacher
+
+
+def test_another_text_or_length_has_another_checkpoint(teacher, tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("A fine film.")
+    names = []
+
+    def only_named(student, teacher, data, recipe):
+        names.append(recipe.checkpoint)
+        raise InterruptedError
+
+    monkeypatch.setattr(distilbert, "distill_hidden", only_named)
+    for text, length in (("a.txt", "16"), ("a.txt", "16"), ("b.txt", "16"), ("a.txt", "32")):
+        options = ["--teacher", str(tmp_path / "teacher"), "--text", str(tmp_path / text)]
+        monkeypatch.setattr(sys, "argv", ["distil.py", *options, "--length", length])
+        with pytest.raises(InterruptedError):
+            exec(SCRIPT, {})
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+@pytest.mark.timeout(240)
+def test_the_script_distils_a_bert_on_two_processes(teacher, tmp_path):
     lines = [
         f"Passage {i} tells of a {word} film.\n\n" for i in range(9) for word in ("dull", "fine")
     ]

@@ -191,6 +191,15 @@ def test_kernel(monkeypatch, program, ok):
     assert check.cure.endswith("ipykernel install --sys-prefix")
 
 
+def test_another_environment_of_the_same_python_is_another_python(monkeypatch, tmp_path):
+    for name in ("mine", "other"):  # as venv makes them, where the system has links
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "mine" / "python"))
+    assert doctor._same_file(str(tmp_path / "mine" / "python"))
+    assert not doctor._same_file(str(tmp_path / "other" / "python"))
+
+
 def test_no_kernel(monkeypatch):
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 

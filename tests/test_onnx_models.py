@@ -152,6 +152,11 @@ def test_a_file_that_answers_differently_is_refused_and_not_written(tmp_path):
         broken.classifier.bias[:] = torch.nan  # type: ignore[operator, union-attr]
     with pytest.raises(ValueError, match="by up to nan"):
         export_onnx(broken, tmp_path / "wrong.onnx")
+    late = tiny("bert")  # NaN in long texts alone
+    with torch.no_grad():
+        late.bert.embeddings.position_embeddings.weight[10:] = torch.nan  # type: ignore
+    with pytest.raises(ValueError, match="by up to nan"):
+        export_onnx(late, tmp_path / "wrong.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,17 +213,36 @@ def test_what_is_no_such_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"text.onnx is no ONNX model that can be run"):
         OnnxClassifier(tmp_path / "text.onnx")
     images = tmp_path / "images.onnx"
-    one = onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1])
-    node = onnx.helper.make_node("Relu", ["input"], ["output"])
-    graph = onnx.helper.make_graph(
-        [node], "g", [one], [onnx.helper.make_empty_tensor_value_info("output")]
-    )
-    opset = [onnx.helper.make_opsetid("", 20)]
-    images.write_bytes(
-        onnx.helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
-    )
+    images.write_bytes(adding(["input"], "output"))
     with pytest.raises(ValueError, match=r"images.onnx takes \['input'\]; expected \['input_ids'"):
         OnnxClassifier(images)
+    with pytest.raises(
+        ValueError, match=r"What was given answers \['hidden'\]; expected \['logits'"
+    ):
+        OnnxClassifier(adding(["input_ids", "attention_mask"], "hidden"))
+
+
+def adding(inputs: list[str], output: str) -> bytes:
+    """An ONNX file that gives the sum of its inputs."""
+    given = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in inputs
+    ]
+    node = onnx.helper.make_node("Sum", inputs, [output])
+    graph = onnx.helper.make_graph(
+        [node], "g", given, [onnx.helper.make_empty_tensor_value_info(output)]
+    )
+    opset = [onnx.helper.make_opsetid("", 20)]
+    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+
+
+def test_a_file_that_has_changed_since_is_not_taken_for_the_model(file, small, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(file.read_bytes())
+    reader = OnnxClassifier(path)
+    path.write_bytes(small.content())
+    with pytest.raises(ValueError, match=r"model\.onnx has changed.*OnnxClassifier\(path\)"):
+        save_onnx_folder(reader, tmp_path / "ship", letters(), LABELS)
+    assert not (tmp_path / "ship").exists()
 
 
 # --- a folder to ship ---------------------------------------------------------------------------
@@ -291,10 +315,19 @@ def test_an_older_folder_is_replaced_and_another_is_left_alone(file, small, tmp_
     with pytest.raises(FileExistsError, match="'ship' holds something else"):
         save_onnx_folder(first, folder, letters(), LABELS)
     assert (folder / "diary.txt").read_text() == "mine"
+    theirs = tmp_path / "theirs"  # another program's model: its files have names as ours
+    theirs.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (theirs / name).write_text("theirs")
+    with pytest.raises(FileExistsError, match="'theirs' holds something else"):
+        save_onnx_folder(first, theirs, letters(), LABELS)
+    assert (theirs / "config.json").read_text() == "theirs"
     (tmp_path / "note").write_text("mine")
     with pytest.raises(FileExistsError, match="'note' holds something else"):
         save_onnx_folder(first, tmp_path / "note", letters(), LABELS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "ship"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "ship", "theirs"]
+    (tmp_path / "empty").mkdir()
+    save_onnx_folder(first, tmp_path / "empty", letters(), LABELS)
 
 
 def test_what_does_not_fit_is_not_saved(file, tmp_path):

@@ -176,11 +176,14 @@ def test_a_file_that_is_not_fit_is_refused(tmp_path, case):
         ("{text", "cannot be read.*JSON"),
         ("[1, 2]", "Row 241 .*expected"),
         ('{"text": 1, "label": 1}', "text 1"),
+        ('{"text": "a film", "label": NaN}', "Row 241 .*label nan"),
+        ('{"text": "a film", "label": -Infinity}', "Row 241 .*label -inf"),
+        ("[" * 100_000, "cannot be read.*JSON"),
     ],
 )
 def test_a_broken_line_of_json_is_refused(tmp_path, line, words):
     file = written(tmp_path, name="mine.jsonl")
-    file.write_text(f"{file.read_text()}\n{line}")
+    file.write_text("\n".join([file.read_text(), *[line] * 20]))  # enough for a class
     with pytest.raises(ValueError, match=words):
         read_examples(file)
 
@@ -233,6 +236,20 @@ def test_numbers_in_the_data_are_the_models_numbers(save, tmp_path):
     numbered = read_examples(written(tmp_path, labels=(0, 1)))
     mine = own_model(save(id2label={"0": "bad", "1": "good"}), numbered)
     assert mine.labels == ("bad", "good")
+
+
+def test_numbers_in_another_order_are_matched_by_their_value(save, tmp_path):
+    numbered = read_examples(written(tmp_path, labels=(0, 1)))
+    turned = DatasetDict(
+        {
+            name: part.map(lambda row: {"label": 1 - row["label"]}).cast_column(
+                "label", ClassLabel(names=["1", "0"])
+            )
+            for name, part in numbered.items()
+        }
+    )
+    mine = own_model(save(id2label={"0": "bad", "1": "good"}), turned)
+    assert mine.data["test"]["labels"][:] == numbered["test"]["label"][:]
 
 
 LOAD_FROM_HUB = """
@@ -298,6 +315,15 @@ def test_a_config_of_another_task_or_family_is_refused(save, parts, config, word
 def test_other_classes_than_the_datas_are_refused(save, parts, labels, words):
     with pytest.raises(ValueError, match=words):
         own_model(save(id2label=dict(enumerate(labels))), parts)
+
+
+def test_numbers_that_are_not_the_models_are_refused(save, parts):
+    stars = {
+        name: part.cast_column("label", ClassLabel(names=["1", "2"]))
+        for name, part in parts.items()
+    }
+    with pytest.raises(ValueError, match=r"neg, pos, and the data 1, 2.*0 for neg, 1 for pos"):
+        own_model(save(id2label={"0": "neg", "1": "pos"}), stars)
 
 
 def test_weights_without_a_trained_classifier_are_refused(save, models, parts):
@@ -410,3 +436,6 @@ def test_parts_that_are_not_as_read_examples_gives_them_are_refused(save, parts)
     )
     with pytest.raises(ValueError, match="'test' is empty or has hidden labels"):
         own_model(folder, {**parts, "test": hidden})
+    turned = parts["test"].cast_column("label", ClassLabel(names=["yes", "no"]))
+    with pytest.raises(ValueError, match=r"'test' is called yes, no.*'train' no, yes"):
+        own_model(folder, {**parts, "test": turned})

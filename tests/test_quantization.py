@@ -12,14 +12,16 @@ from datasets import Dataset
 from onnx import numpy_helper
 from test_compressed import letters
 from torch import nn
+from torch.nn.utils.prune import l1_unstructured
 from transformer_zoo import batch_for, tiny
 
 from course_lib.embeddings import factor_embeddings
 from course_lib.encoders import TextCNN, tokenize
+from course_lib.masking import apply_masks, make_permanent, masks_of, prunable
 from course_lib.measure import latency
 from course_lib.onnx_models import OnnxClassifier, export_onnx
 from course_lib.quantization import BACKENDS, Int8Embedding, quantize, rounded, rounded_bytes
-from course_lib.training import evaluate, predict
+from course_lib.training import evaluate, logits_of, predict
 
 
 def cnn() -> TextCNN:
@@ -43,10 +45,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- ONNX Runtime -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_all_matrices_of_a_transformer_are_int8_in_the_file(file, per_channel, tmp_path):
+def test_all_matrices_of_a_transformer_are_int8_in_the_file(file, tmp_path):
     before = file.read_bytes()
-    small = quantize(file, tmp_path / "deep" / "int8.onnx", per_channel=per_channel)
+    small = quantize(file, tmp_path / "deep" / "int8.onnx")
     assert small.path == tmp_path / "deep" / "int8.onnx"
     assert [path.name for path in small.path.parent.iterdir()] == ["int8.onnx"]
     assert [path.name for path in file.parent.iterdir()] == ["bert.onnx"]
@@ -64,7 +65,7 @@ def test_all_matrices_of_a_transformer_are_int8_in_the_file(file, per_channel, t
     assert all(values.dtype == "uint8" for values in embeddings)
     assert not proto.metadata_props
     steps = {t.name: t.dims for t in proto.graph.initializer if t.name.endswith("_scale")}
-    assert any(list(dims) == [24] for dims in steps.values()) == per_channel
+    assert any(list(dims) == [24] for dims in steps.values())  # one for each output
 
 
 def test_answers_stay_near(file):
@@ -101,17 +102,16 @@ def test_a_model_a_file_and_a_loaded_file_give_the_same(tmp_path):
 # --- PyTorch, and embeddings alone --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_pytorch_makes_linear_layers_int8(per_channel):
+def test_pytorch_makes_linear_layers_int8():
     model = tiny("bert")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    small = quantize(model, backend="torch", per_channel=per_channel)
+    small = quantize(model, backend="torch")
     assert type(small) is type(model)
     assert not any(isinstance(module, nn.Linear) for module in small.modules())
     assert isinstance(small.get_input_embeddings(), nn.Embedding)
     weight = small.classifier.weight()
     assert weight.is_quantized
-    assert (weight.qscheme() == torch.per_channel_affine) == per_channel
+    assert weight.qscheme() == torch.per_channel_affine
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     batch = batch_for(model)
     with torch.inference_mode():
@@ -164,6 +164,39 @@ def test_each_is_scored_and_measured_like_the_model(backend):
     assert evaluate(small, data).n == 12
     batch = {"input_ids": torch.ones(2, 5).long(), "attention_mask": torch.ones(2, 5).long()}
     assert set(latency({"before": model, backend: small}, batch, rounds=4)) == {"before", backend}
+
+
+# --- masks --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masked() -> nn.Module:
+    """The largest weights are masked, those of the embedding too, one layer's by PyTorch's own mask."""
+    model = cnn()
+    layers = ["words.embedding", "classifier"]
+    masks = {layer: w.abs() < w.abs().max() / 2 for layer, w in prunable(model, layers).items()}
+    l1_unstructured(model.convolutions[0], "weight", amount=0.5)
+    return apply_masks(model, masks)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_masked_model_is_quantized_as_with_its_zeros_written_in(masked, backend):
+    ids = torch.randint(1, 4000, (4, 12))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    small, wanted = quantize(masked, backend=backend), make_permanent(masked)
+    assert masks_of(masked) and not masks_of(small)
+    with torch.inference_mode():
+        said = [logits_of(form(**batch)) for form in (small, wanted)]
+    torch.testing.assert_close(*said, atol=0.02, rtol=0)
+
+
+def test_a_masked_model_is_rounded_as_with_its_zeros_written_in(masked):
+    plain = make_permanent(masked)
+    small, wanted = rounded(masked, bits=3), rounded(plain, bits=3)
+    assert not masks_of(small)
+    for name, weight in wanted.state_dict().items():
+        assert torch.equal(small.state_dict()[name], weight)
+    assert rounded_bytes(masked, 4) == rounded_bytes(plain, 4)
 
 
 # --- fewer bits ---------------------------------------------------------------------------------

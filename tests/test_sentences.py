@@ -101,6 +101,18 @@ def test_the_attention_sliders_move_the_picture():
     assert isinstance(picture, ipywidgets.HTML) and "course-attention" in picture._dom_classes
 
 
+def test_the_sentence_goes_to_where_each_model_is(monkeypatch):
+    asked = []
+
+    def forward(model, batch):
+        asked.extend(tensor.device for tensor in batch.values())
+        return torch.zeros(1, 2)
+
+    monkeypatch.setattr(sentences, "forward", forward)
+    sentences.answers_view({"there": tiny("bert").to("meta")}, Tokenizer(), "So good!")
+    assert asked == [torch.device("meta")] * 2
+
+
 def test_answers_stand_side_by_side_and_say_whether_they_agree():
     teacher = encoders.load_encoder()
     with torch.no_grad():

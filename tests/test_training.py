@@ -375,6 +375,11 @@ def test_predict_is_in_eval_mode_and_keeps_each_modules_own():
     logits.add_(1)  # an ordinary tensor, not one of inference_mode
 
 
+def test_predict_refuses_an_empty_dataset():
+    with pytest.raises(ValueError, match="dataset is empty"):
+        predict(net(), TensorDataset(torch.zeros(0, 4), torch.zeros(0)))
+
+
 def test_predict_keeps_the_mode_when_the_model_fails():
     model = net()
     with pytest.raises(RuntimeError):

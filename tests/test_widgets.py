@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from io import BytesIO
 
 import ipywidgets
 import pytest
 import torch
+from PIL import Image
 
 from course_lib import data, models, training, widgets
 from course_lib.measure import Accuracy, Latency, Runs
@@ -25,6 +28,15 @@ def test_the_sparsity_view_prunes_exactly_and_leaves_the_model_alone(amount):
     assert all(torch.equal(a, b) for a, b in zip(before, NET.parameters(), strict=True))
     assert "<svg" in view.histogram and "data:image/png" in view.picture
     assert f"n = {len(DIGITS)}" in view.readout
+
+
+@pytest.mark.parametrize("units", [1, 12, 30])
+def test_a_narrow_first_layer_is_drawn_too(units):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, units))
+    shown = widgets.sparsity_view(net, DIGITS, 0.5).picture
+    assert f"Input weights of {units} neurons" in shown
+    png = base64.b64decode(shown.split("base64,")[1].split('"')[0])
+    assert Image.open(BytesIO(png)).size == (12 * 30, -(-units // 12) * 30)  # whole rows
 
 
 def test_without_pruning_the_view_shows_the_models_own_accuracy():
@@ -107,6 +119,11 @@ def test_the_grid_explorer_shows_the_runs_of_its_cell():
     picture = of_type(box, ipywidgets.HTML)[0]
     T.value = 4
     assert "T = 4" in picture.value and "+4.0 points" in picture.value
+
+
+def test_a_grid_of_equal_students_is_drawn_too():
+    alike = Runs(tuple(Accuracy(50, 100) for _ in range(3)))
+    assert "+0.0 points" in widgets.grid_view({(1, 0.5): alike}, alike, (1, 0.5))
 
 
 def smaller(amount: float) -> widgets.Smaller:

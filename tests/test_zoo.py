@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from datasets import Dataset
+from torch import nn
 from torch.utils.data import TensorDataset
+from transformer_zoo import tiny
 
 from course_lib import cache, text, zoo
 from course_lib.encoders import TextCNN, load_encoder, load_tokenizer
@@ -157,6 +159,47 @@ def test_another_model_or_dataset_has_other_logits(cache_folder):
     assert torch.allclose(zoo.cached_logits(model, data), logits + 1)
     swapped = zoo.cached_logits(model, tokenized([7, 7, 5], [5, 6]))
     assert torch.allclose(swapped.flip(0), logits + 1, atol=1e-6)
+
+
+def test_equal_weights_that_compute_something_else_have_other_logits(cache_folder):
+    layers = [nn.Linear(2, 3), nn.Linear(3, 2)]
+    points = TensorDataset(torch.randn(4, 2), torch.zeros(4).long())
+    for between in (nn.ReLU(), nn.Tanh()):
+        model = nn.Sequential(layers[0], between, layers[1])
+        assert torch.equal(zoo.cached_logits(model, points), predict(model, points))
+
+
+@pytest.mark.parametrize("change", [{"hidden_act": "relu"}, {"num_attention_heads": 2}])
+def test_another_config_has_other_logits(cache_folder, change):
+    model = tiny("bert")
+    other = type(model)(type(model.config)(**(model.config.to_dict() | change))).eval()
+    other.load_state_dict(model.state_dict())
+    data = tokenized([5, 6, 9, 12], [7, 7, 5])
+    zoo.cached_logits(model, data)
+    assert torch.equal(zoo.cached_logits(other, data), predict(other, data))
+
+
+def test_where_a_model_came_from_does_not_matter(cache_folder, tmp_path, monkeypatch):
+    model, data = tiny("bert"), tokenized([5, 6], [7, 7, 5])
+    logits = zoo.cached_logits(model, data)
+    model.config._name_or_path, model.config.transformers_version = str(tmp_path), "5.0"
+    monkeypatch.setattr(zoo, "predict", never)
+    assert torch.equal(zoo.cached_logits(model, data), logits)
+    (note,) = (cache_folder / "zoo").glob("logits-*.json")
+    assert str(tmp_path) not in note.read_text()
+
+
+def test_logits_in_bfloat16(cache_folder):
+    points = TensorDataset(torch.randn(4, 2).bfloat16(), torch.zeros(4).long())
+    model = nn.Linear(2, 2).bfloat16()
+    assert torch.equal(zoo.cached_logits(model, points), predict(model, points))
+
+
+def test_fingerprints_are_those_that_stored_results_were_made_with():
+    pictures = TensorDataset(torch.arange(6.0).view(2, 3), torch.tensor([0, 1]))
+    assert zoo.fingerprint(pictures) == "0cb4b800635ed444"
+    tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(3), "c": torch.zeros(0)}
+    assert zoo._hash_of_tensors(tensors) == "c3c193eb9135a3d9"
 
 
 def test_logits_of_pictures(cache_folder):
