@@ -20,6 +20,8 @@ def load(folder: Path, threads: int = 1) -> Callable[[Sequence[str]], list[tuple
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # also cuts and pads
     options = SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Processors without VNNI add products of int8 in 16 bits, which can overflow: not so.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     session = InferenceSession(str(folder / "model.onnx"), options)
 
     def classify(texts: Sequence[str]) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@ process without PyTorch can run."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ from course_lib.embeddings import factor_embeddings, shorten
 from course_lib.encoders import TextCNN, tokenize
 from course_lib.groups import groups
 from course_lib.models import LeNet300
-from course_lib.onnx_models import FILES, OnnxClassifier, export_onnx, save_onnx_folder
+from course_lib.onnx_models import EXACT_INT8, FILES, OnnxClassifier, export_onnx, save_onnx_folder
 from course_lib.quantization import quantize
 from course_lib.surgery import remove, remove_layers
 from course_lib.training import evaluate, predict
@@ -189,6 +190,14 @@ def test_threads_are_those_of_pytorch_unless_said(file):
     options = reader.session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
     assert reader.threads == 2
+
+
+def test_int8_products_cannot_overflow_on_any_processor(file):
+    """test_quantization's answers were 0.2 off on a processor without VNNI."""
+    name, value = EXACT_INT8
+    options = OnnxClassifier(file).session.get_session_options()
+    assert options.get_session_config_entry(name) == value == "1"
+    assert f'add_session_config_entry("{name}", "{value}")' in inspect.getsource(run_onnx)
 
 
 def test_cached_logits_tell_two_files_apart(file, small, cache_folder):

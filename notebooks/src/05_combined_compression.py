@@ -716,7 +716,7 @@ for goal, seeds_of_it in results.items():
     )
 
 # %% [markdown]
-# (Another processor may round a product in int8 in another way: some answers differ then.)
+# (Some answers may differ: processors compute products of int8 in different ways. Those without VNNI instructions even overflow by default, in silence. `OnnxClassifier` asks ONNX Runtime for the way that does not.)
 #
 # **Predict first.** Write down, for the smallest one: how many times faster than the teacher? How much of its accuracy?
 
