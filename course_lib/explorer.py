@@ -158,7 +158,7 @@ def _named(marked: Mapping[str, Variant], scale: _Scale, ends: tuple[float, floa
         x, y = scale.x(one), _height(one.accuracy.value, ends)
         bottom, top = (_height(end, ends) for end in one.accuracy.interval)
         # Beside its point, on the side where there is room, and below another name.
-        side, height = (-9 if x > scale.left + 200 else 9), y - 6
+        side, height = (9 if x < scale.left + 60 else -9), y - 6
         while any(abs(x - a) < 90 and abs(height - b) < 13 for a, b in places):
             height += 13
         places.append((x, height))
