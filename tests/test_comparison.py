@@ -84,7 +84,7 @@ def test_the_table_shows_every_form(forms):
     for name, size in found.footprints.items():
         assert f"{size.bytes:,}" in text
         assert f"<td>{name}</td>" in page
-    assert "batch 3, 1 threads" in text
+    assert "batch 3, 1 thread)" in text
     assert found.footprints["onnx"] == footprint(forms["onnx"])
 
 
