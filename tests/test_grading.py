@@ -76,10 +76,11 @@ def check_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if nbgrader_utils.is_grade(cell)]
 
 
-def without_numbers(cell: NotebookNode) -> list[str]:
+def without_numbers(cell: NotebookNode) -> str:
     """The text below a cell; a training may end a little differently on another processor, and a
-    line then breaks elsewhere."""
-    return [" ".join(re.sub(r"\d+(\.\d+)?", "#", out.text).split()) for out in cell.outputs]
+    line then breaks elsewhere. On a busy machine it may come in two pieces."""
+    text = "".join(out.text for out in cell.outputs)
+    return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split())
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +97,8 @@ def course(tmp_path_factory):
         for student, notebook in submissions(source, released).items():
             path = folder / "submitted" / student / "labs" / f"{source.stem}.ipynb"
             notebooks.write(notebook, path)
-    # nbgrader's limit of 30 s a cell is short for a training on a busy machine.
-    nbgrader(folder, "autograde", "labs", "--Execute.timeout=170")
+    # nbgrader's limit of 30 s a cell is short for a training; lab 5 has one of minutes on one thread.
+    nbgrader(folder, "autograde", "labs", "--Execute.timeout=600")
     return folder
 
 
