@@ -24,7 +24,9 @@ from tools import notebooks as tool
 UNIT = r"%|points?\b|×(?! \d)|times\b|[mµ]?s\b|seconds?\b|[MKk]i?B\b|GB\b|bits?\b"
 NUMBER = re.compile(rf"(?<![\w.,])(\d+(?:,\d{{3}})*(?:\.\d+)?)(?![\w.]\d)\s?({UNIT})?")
 SETTING = re.compile(r"(?<![\w.])\d*\.\d+")
-CODE = re.compile(r"```.*?```|`[^`]*`|\$[^$]*\$", re.DOTALL)  # names and formulas
+# Names, formulas, and the sections of papers, whose numbers may equal a measured one by chance.
+SECTION = r"\bsections? \d+(?:\.\d+)*(?:(?:,| and| to) \d+(?:\.\d+)+)*"
+CODE = re.compile(rf"```.*?```|`[^`]*`|\$[^$]*\$|{SECTION}", re.DOTALL)
 PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )")
 EXCUSE = re.compile(r"[\"“?]|\bpredict|\b(?:19|20)\d\d\b|\btables? \d|\bpaper", re.IGNORECASE)
 REASON = re.compile(r"<!-- not measured: \w.*?-->", re.DOTALL)
@@ -103,6 +105,7 @@ def test_a_number_without_a_reason_is_found_and_its_cell_named(text, number):
         "Ninety-five in a hundred: 95 % <!-- not measured: what an interval is -->",
         "LeNet-300-100 has 266,200 weights; a 3 × 3 convolution has nine, `x = 0.42` is code.",
         "## 7 · Lesson 2, section 4, seed 3",
+        "## Quiz\n\nSee McNemar 1947 and Dietterich 1998, sections 2.1 and 92.8.",
     ],
 )
 def test_a_number_with_a_reason_passes(text):
