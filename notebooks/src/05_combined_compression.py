@@ -1127,7 +1127,7 @@ for key, one in sorted(fits.items(), key=lambda item: -item[1].accuracy.value):
 print(f"a linear model on TF-IDF, to compare: {linear.validation}")
 
 # %% [markdown]
-# Read the three columns of words. A variant with zeros needs a format that skips them, and an interval that reaches below the limit is a hope. The linear model says how much "80 %" is worth.
+# Read the words below each variant. One with zeros needs a format that skips them, and an interval that reaches below the limit is a hope. The linear model says how much "80 %" is worth.
 #
 # Whatever you choose here was chosen on validation. Its honest number is the one of the test part, once. For the named points that is the table of section 5. The lab has the
 # challenge with a model that you make yourself.
