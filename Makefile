@@ -15,7 +15,7 @@ lab: $(VENV)/.lab
 ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
     --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
 
-test: $(VENV)/.lab $(VENV)/.test $(VENV)/.grading data
+test: $(VENV)/.test data
 	$(BIN)/ruff check . && $(BIN)/mypy
 	COURSE_PROFILE=quick $(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
@@ -34,10 +34,13 @@ data: $(VENV)/.lab
 
 # One stamp for each extra of pyproject.toml. PyTorch goes first and pinned: a newer one for Linux
 # can bring gigabytes of CUDA packages. A CPU build of that version already in the venv is kept.
+$(VENV)/.%: EXTRAS = $*
+$(VENV)/.test: EXTRAS = lab,grading,test
+COMMA := ,
 $(VENV)/.lab $(VENV)/.test $(VENV)/.grading: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --no-compile -c constraints.txt torch
-	$(BIN)/python -m pip install --no-compile -c constraints.txt -e ".[$*]"
-	@touch $@
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $(addprefix $(VENV)/.,$(subst $(COMMA), ,$(EXTRAS)))
 
 # A stamp, and not bin/python: that one exists even when `venv` stops half-way.
 $(VENV)/.python:

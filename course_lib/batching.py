@@ -68,17 +68,17 @@ def steps_in(dataset: Any, size: int) -> int:
     return max(1, len(dataset) // size)
 
 
-def shuffled(dataset: Any, size: int, seed: int) -> list[list[int]]:
+def shuffled(length: list[int], size: int, seed: int) -> list[list[int]]:
     """Batches of indices for one epoch, in the random order of `seed`.
 
-    Sequences of alike length share a batch. A last, incomplete batch is left out (another one each
-    epoch): every step then weighs the same, on one process or on several.
+    `length` is that of each example. Sequences of alike length share a batch. A last, incomplete
+    batch is left out (another one each epoch): every step then weighs the same, on one process or on
+    several.
     """
-    n = len(dataset)
+    n = len(length)
     size = min(size, n)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(n, generator=generator).tolist()
-    length = lengths(dataset)
     if len(set(length)) > 1:
         bucket = 50 * size  # sort within buckets: little padding, and still a random order
         if n <= bucket:  # sorted whole, so what is left out goes first: else always the longest

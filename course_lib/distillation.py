@@ -276,13 +276,29 @@ class _Taught(Dataset):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, str):
             return [value for part in self.parts for value in part[i]]
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, rows: list[int]) -> list[Any]:
+        # Each part gives its rows at once: a Hugging Face dataset takes far longer one by one.
+        start = len(self.parts[0])
+        labelled, others = [i for i in rows if i < start], [i for i in rows if i >= start]
+        found = dict(zip(labelled, _rows(self.parts[0], labelled), strict=True))
+        found |= zip(others, _rows(self.parts[-1], [i - start for i in others]), strict=True)
+        return [self._with_logits(i, found[i]) for i in rows]
+
+    def _with_logits(self, i: int, example: Any) -> Any:
         labelled = i < len(self.parts[0])
-        example = self.parts[0][i] if labelled else self.parts[1][i - len(self.parts[0])]
         if isinstance(example, Mapping):
             label = example["labels"] if labelled else NO_LABEL
             return {**example, "teacher_logits": self.logits[i], "labels": label}
         label = torch.as_tensor(example[-1] if labelled else NO_LABEL)
         return example[0], self.logits[i], label.long()
+
+
+def _rows(part: Any, rows: list[int]) -> list[Any]:
+    if rows and hasattr(part, "__getitems__"):
+        return part.__getitems__(rows)
+    return [part[i] for i in rows]
 
 
 def _taught(parts: list[Any], logits: Tensor) -> Dataset:

@@ -354,19 +354,20 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = 15) -> Calibration:
 @dataclass(frozen=True, repr=False)
 class Footprint(Shown):
     """What a model weighs: parameters, bytes on disk, bytes zipped, the share of its embeddings,
-    and operations for one example (a multiplication and its addition are two)."""
+    and operations for one example (a multiplication and its addition are two). None: not measured."""
 
     parameters: int
     bytes: int
-    zipped: int
+    zipped: int | None
     embedding_share: float
     operations: int | None
 
     def __repr__(self) -> str:
+        zipped = "" if self.zipped is None else f", {self.zipped:,} zipped"
         operations = "" if self.operations is None else f", {self.operations:,} operations"
         return (
             f"{self.parameters:,} parameters ({self.embedding_share:.0%} embeddings), "
-            f"{self.bytes:,} bytes, {self.zipped:,} zipped{operations}"
+            f"{self.bytes:,} bytes{zipped}{operations}"
         )
 
 
@@ -470,8 +471,12 @@ class Latency(Shown):
     threads: int
 
     def __repr__(self) -> str:
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.median:.3g} ms ({self.q1:.3g}–{self.q3:.3g}, batch {self.batch}, {threads})"
+        return f"{self.median:.3g} ms ({self.q1:.3g}–{self.q3:.3g}, {self.setting})"
+
+    @property
+    def setting(self) -> str:
+        """What it was measured with: "batch 1, 2 threads"."""
+        return f"batch {self.batch}, {self.threads} thread{'' if self.threads == 1 else 's'}"
 
     def faster_than(self, other: Latency) -> str:
         """ "1.8 × faster", "1.2 × slower", or "no measurable difference" where quartiles overlap."""

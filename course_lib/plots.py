@@ -223,8 +223,7 @@ def latency_bars(latencies: Mapping[str, Latency], title: str = "") -> Figure:
     whiskers = [[row.median - row.q1 for row in rows], [row.q3 - row.median for row in rows]]
     ax.barh(list(latencies), medians, xerr=whiskers, color=BLUE, ecolor="black", capsize=3)
     _label_bars(ax, [row.q3 for row in rows], [f"{row.median:.3g} ms" for row in rows])
-    where = f"batch {rows[0].batch}, {rows[0].threads} threads"
-    ax.set(xlabel=f"milliseconds a batch ({where})", title=title)
+    ax.set(xlabel=f"milliseconds a batch ({rows[0].setting})", title=title)
     return figure
 
 

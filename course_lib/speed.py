@@ -45,11 +45,9 @@ class SpedUp(Shown):
     changes: Changes
 
     def __repr__(self) -> str:
-        threads = "1 thread" if self.before.threads == 1 else f"{self.before.threads} threads"
         return (
             f"asked for {self.asked:g} ×, measured {self.achieved:.2f} × "
-            f"({self.before.median:.3g} → {self.after.median:.3g} ms, batch {self.before.batch}, "
-            f"{threads})"
+            f"({self.before.median:.3g} → {self.after.median:.3g} ms, {self.before.setting})"
         )
 
 

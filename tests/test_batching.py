@@ -69,7 +69,7 @@ def test_lengths_are_token_counts_for_text_and_alike_for_the_rest():
 
 @given(n=st.integers(1, 200), size=st.integers(1, 70), seed=st.integers(0, 1000))
 def test_an_epoch_holds_whole_batches_of_different_examples(n, size, seed):
-    epoch = shuffled(numbers(n), size, seed)
+    epoch = shuffled(lengths(numbers(n)), size, seed)
     size = min(size, n)
     assert [len(batch) for batch in epoch] == [size] * (n // size)
     flat = [i for batch in epoch for i in batch]
@@ -79,18 +79,18 @@ def test_an_epoch_holds_whole_batches_of_different_examples(n, size, seed):
 
 def test_the_order_depends_on_the_seed_alone():
     torch.manual_seed(0)
-    first = shuffled(numbers(100), 10, seed=3)
+    first = shuffled(lengths(numbers(100)), 10, seed=3)
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
-    assert shuffled(numbers(100), 10, seed=3) == first
-    assert shuffled(numbers(100), 10, seed=4) != first
+    assert shuffled(lengths(numbers(100)), 10, seed=3) == first
+    assert shuffled(lengths(numbers(100)), 10, seed=4) != first
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_other_examples_are_left_out_in_another_epoch():
     left_out = set()
     for seed in range(20):
-        left_out |= set(range(10)).difference(*shuffled(numbers(10), 3, seed))
+        left_out |= set(range(10)).difference(*shuffled(lengths(numbers(10)), 3, seed))
     assert len(left_out) > 5
 
 
@@ -98,18 +98,18 @@ def test_the_longest_sequences_are_not_left_out_in_every_epoch():
     sizes = list(range(1, 11))  # all of them lie in one bucket
     left_out = set()
     for seed in range(20):
-        left_out |= set(range(10)).difference(*shuffled(text_like(sizes), 3, seed))
+        left_out |= set(range(10)).difference(*shuffled(lengths(text_like(sizes)), 3, seed))
     assert len(left_out) > 5
 
 
 def test_more_than_one_bucket_has_the_order_that_stored_results_were_made_with():
-    epoch = shuffled(text_like([1 + i % 3 for i in range(101)]), 2, seed=0)
+    epoch = shuffled(lengths(text_like([1 + i % 3 for i in range(101)])), 2, seed=0)
     assert epoch[:4] == [[78, 6], [70, 79], [81, 66], [74, 53]]
 
 
 def test_sequences_of_alike_length_share_a_batch_in_random_order():
     sizes = [1 + (7 * i) % 40 for i in range(400)]
-    epoch = shuffled(text_like(sizes), 8, seed=0)
+    epoch = shuffled(lengths(text_like(sizes)), 8, seed=0)
     spread = [max(sizes[i] for i in batch) - min(sizes[i] for i in batch) for batch in epoch]
     assert max(spread) <= 2  # all 400 lie in one bucket, 10 of each length
     longest = [max(sizes[i] for i in batch) for batch in epoch]

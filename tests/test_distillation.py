@@ -17,7 +17,9 @@ from torch.autograd import gradcheck
 from torch.utils.data import Dataset, TensorDataset
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from course_lib.batching import loader
 from course_lib.distillation import (
+    _taught,
     attention_transfer_loss,
     distill,
     distillation_loss,
@@ -514,6 +516,29 @@ def test_the_transfer_set_is_used_and_its_labels_are_not():
     with_it, without = student_of(unlabelled, 10), student_of(None, 150)  # 150 steps each
     assert evaluate(with_it, test).value > evaluate(without, test).value + 0.1
     assert same(snapshot(student_of(unlabelled, 1)), snapshot(student_of(mislabelled, 1)))
+
+
+def test_a_dataset_that_gives_rows_at_once_is_asked_so_and_they_keep_their_logits():
+    class AtOnce(datasets.Dataset):
+        def __getitem__(self, key):
+            assert isinstance(key, str), "one by one"
+            return super().__getitem__(key)
+
+        def __getitems__(self, keys):
+            return [{"x": [float(key)], "labels": 7} for key in keys]
+
+    parts = [AtOnce(datasets.Dataset.from_dict({"x": [[0.0]] * n}).data) for n in (3, 2)]
+    together = _taught(parts, torch.arange(5.0)[:, None])
+    rows = list(loader(together, [[4, 0, 2], [3, 1]]))
+    assert torch.cat([batch["teacher_logits"] for batch in rows]).flatten().tolist() == [
+        4,
+        0,
+        2,
+        3,
+        1,
+    ]
+    assert torch.cat([batch["x"] for batch in rows]).flatten().tolist() == [1, 0, 2, 0, 1]
+    assert torch.cat([batch["labels"] for batch in rows]).tolist() == [-100, 7, 7, -100, 7]
 
 
 def test_a_teacher_with_dropout_is_deterministic_and_its_cached_logits_give_the_same_bits():

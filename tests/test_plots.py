@@ -116,3 +116,9 @@ def test_a_heat_map_of_ratios_is_not_in_per_cent():
     figure, ax = plots.heat_map([[1.5, 2.25]], [1], [16, 64], unit="times as fast")
     assert [text.get_text() for text in ax.texts] == ["1.50", "2.25"]
     plt.close(figure)
+
+
+def test_bars_of_latencies_say_what_was_measured_with():
+    figure = plots.latency_bars({"a": Latency(1, 0.9, 1.2, batch=1, threads=1)})
+    assert figure.axes[0].get_xlabel() == "milliseconds a batch (batch 1, 1 thread)"
+    plt.close(figure)

@@ -404,16 +404,19 @@ plots.show(
 
 # %%
 cnn_epochs = (3, 5) if full else (1, 2)
+digits = mnist if full else {name: data.subset(part, 100) for name, part in mnist.items()}
 cnn_dense, cnn_control, cnn_sparse = [], [], []
 for seed in seeds[:3]:  # a CNN takes ten times as long
     start = training.fit(
-        models.build(models.SmallCNN, seed), mnist, training.Recipe(epochs=cnn_epochs[0], seed=seed)
+        models.build(models.SmallCNN, seed),
+        digits,
+        training.Recipe(epochs=cnn_epochs[0], seed=seed),
     ).model
     recipe = training.Recipe(epochs=cnn_epochs[1], seed=100 + seed)
-    more = training.fit(start, mnist, recipe).model
-    sparse = pruning.gradual_pruning(start, mnist, recipe, 0.98, end=0.5).model
+    more = training.fit(start, digits, recipe).model
+    sparse = pruning.gradual_pruning(start, digits, recipe, 0.98, end=0.5).model
     for runs, net in ((cnn_dense, start), (cnn_control, more), (cnn_sparse, sparse)):
-        runs.append(training.evaluate(net, mnist["test"]))
+        runs.append(training.evaluate(net, digits["test"]))
 cnn = {
     "dense": measure.Runs(tuple(cnn_dense)),
     "dense, more epochs": measure.Runs(tuple(cnn_control)),

@@ -49,9 +49,9 @@ from course_lib.surgery import changes, masked, remove, remove_layers
 full = chosen_profile(profile) == "full"
 seeds = range(5) if full else range(2)
 mnist = data.mnist()
-if not full:  # the quick profile, for tests: the same steps, on less data
-    mnist["train"] = data.subset(mnist["train"], 640)
 images = mnist["validation"].tensors[0]
+if not full:  # the quick profile, for tests: the same steps, on less data
+    mnist = {name: data.subset(part, 320) for name, part in mnist.items()}
 claims = Claims()
 
 # %% [markdown]
@@ -221,13 +221,14 @@ changes(resnet, remove(resnet, halves))
 # **Predict first.** With 80 % of its parameters gone, how much accuracy is left as it is cut? And after three epochs of training?
 
 # %%
-few = data.subset(mnist["train"], 512)
+few = data.subset(mnist["train"], 512 if full else 64)
 digit_score = structured.taylor(cnn, few)
 amounts = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95] if full else [0.0, 0.5, 0.9]
 cut = {a: structured.prune(cnn, a, score=digit_score) for a in amounts}
 recipe = training.Recipe(3 if full else 1, seed=1)
 trained = {a: training.fit(m, mnist, recipe).model for a, m in cut.items()}
-speeds = measure.latency({str(a): m for a, m in cut.items()}, images[:64])
+rounds = 30 if full else 4
+speeds = measure.latency({str(a): m for a, m in cut.items()}, images[:64], rounds)
 
 # %%
 whole = {name: group.units for name, group in groups(cnn).items()}
@@ -283,7 +284,7 @@ options = [half_operations(share / 20) for share in range(1, 16)]
 halved, left = min(options, key=lambda option: abs(option[1] - operations / 2))
 speed = {}
 for n in (1, 64):
-    rows = measure.latency({"whole": cnn, "half": halved}, images[:n], rounds=40)
+    rows = measure.latency({"whole": cnn, "half": halved}, images[:n], rounds=40 if full else 4)
     speed[f"CNN, batch {n}"] = rows["whole"].median / rows["half"].median
     print(
         f"batch {n:2}: {left / operations:.0%} of the operations, {rows['half'].faster_than(rows['whole'])}"
@@ -303,8 +304,8 @@ for n in (1, 64):
 
 # %%
 teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
-reviews = zoo.reviews_tokenized(None if full else 48)
-calibration = reviews["train"].select(range(400 if full else 48))
+reviews = zoo.reviews_tokenized(None if full else 32)
+calibration = reviews["train"].select(range(400 if full else 32))
 score = structured.taylor(teacher, calibration)
 found = groups(teacher)
 heads = [name for name, group in found.items() if group.kind == "heads"]
@@ -358,7 +359,7 @@ plots.show(
 
 # %%
 shares = [0.25, 0.5, 0.75] if full else [0.5]
-some = reviews["validation"].select(range(400 if full else 48))  # half of it: quicker
+some = reviews["validation"].select(range(400 if full else 32))  # half of it: quicker
 fewer_units = {
     name: [(x, training.evaluate(take(x, s, ffn), some)) for x in shares]
     for name, s in scores.items()
@@ -494,7 +495,7 @@ plots.show(
 # %%
 target = 2.0 if full else 1.2
 among = None if full else ffn  # None: heads and feed-forward units, all of them
-faster = speed_up(teacher, example, target, score=score, names=among)
+faster = speed_up(teacher, example, target, score=score, names=among, tries=4 if full else 1)
 print(f"{faster}\nas cut: {on_validation(faster.model)}")
 faster.changes
 

@@ -27,6 +27,7 @@ import torch
 
 from course_lib import data, encoders, measure, models, plots, text, training, widgets, zoo
 from course_lib.claims import Claims
+from course_lib.comparison import footprint
 from course_lib.distillation import distill, distillation_loss, soft_loss, soften
 from course_lib.profile import chosen_profile
 
@@ -34,7 +35,7 @@ full = chosen_profile(profile) == "full"
 seeds = range(3) if full else range(2)
 mnist = data.mnist()
 if not full:  # the quick profile, for tests: the same steps, on less data
-    mnist["train"] = data.subset(mnist["train"], 640)
+    mnist["train"] = data.subset(mnist["train"], 500)
 
 # %% [markdown]
 # ## 1 · A label says "7". What else is there to say?
@@ -75,8 +76,8 @@ plots.show(
 # that it comes from the cache.)
 
 # %%
-few = None if full else 480
-teacher = zoo.teacher(few, zoo.TEACHER if full else replace(zoo.TEACHER, epochs=1))
+few = None if full else 32
+teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
 reviews = zoo.reviews_tokenized(few)
 print({part: len(dataset) for part, dataset in reviews.items()})
 
@@ -386,7 +387,7 @@ claims.add(
 # %%
 unlabelled = text.transfer_set()
 if not full:
-    unlabelled = unlabelled.select(range(480))
+    unlabelled = unlabelled.select(range(32))
 transfer = encoders.tokenize(unlabelled, tokenizer)
 told_train = zoo.cached_logits(teacher, reviews["train"])
 told_transfer = zoo.cached_logits(teacher, transfer)
@@ -444,7 +445,7 @@ plots.show(
 )
 
 # %%
-size, teacher_size = (measure.footprint(m) for m in (students["alone"][0], teacher))
+size, teacher_size = (footprint(m) for m in (students["alone"][0], teacher))
 print(f"student: {size}\nteacher: {teacher_size}")
 for name, runs_of_it in scores.items():
     print(f"{name:23} {runs_of_it}")

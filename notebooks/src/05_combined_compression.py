@@ -56,7 +56,7 @@ from course_lib.vocabulary import prune_vocabulary
 
 # %%
 full = chosen_profile(profile) == "full"
-few, rounds = (10**6, 30) if full else (48, 4)  # quick, for tests: the same steps, on less data
+few, rounds = (10**6, 30) if full else (32, 4)  # quick, for tests: the same steps, on less data
 teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
 tokenizer = encoders.load_tokenizer()
 claims = Claims()
