@@ -32,7 +32,8 @@ doctor:
 data: $(VENV)/.lab
 	@$(BIN)/python -m course_lib fetch
 
-# One stamp for each extra of pyproject.toml. PyTorch goes first and pinned: a newer one for Linux
+# One stamp for each extra of pyproject.toml; `make test` needs all, and one call of pip is quicker than
+# three. PyTorch goes first and pinned: a newer one for Linux
 # can bring gigabytes of CUDA packages. A CPU build of that version already in the venv is kept.
 $(VENV)/.%: EXTRAS = $*
 $(VENV)/.test: EXTRAS = lab,grading,test

@@ -530,14 +530,9 @@ def test_a_dataset_that_gives_rows_at_once_is_asked_so_and_they_keep_their_logit
     parts = [AtOnce(datasets.Dataset.from_dict({"x": [[0.0]] * n}).data) for n in (3, 2)]
     together = _taught(parts, torch.arange(5.0)[:, None])
     rows = list(loader(together, [[4, 0, 2], [3, 1]]))
-    assert torch.cat([batch["teacher_logits"] for batch in rows]).flatten().tolist() == [
-        4,
-        0,
-        2,
-        3,
-        1,
-    ]
-    assert torch.cat([batch["x"] for batch in rows]).flatten().tolist() == [1, 0, 2, 0, 1]
+    logits, inputs = (torch.cat([row[key] for row in rows]) for key in ("teacher_logits", "x"))
+    assert logits.flatten().tolist() == [4, 0, 2, 3, 1]
+    assert inputs.flatten().tolist() == [1, 0, 2, 0, 1]
     assert torch.cat([batch["labels"] for batch in rows]).tolist() == [-100, 7, 7, -100, 7]
 
 
