@@ -73,6 +73,15 @@ def test_the_version_stands_the_same_everywhere():
     assert PROJECT["version"] == course_lib.__version__ == citation["version"]
 
 
+def test_what_make_starts_keeps_what_it_compiles():
+    """Without it each kernel compiled all packages again: 20 seconds more, fifty times a test run."""
+    rule = f"include {ROOT / 'Makefile'}\nshow:\n\t@echo [$$PYTHONDONTWRITEBYTECODE]\n"
+    command = ["make", "--no-print-directory", "-f", "-", "show"]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, input=rule, env=environment, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.parametrize("target", ["lab", "test", "notebooks", "exercises", "doctor"])
 def test_makefile_targets_are_short(target):
     assert 1 <= len(recipes()[target]) <= 3
