@@ -211,8 +211,9 @@ def _kind_of(folder: Path, name: str) -> Any:
         kind: Any = getattr(transformers, name, None)
     except (ImportError, RuntimeError):  # a name whose module needs what is not installed
         kind = None
-    known = isinstance(kind, type) and issubclass(kind, PreTrainedModel) and kind.config_class
-    if not known or kind.config_class.model_type not in FAMILIES:
+    known = isinstance(kind, type) and issubclass(kind, PreTrainedModel)
+    config: Any = kind.config_class if known else None
+    if config is None or config.model_type not in FAMILIES:
         raise ValueError(
             f"{WIDTHS} of {folder.name!r} names a {name[:80]!r}, which is no transformers model of "
             f"the families {', '.join(FAMILIES)}. For a model of your own, pass one of the original "

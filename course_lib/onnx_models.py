@@ -144,6 +144,9 @@ class OnnxClassifier(nn.Module):
     """
 
     sha256: Tensor
+    # For `training.predict`. An int8 answer depends a little on who else is in the batch, so that
+    # stored answers are found again only with the size that they were given with.
+    batch_size = 256
 
     def __init__(self, model: str | Path | bytes, threads: int | None = None) -> None:
         super().__init__()

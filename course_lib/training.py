@@ -245,12 +245,15 @@ def fit(
     return Fitted(model.to(home).eval(), state.history, state.best_epoch)
 
 
-def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, dataset: Dataset, batch_size: int | None = None) -> Tensor:
     """Logits ``[n, classes]`` of every example, in the dataset's order, on the CPU.
 
-    The model runs in eval mode and `inference_mode`, and keeps its own mode and device. With several
-    processes each takes a share, and all get the whole. An empty dataset is a ValueError.
+    The model runs in eval mode and `inference_mode`, and keeps its own mode and device. A batch has 64
+    examples by default, or `model.batch_size`. With several processes each takes a share, and all get
+    the whole. An empty dataset is a ValueError.
     """
+    # 64: what a layer answers still fits into a processor's cache; 256 took a fifth more time.
+    size: int = batch_size or getattr(model, "batch_size", 64)
     state = PartialState()  # Accelerate's light part: processes and devices
     home = device_of(model)
     n = len(dataset)  # type: ignore[arg-type]
@@ -259,7 +262,7 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int = 256) -> Tensor
     # Neighbours in length share a batch, so that little padding is computed.
     order = sorted(range(n), key=lengths(dataset).__getitem__)
     with state.split_between_processes(order) as mine, evaluating(model):
-        batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+        batches = [mine[i : i + size] for i in range(0, len(mine), size)]
         batches.reverse()  # the longest first: what they leave free is large enough for the others
         model.to(state.device)
         try:

@@ -76,7 +76,7 @@ plots.show(
 # that it comes from the cache.)
 
 # %%
-few = None if full else 32
+few = None if full else 16
 teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
 reviews = zoo.reviews_tokenized(few)
 print({part: len(dataset) for part, dataset in reviews.items()})
@@ -387,7 +387,7 @@ claims.add(
 # %%
 unlabelled = text.transfer_set()
 if not full:
-    unlabelled = unlabelled.select(range(32))
+    unlabelled = unlabelled.select(range(16))
 transfer = encoders.tokenize(unlabelled, tokenizer)
 told_train = zoo.cached_logits(teacher, reviews["train"])
 told_transfer = zoo.cached_logits(teacher, transfer)

@@ -40,7 +40,7 @@ from course_lib.profile import chosen_profile
 
 # %%
 full = chosen_profile(profile) == "full"
-few = None if full else 32  # the quick profile, for tests: the same steps, on less data
+few = None if full else 16  # the quick profile, for tests: the same steps, on less data
 teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
 tokenizer = encoders.load_tokenizer()
 reviews = zoo.reviews_tokenized(few)
@@ -182,7 +182,7 @@ for batch in batches:
         times = measure.latency(
             {"BERT-base": bert, "DistilBERT": distilbert},
             {"input_ids": ids},
-            rounds=12 if full else 6,
+            rounds=8 if full else 4,
         )
         speed[batch, length] = times
         print(f"{batch} × {length:3}: {times['DistilBERT'].faster_than(times['BERT-base'])}")

@@ -113,7 +113,7 @@ my_guess_factor = 144
 def narrower(model, heads, units, examples=None):
     """A copy with these shares of its heads and feed-forward units: those that the loss needs most."""
     examples = examples or reviews["train"]
-    score = taylor(model, examples.select(range(min(400 if full else 32, len(examples)))))
+    score = taylor(model, examples.select(range(min(400 if full else 16, len(examples)))))
     keep = {}
     for kind, share in (("heads", heads), ("feed-forward units", units)):
         names = [name for name, group in groups(model).items() if group.kind == kind]
@@ -316,7 +316,7 @@ made_from = {
     "T": 2,
     "alpha": 0.7,
     "positions": 64,
-    "scored on": 400 if full else 32,
+    "scored on": 400 if full else 16,
 }
 
 
@@ -1269,7 +1269,7 @@ for name, wrong in (
 # **Prune**: half of the heads, a third of the feed-forward units, and only the tokens that your texts hold. **Distil**: your model is the teacher. It labels your texts and their variations, for a student should read more than its teacher's own training part. It takes some minutes with a model of this size.
 
 # %%
-HOW_MANY = 5000  # of your texts, at most; fewer take less time
+HOW_MANY = 4000  # of your texts, at most; fewer take less time
 rows = mine.data["train"].select(range(min(HOW_MANY, len(mine.data["train"]))))
 its_tokens = encoders.tokens_seen(rows, at_least=1)
 cut, its_words = prune_vocabulary(narrower(mine.model, 0.5, 0.33, rows), mine.tokenizer, its_tokens)
