@@ -253,7 +253,8 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int | None = None) -
     the whole. An empty dataset is a ValueError.
     """
     # 64: what a layer answers still fits into a processor's cache; 256 took a fifth more time.
-    size: int = batch_size or getattr(model, "batch_size", 64)
+    usual: int = getattr(model, "batch_size", 64)
+    size = batch_size or usual
     state = PartialState()  # Accelerate's light part: processes and devices
     home = device_of(model)
     n = len(dataset)  # type: ignore[arg-type]
