@@ -285,10 +285,12 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int | None = None) -
 
 def give_memory_back() -> None:
     """Return free memory to the system, and blocks above 4 MiB from now on as soon as they are free.
-    Linux's C library keeps them, in pieces that fit nothing: lesson 2 would grow to 3 GB."""
+    Linux's C library keeps them, in pieces that fit nothing: lesson 2 would grow to 3 GB. Up to 64 MiB
+    stay free for smaller blocks: a CNN trains a fifth slower where each is asked for anew."""
     with contextlib.suppress(OSError, AttributeError):  # another system, another C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 4 << 20)  # M_MMAP_THRESHOLD of malloc.h; else it rises to 32 MiB by itself
+        libc.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD; a choice of the first sets it to 128 KiB
         libc.malloc_trim(0)
 
 
