@@ -16,18 +16,18 @@ PartialState().destroy_process_group()
 """
 
 
-def run_on_two(script: str, folder: Path, precision: str = "no") -> list[dict[str, Tensor]]:
+def run_on_two(script: str, folder: Path) -> list[dict[str, Tensor]]:
     """What each process has saved as RANK.safetensors in the folder that is its argument.
 
     The script imports Accelerate's PartialState.
     """
     file = folder / "two.py"
     file.write_text(script + END)
-    launch_two(file, str(folder), precision=precision)
+    launch_two(file, str(folder))
     return [load_file(folder / f"{rank}.safetensors") for rank in (0, 1)]
 
 
-def launch_two(file: Path, *arguments: str, precision: str = "no") -> str:
+def launch_two(file: Path, *arguments: str) -> str:
     """Start a script on two processes; what they print.
 
     --multi_gpu asks for several processes; without a GPU they are CPU processes on gloo. With --cpu
@@ -36,7 +36,7 @@ def launch_two(file: Path, *arguments: str, precision: str = "no") -> str:
     # Without it a process may crash while Python ends: "terminate called without an active exception".
     assert "destroy_process_group()" in file.read_text(), "the script leaves its process group open"
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launcher += ["--main_process_port", "0"]
     done = subprocess.run(
         [sys.executable, *launcher, str(file), *arguments],

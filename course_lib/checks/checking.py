@@ -8,6 +8,7 @@ and the instructors' table of misconceptions are one list.
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 import textwrap
 import traceback
@@ -156,7 +157,7 @@ class Check:
             raise wrong from None
         # Printed, not returned: nbgrader takes a returned value for a partial grade.
         rows = {"checked": self.checked, "not checked": self.not_checked}
-        goals = [what for what, one in self.seen(self.right).items() if isinstance(one, Range)]
+        goals = [what for what, one in self.expected.items() if isinstance(one, Range)]
         if goals:
             rows["came"] = "; ".join(f"{g} {show(self.tries[g](answer))}" for g in goals)
         print(f"✓ {self.name}", *(_row(*row) for row in rows.items()), sep="\n")
@@ -165,7 +166,7 @@ class Check:
         """What is wrong with the answer, None if nothing is."""
         if callable(self.right) and not callable(answer):
             return self._wrong("the answer", show(answer), "a function", NO_FUNCTION)
-        came, expected, trouble = {}, self.seen(self.right), None
+        came, expected, trouble = {}, self.expected, None
         for what, attempt in self.tries.items():
             try:
                 came[what] = observed(attempt, answer)
@@ -173,13 +174,19 @@ class Check:
                 trouble = error if isinstance(error, TroubleError) else raised(error)
                 break
         different = [one for one in came if not agree(came[one], expected[one])]
+        if not different and not trouble:
+            return None
         named = next((m for m in self.mistakes if self._does(m, came)), None)
         if different and (named or not trouble):
             what = different[0]
             return self._wrong(what, show(came[what]), show(expected[what]), named or UNKNOWN)
-        if trouble:
-            return self._wrong(what, trouble.came, show(expected[what]), trouble.mistake)
-        return None
+        assert trouble
+        return self._wrong(what, trouble.came, show(expected[what]), trouble.mistake)
+
+    @functools.cached_property
+    def expected(self) -> dict[str, Any]:
+        """What the tries give for the right answer: the same each time, so worked out once."""
+        return self.seen(self.right)
 
     def seen(self, answer: Any) -> dict[str, Any]:
         """What the tries give for an answer of ours."""

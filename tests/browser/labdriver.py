@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import socket
+import symtable
 import sys
 import time
 import urllib.request
@@ -174,19 +175,44 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
     idle.wait_for(timeout=90_000)
 
 
-def run_lesson(page: Page, lab: Lab, lesson: Path, last: str, seconds: float = 600) -> None:
-    """Open a copy of a lesson and run it, down to the code cell that holds `last`.
+def run_lesson(page: Page, lab: Lab, lesson: Path, *wanted: str) -> None:
+    """Open a copy of a lesson and run the code cells that hold what is wanted, and all they need.
 
-    What follows has nothing to move; papermill and nbval run it.
+    The others have nothing to move; papermill and nbval run them.
     """
     notebook = nbformat.read(lesson, as_version=4)
-    end = next(
-        i for i, c in enumerate(notebook.cells) if c.cell_type == "code" and last in c.source
-    )
-    notebook.cells = notebook.cells[: end + 1]
+    sources = [cell.source if cell.cell_type == "code" else "" for cell in notebook.cells]
+    needed = needed_for(sources, wanted)
+    notebook.cells = [
+        cell
+        for i, cell in enumerate(notebook.cells)
+        if i in needed or (not sources[i] and i < max(needed))
+    ]
     copy_notebook(notebook, lab.folder / lesson.name)
     open_notebook(page, lab, lesson.name)
-    run_all(page, seconds)
+    run_all(page, seconds=600)
+
+
+def needed_for(sources: list[str], wanted: tuple[str, ...]) -> set[int]:
+    """Places of the cells that hold what is wanted, and of those that make a name they read."""
+    needed, names = {0}, set()  # the first cell finds the course
+    for i in reversed(range(len(sources))):
+        makes, reads = names_in(sources[i])
+        if makes & names or any(text in sources[i] for text in wanted):
+            needed.add(i)
+            names |= reads
+    return needed
+
+
+def names_in(code: str) -> tuple[set[str], set[str]]:
+    """The names that a cell gives to others, and those that it takes from others."""
+    cell = symtable.symtable(code, "cell", "exec")
+    makes = {s.get_name() for s in cell.get_symbols() if s.is_assigned() or s.is_imported()}
+    scopes, reads = [cell], set()
+    for scope in scopes:  # functions and comprehensions, too
+        scopes += scope.get_children()
+        reads |= {s.get_name() for s in scope.get_symbols() if s.is_global() or scope is cell}
+    return makes, reads - makes
 
 
 def run_all(page: Page, seconds: float = 120) -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.timeout(900)
 def test_the_sliders_and_the_sentence_of_lesson_4(lab, page, tmp_path):
-    run_lesson(page, lab, LESSON, "answers_explorer(")
+    run_lesson(page, lab, LESSON, "attention_explorer(", "answers_explorer(")
 
     head = find_slider(page, "head")
     before = look(head, ("attention",))

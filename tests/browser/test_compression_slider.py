@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.timeout(900)
 def test_the_sliders_and_the_chooser_of_lesson_5(lab, page, tmp_path):
-    run_lesson(page, lab, LESSON, "explorer.chooser(")
+    run_lesson(page, lab, LESSON, "compression_explorer(", "explorer.chooser(")
 
     slider = find_slider(page, "bits")
     before = look(slider, ("compression",))

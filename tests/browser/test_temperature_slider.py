@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.timeout(900)
 def test_the_sliders_of_lesson_3(lab, page, tmp_path):
-    run_lesson(page, lab, LESSON, "grid_explorer(")
+    run_lesson(page, lab, LESSON, "temperature_explorer(", "grid_explorer(")
 
     slider = find_slider(page, "temperature")
     cold = look(slider, ("readout", "temperature"))
