@@ -363,6 +363,22 @@ def test_predictions_come_in_the_datasets_order(batch_size):
     assert logits.tolist() == [[(i + 1) * n, n] for i, n in enumerate(sizes)]
 
 
+def test_a_model_may_say_how_many_examples_share_a_batch():
+    sizes = []
+    model = nn.Flatten()
+    model.register_forward_hook(lambda module, given, answer: sizes.append(len(answer)))
+    data = TensorDataset(torch.zeros(100, 2), torch.zeros(100))
+    predict(model, data)
+    model.batch_size = 30
+    predict(model, data)
+    predict(model, data, 50)
+    assert list(map(sorted, (sizes[:2], sizes[2:6], sizes[6:]))) == [
+        [36, 64],
+        [10, 30, 30, 30],
+        [50, 50],
+    ]
+
+
 def test_predict_is_in_eval_mode_and_keeps_each_modules_own():
     model = net()
     model[1].eval()  # a frozen batch norm in a model that trains
