@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -18,6 +18,11 @@ def batches(dataset: Dataset, size: int = 256, device: torch.device | str = "cpu
     indices = [list(range(i, min(i + size, n))) for i in range(0, n, size)]
     for batch in loader(dataset, indices):
         yield send_to_device(batch, device)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def labels_of(dataset: Dataset) -> Tensor:

@@ -307,8 +307,9 @@ def _taught(parts: list[Any], logits: Tensor) -> Dataset:
         return _Taught(parts, logits)
     # Tensors stay tensors: `fit` takes whole batches out of them at once.
     inputs = torch.cat([part.tensors[0] for part in parts])
-    labels = [parts[0].tensors[-1], *(torch.full((len(p),), NO_LABEL) for p in parts[1:])]
-    return TensorDataset(inputs, logits, torch.cat(labels))
+    known = parts[0].tensors[-1]
+    unknown = [torch.full((len(p),), NO_LABEL, device=known.device) for p in parts[1:]]
+    return TensorDataset(inputs, logits, torch.cat([known, *unknown]))
 
 
 def _wide(tensor: Tensor) -> Tensor:

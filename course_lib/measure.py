@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from safetensors.torch import save
 from scipy.stats import DegenerateDataWarning, binomtest, bootstrap, sem, ttest_rel
 from scipy.stats import t as student_t
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib.batching import device_of
 
 
 class Shown:
@@ -231,7 +234,7 @@ def paired_test_over_seeds(correct_a: Tensor, correct_b: Tensor) -> PairedRuns:
             f"The answers have shapes {tuple(correct_a.shape)} and {tuple(correct_b.shape)}; expected "
             "[seeds, n] for both, of the same two or more examples in the same order."
         )
-    a, b = (correct.double().mean(0).numpy() for correct in (correct_a, correct_b))
+    a, b = (correct.double().mean(0).cpu().numpy() for correct in (correct_a, correct_b))
     test = ttest_rel(a, b)
     low, high = test.confidence_interval(0.95)
     # Where no example differs there is no spread to test against.
@@ -283,7 +286,7 @@ def kept(student: Tensor, teacher: Tensor, floor: Tensor | None = None) -> Share
             f"The answers have shapes {[tuple(row.shape) for row in rows]}; expected [n] or [seeds, n] "
             "for each, of the same two or more examples in the same order."
         )
-    shares = [row.double().reshape(-1, row.shape[-1]).mean(0).numpy() for row in rows]
+    shares = [row.double().reshape(-1, row.shape[-1]).mean(0).cpu().numpy() for row in rows]
 
     def ratio(s: np.ndarray, t: np.ndarray, f: np.ndarray | None = None, axis: int = -1) -> Any:
         least = 0.0 if f is None else f.mean(axis)
@@ -422,7 +425,7 @@ def operations(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> int:
             sdpa_kernel(SDPBackend.MATH),
             FlopCounterMode(display=False) as counter,
         ):
-            _call(model, example)
+            _call(model, _beside(model, example))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops() // batch_size(example)
@@ -514,7 +517,7 @@ def latency(
     timers = {
         name: Timer(
             "call(model, example)",
-            globals={"call": _call, "model": model, "example": example},
+            globals={"call": _call, "model": model, "example": _beside(model, example)},
             num_threads=threads,
         )
         for name, model in models.items()
@@ -554,6 +557,11 @@ def evaluating(*models: Any) -> Iterator[None]:
 def batch_size(example: Tensor | Mapping[str, Tensor]) -> int:
     """Number of examples in a batch: the first dimension of its (first) tensor."""
     return len(example if isinstance(example, Tensor) else next(iter(example.values())))
+
+
+def _beside(model: Callable[..., Any], example: Any) -> Any:
+    """The batch on the device where the model is; a function says itself where it computes."""
+    return send_to_device(example, device_of(model)) if isinstance(model, nn.Module) else example
 
 
 def _call(model: Callable[..., Any], example: Tensor | Mapping[str, Tensor]) -> Any:

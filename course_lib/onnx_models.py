@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from course_lib import cache, run_onnx
+from course_lib.batching import device_of
 from course_lib.measure import Shown, evaluating
-from course_lib.training import device_of, give_memory_back, logits_of
+from course_lib.training import give_memory_back, logits_of
 
 INPUTS, OUTPUTS = ["input_ids", "attention_mask"], ["logits"]
 FILES = {"model.onnx", "tokenizer.json", "config.json", "run.py"}
@@ -144,9 +145,10 @@ class OnnxClassifier(nn.Module):
     """
 
     sha256: Tensor
-    # For `training.predict`. An int8 answer depends a little on who else is in the batch, so that
+    # Both for `training.predict`. An int8 answer depends a little on who else is in the batch, so that
     # stored answers are found again only with the size that they were given with.
     batch_size = 256
+    cpu_only = True
 
     def __init__(self, model: str | Path | bytes, threads: int | None = None) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -47,7 +47,7 @@ def show(figure: Figure, alt: str) -> None:
 def digits(dataset: TensorDataset, columns: int = 12, rows: int = 2) -> Figure:
     """The first pictures of a dataset of digits, each with its label."""
     figure, axes = _axes(rows, columns, width=columns * 0.75, height=rows * 0.95)
-    images, labels = dataset.tensors[0], dataset.tensors[1]
+    images, labels = dataset.tensors[0].cpu(), dataset.tensors[1]
     for ax, image, label in zip(axes.flat, images, labels, strict=False):
         ax.imshow(image.squeeze(0), cmap="gray_r")
         ax.set_title(int(label), fontsize=10)
@@ -84,8 +84,8 @@ def accuracy_curves(
     for i, (name, points) in enumerate(curves.items()):
         accuracy_curve(ax, points, name, COLOURS[i % 6], MARKERS[i % 6])
     ax.set(xlabel=xlabel, ylabel="accuracy")
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.xaxis.set_major_formatter(_percent)
+    ax.yaxis.set_major_formatter(_percent)
     ax.grid(alpha=0.3)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
@@ -114,7 +114,7 @@ def comparison(results: Mapping[str, Accuracy | Runs], title: str = "") -> Figur
             ax.plot(run.value, row, "|", color="black", markersize=12)
         ax.annotate(f"{100 * result.value:.1f}", (result.value, row), (0, 7), **_POINTS)
     ax.set(yticks=range(len(results)), yticklabels=list(results), xlabel="accuracy", title=title)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.xaxis.set_major_formatter(_percent)
     ax.xaxis.set_major_locator(MaxNLocator(5))  # more labels would run into each other
     ax.margins(x=0.08, y=0.25)
     ax.invert_yaxis()
@@ -129,7 +129,8 @@ def class_bars(rows: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
         ax.bar(list(names), probabilities.tolist(), color=BLUE)
         for x, p in enumerate(probabilities.tolist()):
             if p >= 0.005:  # a label on an invisible bar would only confuse
-                ax.annotate(f"{p:.2f}", (x, p), (0, 2), fontsize=8, **_POINTS)
+                text = f"{p:.2f}".removeprefix("0")  # ".10": ten bars leave room for no more
+                ax.annotate(text, (x, p), (0, 2), fontsize=8, **_POINTS)
         ax.set(ylim=(0, 1.12), yticks=[0, 0.5, 1])
         ax.set_title(title, fontsize=10, wrap=True)
         ax.spines[["top", "right"]].set_visible(False)
@@ -176,7 +177,7 @@ def heat_map(
     ax.add_patch(Rectangle((c - 0.5, r - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=3))
     ax.set(xticks=range(len(columns)), yticks=range(len(rows)))
     ax.set(xticklabels=columns, yticklabels=rows)
-    figure.colorbar(image, ax=ax, label=unit, format=PercentFormatter(1) if percent else None)
+    figure.colorbar(image, ax=ax, label=unit, format=FuncFormatter(_percent) if percent else None)
     return figure, ax
 
 
@@ -285,7 +286,7 @@ def mask_rows(mask: Tensor, title: str = "") -> Figure:
     """A corner of a mask as squares: dark where the weight stays. Shows a pattern such as 2:4."""
     figure, axes = _axes(1, 1, width=6.4, height=2.4)
     ax = axes.flat[0]
-    ax.imshow(mask.float(), cmap="Blues", vmin=0, vmax=1.2, aspect="equal")
+    ax.imshow(mask.float().cpu(), cmap="Blues", vmin=0, vmax=1.2, aspect="equal")
     for edge in range(0, mask.shape[1] + 1, 4):
         ax.axvline(edge - 0.5, color="black", linewidth=1)
     ax.set(title=title, yticks=[], xlabel="input", ylabel="neuron")
@@ -315,6 +316,11 @@ def _axes(
         sharex=sharex,
         layout="constrained",
     )
+
+
+def _percent(value: float, _position: int | None = None) -> str:
+    """As many decimals as a tick needs: matplotlib's formatter writes 95.00% on a short axis."""
+    return f"{100 * value:.6g} %"
 
 
 def _label_bars(ax: Axes, ends: Sequence[float], texts: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from course_lib import training
-from course_lib.batching import batches
+from course_lib.batching import batches, device_of
 from course_lib.masking import (
     Masks,
     apply_masks,
@@ -69,7 +69,7 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
     parameters = {layer: original_of(model.get_submodule(layer)) for layer in weights}
     seen = 0  # examples
     with evaluating(model), torch.enable_grad():
-        for batch in batches(dataset, device=training.device_of(model)):
+        for batch in batches(dataset, device=device_of(model)):
             value = loss(training.forward(model, batch), batch)
             n = len(training.labels(batch))
             found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
@@ -79,7 +79,7 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
             seen += n
 
     def score(layer: str, weight: Tensor) -> Tensor:
-        return (weight * _known(gradients, layer, "taylor")).abs() / seen
+        return (weight * _known(gradients, layer, "taylor").to(weight.device)).abs() / seen
 
     return score
 
@@ -117,7 +117,7 @@ def wanda(model: nn.Module, dataset: Dataset) -> Score:
     ]
     try:
         with evaluating(model), torch.inference_mode():
-            for batch in batches(dataset, device=training.device_of(model)):
+            for batch in batches(dataset, device=device_of(model)):
                 training.forward(model, batch)
     finally:
         for hook in hooks:
@@ -125,7 +125,7 @@ def wanda(model: nn.Module, dataset: Dataset) -> Score:
     norms = {layer: square.sqrt().clone() for layer, square in squares.items()}
 
     def score(layer: str, weight: Tensor) -> Tensor:
-        norm = _known(norms, layer, "wanda")
+        norm = _known(norms, layer, "wanda").to(weight.device)
         return weight.abs() * norm.view(1, -1, *[1] * (weight.ndim - 2))
 
     return score

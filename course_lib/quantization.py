@@ -189,10 +189,12 @@ def _narrow_tables(graph: onnx.GraphProto) -> None:
 
 
 def _torch_int8(model: nn.Module) -> nn.Module:
-    """The model itself, changed."""
+    """The model itself, changed. PyTorch computes with such layers on the CPU alone."""
     layers = {nn.Linear: torch_ao.per_channel_dynamic_qconfig}
     with silent():  # it says that it is deprecated; so do we
-        return torch_ao.quantize_dynamic(model.eval(), layers, inplace=True)
+        small = torch_ao.quantize_dynamic(model.cpu().eval(), layers, inplace=True)
+    small.cpu_only = True  # for `training.predict`
+    return small
 
 
 def _int8_embeddings(model: nn.Module) -> nn.Module:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from course_lib import training
-from course_lib.batching import batches
+from course_lib.batching import batches, device_of
 from course_lib.groups import group_of, groups, groups_of
 from course_lib.measure import evaluating
 from course_lib.surgery import Keep, original_parameters, remove, unit_sums, widths_to_parameters
@@ -87,7 +87,7 @@ def taylor(model: nn.Module, dataset: Dataset, loss: training.Loss | None = None
     totals = {name: torch.zeros(group.units) for name, group in found.items()}
     seen = 0  # examples
     with evaluating(model), torch.enable_grad():
-        for batch in batches(dataset, 32, device=training.device_of(model)):
+        for batch in batches(dataset, 32, device=device_of(model)):
             n = len(training.labels(batch))
             with _gates(model, found.values(), n) as gates:
                 value = loss(training.forward(model, batch), batch)

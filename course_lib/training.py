@@ -30,7 +30,16 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from course_lib import cache
-from course_lib.batching import collate, labels, labels_of, lengths, loader, shuffled, steps_in
+from course_lib.batching import (
+    collate,
+    device_of,
+    labels,
+    labels_of,
+    lengths,
+    loader,
+    shuffled,
+    steps_in,
+)
 from course_lib.measure import Accuracy, evaluating
 
 Loss = Callable[[Any, Any], Tensor]  # (model output, batch) → scalar
@@ -174,7 +183,7 @@ def fit(
     loss = loss or cross_entropy
     accelerator = Accelerator()
     home = device_of(model)
-    model = copy_of(model).train()
+    model = copy_of(model).to(accelerator.device).train()
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trainable, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -242,38 +251,43 @@ def fit(
         model.load_state_dict(state.best)
     run.delete()
     give_memory_back()
+    # What Accelerate leaves on the model goes. Marked as prepared, a second fit would not send it to a
+    # GPU; and the autocast of bf16, which cannot be exported, would stay in all copies. (Accelerate's
+    # `unwrap_model` would take a transformer's own decorators off, too.)
+    vars(model).pop("_is_accelerate_prepared", None)
+    if vars(model).pop("_original_forward", None):
+        del model.forward
     return Fitted(model.to(home).eval(), state.history, state.best_epoch)
 
 
 def predict(model: nn.Module, dataset: Dataset, batch_size: int | None = None) -> Tensor:
     """Logits ``[n, classes]`` of every example, in the dataset's order, on the CPU.
 
-    The model runs in eval mode and `inference_mode`, and keeps its own mode and device. A batch has 64
-    examples by default, or `model.batch_size`. With several processes each takes a share, and all get
-    the whole. An empty dataset is a ValueError.
+    It runs in eval mode and `inference_mode`, and stays as it is and where it is: on a GPU a copy does
+    the work, unless the model has a true `cpu_only`. A batch has 64 examples by default, or
+    `model.batch_size`. With several processes each takes a share, and all get the whole. An empty
+    dataset is a ValueError.
     """
     # 64: what a layer answers still fits into a processor's cache; 256 took a fifth more time.
     usual: int = getattr(model, "batch_size", 64)
     size = batch_size or usual
     state = PartialState()  # Accelerate's light part: processes and devices
-    home = device_of(model)
     n = len(dataset)  # type: ignore[arg-type]
     if not n:
         raise ValueError("The dataset is empty; predict needs one example or more.")
     # Neighbours in length share a batch, so that little padding is computed.
     order = sorted(range(n), key=lengths(dataset).__getitem__)
+    device = torch.device("cpu") if getattr(model, "cpu_only", False) else state.device
+    if device_of(model) != device:
+        model = copy_of(model).to(device)
     with state.split_between_processes(order) as mine, evaluating(model):
         batches = [mine[i : i + size] for i in range(0, len(mine), size)]
         batches.reverse()  # the longest first: what they leave free is large enough for the others
-        model.to(state.device)
-        try:
-            with torch.inference_mode():
-                logits = [
-                    logits_of(forward(model, send_to_device(batch, state.device))).cpu()
-                    for batch in loader(dataset, batches)
-                ]
-        finally:
-            model.to(home)
+        with torch.inference_mode():
+            logits = [
+                logits_of(forward(model, send_to_device(batch, device))).cpu()
+                for batch in loader(dataset, batches)
+            ]
     logits.reverse()
     parts = gather_object(logits) if state.num_processes > 1 else logits
     together = torch.cat([part.clone() for part in parts])
@@ -296,7 +310,7 @@ def give_memory_back() -> None:
 
 def correct(model: nn.Module, dataset: Dataset) -> Tensor:
     """Bool ``[n]``: which examples the model answers rightly. `measure.paired_test` takes two."""
-    return predict(model, dataset).argmax(-1) == labels_of(dataset)
+    return predict(model, dataset).argmax(-1) == labels_of(dataset).cpu()
 
 
 def evaluate(model: nn.Module, dataset: Dataset) -> Accuracy:
@@ -341,11 +355,6 @@ def copy_of(model: nn.Module) -> nn.Module:
                 # A weight times its mask, with the graph it came from; each forward forms it anew.
                 setattr(module, name, value.detach())
     return copy.deepcopy(model)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _load(dataset: Any, batches: list[list[int]], accelerator: Accelerator) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import TensorDataset
 
+from course_lib.batching import device_of
 from course_lib.distillation import soften
 from course_lib.masking import prunable
 from course_lib.measure import Accuracy, Latency, Runs, evaluating, gap
@@ -49,7 +50,7 @@ def sparsity_view(model: nn.Module, dataset: TensorDataset, amount: float) -> Sp
     weights = prunable(model)
     masks = global_masks(model, amount)
     masked = {f"{layer}.weight": weight * masks[layer] for layer, weight in weights.items()}
-    images, labels = dataset.tensors
+    images, labels = (part.to(device_of(model)) for part in dataset.tensors)
     with torch.inference_mode(), evaluating(model):
         logits = functional_call(model, masked, (images,))
     accuracy = Accuracy(int((logits.argmax(-1) == labels).sum()), len(labels))

@@ -298,6 +298,15 @@ def test_operations_of_a_transformer_layer_of_pytorch():
     assert operations(layer, torch.zeros(2, 6, 16)) == expected
 
 
+def test_the_batch_is_taken_to_where_the_model_is():
+    model, batch = nn.Linear(4, 3, device="meta"), torch.ones(2, 4)
+    assert operations(model, batch) == 2 * 4 * 3
+    assert latency({"there": model, "here": nn.Linear(4, 3)}, batch, rounds=4).keys() == {
+        "there",
+        "here",
+    }
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_operations_of_bert(batch, attention):

@@ -122,3 +122,13 @@ def test_bars_of_latencies_say_what_was_measured_with():
     figure = plots.latency_bars({"a": Latency(1, 0.9, 1.2, batch=1, threads=1)})
     assert figure.axes[0].get_xlabel() == "milliseconds a batch (batch 1, 1 thread)"
     plt.close(figure)
+
+
+def test_ticks_and_bars_show_no_more_digits_than_they_need():
+    figure = plots.comparison({"a": Accuracy(950, 1000), "b": Accuracy(951, 1000)})
+    figure.canvas.draw()
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert "96 %" in ticks
+    assert not any(".00" in tick for tick in ticks)
+    figure = plots.class_bars({"a": torch.tensor([0.9, 0.1, 0.001])}, ["no", "yes", "never"])
+    assert [text.get_text() for text in figure.axes[0].texts] == [".90", ".10"]

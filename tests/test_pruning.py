@@ -292,6 +292,13 @@ def test_a_score_from_no_examples_is_refused(score):
         score(layers_of(randn(3, 4)), nothing)
 
 
+@pytest.mark.parametrize("score", [taylor, wanda])
+def test_a_score_made_on_one_device_judges_weights_on_another(score):
+    # `fit` takes a model to a GPU; a score made before is then asked for weights that are there.
+    known = score(layers_of(randn(3, 4)), TensorDataset(randn(5, 4), torch.zeros(5).long()))
+    assert known("0", randn(3, 4).to("meta")).device.type == "meta"
+
+
 def test_taylor_leaves_gradients_and_modes_alone():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 3))
     data = TensorDataset(randn(8, 4), torch.arange(8) % 3)

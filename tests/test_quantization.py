@@ -107,6 +107,8 @@ def test_pytorch_makes_linear_layers_int8():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     small = quantize(model, backend="torch")
     assert type(small) is type(model)
+    assert small.cpu_only  # there are no such layers for a GPU: `predict` must not take it to one
+    assert quantize(small, backend="embeddings").cpu_only
     assert not any(isinstance(module, nn.Linear) for module in small.modules())
     assert isinstance(small.get_input_embeddings(), nn.Embedding)
     weight = small.classifier.weight()

@@ -16,6 +16,8 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.data import TensorDataset
@@ -141,6 +143,20 @@ def test_no_epoch_gives_a_copy():
     assert same(fitted.model, model)
     assert fitted.model is not model
     assert (fitted.history, fitted.epoch, fitted.validation) == ([], 0, None)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_accelerate_leaves_nothing_on_the_model(precision, monkeypatch):
+    # Its mark kept a second fit from sending the model to a GPU; its autocast stayed in every copy.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+    AcceleratorState._reset_state()
+    try:
+        model = fit(net(), {"train": blobs(60)}, Recipe(epochs=1)).model
+    finally:
+        AcceleratorState._reset_state()
+    assert vars(model).keys() == vars(net()).keys()
+    inputs = blobs(8).tensors[0]
+    assert torch.equal(model(inputs), nn.Sequential(*model.children()).eval()(inputs))
 
 
 @pytest.mark.parametrize("forward_first", [False, True])
@@ -389,6 +405,22 @@ def test_predict_is_in_eval_mode_and_keeps_each_modules_own():
     torch.testing.assert_close(logits, model.eval()(DATA["train"].tensors[0]).detach())
     assert not logits.requires_grad
     logits.add_(1)  # an ordinary tensor, not one of inference_mode
+
+
+class OnMeta(PartialState):
+    """As if Accelerate computed on another device: one that knows shapes alone."""
+
+    device = property(lambda _self: torch.device("meta"), lambda _self, _device: None)
+
+
+def test_a_copy_predicts_where_accelerate_computes_and_the_model_stays_where_it_is(monkeypatch):
+    monkeypatch.setattr(training, "PartialState", OnMeta)
+    model, data = net(), DATA["validation"]
+    with pytest.raises(NotImplementedError, match="meta"):  # its answers cannot be fetched
+        predict(model, data)
+    assert training.device_of(model).type == "cpu"
+    model.cpu_only = True  # type: ignore[assignment]
+    assert evaluate(model, data).n == 40
 
 
 def test_predict_refuses_an_empty_dataset():

@@ -261,7 +261,7 @@ def test_the_teacher_is_a_plain_transformers_model(own_cache, tmp_path, monkeypa
 
     monkeypatch.setattr(zoo, "fit", never)
     model = zoo.teacher(n=64, recipe=QUICK)
-    answer = pipeline("text-classification", model=model, tokenizer=load_tokenizer())
+    answer = pipeline("text-classification", model=model, tokenizer=load_tokenizer(), device="cpu")
     assert answer("A good film.")[0]["label"] in text.LABELS
     model.save_pretrained(tmp_path)
     assert torch.equal(load_encoder(str(tmp_path)).classifier.weight, model.classifier.weight)

@@ -41,7 +41,8 @@ def launch_two(file: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, *launcher, str(file), *arguments],
         cwd=Path(__file__).parents[1],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=200,

@@ -304,8 +304,8 @@ for n in (1, 64):
 
 # %%
 teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
-reviews = zoo.reviews_tokenized(None if full else 32)
-calibration = reviews["train"].select(range(400 if full else 32))
+reviews = zoo.reviews_tokenized(None if full else 16)
+calibration = reviews["train"].select(range(400 if full else 16))
 score = structured.taylor(teacher, calibration)
 found = groups(teacher)
 heads = [name for name, group in found.items() if group.kind == "heads"]
@@ -359,7 +359,7 @@ plots.show(
 
 # %%
 shares = [0.25, 0.5, 0.75] if full else [0.5]
-some = reviews["validation"].select(range(400 if full else 32))  # half of it: quicker
+some = reviews["validation"].select(range(400 if full else 16))  # half of it: quicker
 fewer_units = {
     name: [(x, training.evaluate(take(x, s, ffn), some)) for x in shares]
     for name, s in scores.items()
@@ -609,7 +609,7 @@ ways = measure.paired_test_over_seeds(rows["distillation"], rows["fine-tuning"])
 print(f"teacher against distilled: {versus}\ndistilled against fine-tuned: {ways}")
 
 # %%
-lost = teacher_accuracy.value - as_cut.value
+lost = teacher_accuracy.value - as_cut.value or float("nan")  # of nothing lost there is no share
 regained = {way: (runs.value - as_cut.value) / lost for way, runs in back.items()}
 print(
     *(f"{way} regains {share:.0%} of what the cut lost" for way, share in regained.items()),

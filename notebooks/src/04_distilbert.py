@@ -70,7 +70,8 @@ except ConnectionError:
     model, its_tokenizer = teacher, tokenizer
 
 # %%
-classify = pipeline("sentiment-analysis", model=model, tokenizer=its_tokenizer)
+# device: else the pipeline would take the model to a GPU, where there is one, for good.
+classify = pipeline("sentiment-analysis", model=model, tokenizer=its_tokenizer, device="cpu")
 answer = classify("I love this movie!")
 answer
 
@@ -182,7 +183,7 @@ for batch in batches:
         times = measure.latency(
             {"BERT-base": bert, "DistilBERT": distilbert},
             {"input_ids": ids},
-            rounds=8 if full else 4,
+            rounds=5 if full else 4,
         )
         speed[batch, length] = times
         print(f"{batch} × {length:3}: {times['DistilBERT'].faster_than(times['BERT-base'])}")
