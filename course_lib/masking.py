@@ -105,7 +105,8 @@ class Mask(nn.Module):
         self.mask: Tensor
 
     def forward(self, original: Tensor) -> Tensor:
-        return original * self.mask
+        # PyTorch multiplies by bool, and casts it to float, several times as slowly as by way of bytes.
+        return original * self.mask.to(torch.uint8).to(original.dtype)
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         self.mask = self.mask.clone()  # loading writes into it, and another model may share it

@@ -6,7 +6,6 @@ import re
 import secrets
 import shutil
 import socket
-import symtable
 import sys
 import time
 import urllib.request
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 import psutil
+from cells import needed_for
 from playwright.sync_api import Locator, Page
 
 # As root in a container Chromium needs the first; the others keep it off the network and small.
@@ -182,7 +182,8 @@ def run_lesson(page: Page, lab: Lab, lesson: Path, *wanted: str) -> None:
     """
     notebook = nbformat.read(lesson, as_version=4)
     sources = [cell.source if cell.cell_type == "code" else "" for cell in notebook.cells]
-    needed = needed_for(sources, wanted)
+    holds = {i for i, source in enumerate(sources) if any(text in source for text in wanted)}
+    needed = needed_for(sources, holds)
     notebook.cells = [
         cell
         for i, cell in enumerate(notebook.cells)
@@ -191,28 +192,6 @@ def run_lesson(page: Page, lab: Lab, lesson: Path, *wanted: str) -> None:
     copy_notebook(notebook, lab.folder / lesson.name)
     open_notebook(page, lab, lesson.name)
     run_all(page, seconds=600)
-
-
-def needed_for(sources: list[str], wanted: tuple[str, ...]) -> set[int]:
-    """Places of the cells that hold what is wanted, and of those that make a name they read."""
-    needed, names = {0}, set()  # the first cell finds the course
-    for i in reversed(range(len(sources))):
-        makes, reads = names_in(sources[i])
-        if makes & names or any(text in sources[i] for text in wanted):
-            needed.add(i)
-            names |= reads
-    return needed
-
-
-def names_in(code: str) -> tuple[set[str], set[str]]:
-    """The names that a cell gives to others, and those that it takes from others."""
-    cell = symtable.symtable(code, "cell", "exec")
-    makes = {s.get_name() for s in cell.get_symbols() if s.is_assigned() or s.is_imported()}
-    scopes, reads = [cell], set()
-    for scope in scopes:  # functions and comprehensions, too
-        scopes += scope.get_children()
-        reads |= {s.get_name() for s in scope.get_symbols() if s.is_global() or scope is cell}
-    return makes, reads - makes
 
 
 def run_all(page: Page, seconds: float = 120) -> None:

@@ -7,7 +7,6 @@ from labdriver import (
     copy_notebook,
     find_slider,
     look,
-    needed_for,
     open_notebook,
     press,
     run_all,
@@ -62,18 +61,6 @@ def test_the_slider_of_lesson_1(lab, page, tmp_path):
     press(slider, "Home", 1)  # no weight removed
     third = wait_for_change(slider, second)
     assert third["readout"] != first["readout"]
-
-
-def test_cells_that_the_slider_does_not_need_are_left_out():
-    cells = [
-        "find",
-        "x = 1",
-        "unused = x",
-        "def f(): return x",
-        "y = [f() for x in range(3)]",
-        "show(y)",
-    ]
-    assert needed_for(cells, ("show(",)) == {0, 1, 3, 4, 5}
 
 
 def test_the_harness_sees_a_slider_that_works(lab, page):
