@@ -14,8 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 lab: $(VENV)/.lab
 	@$(BIN)/python -m course_lib lab $(if $(PORT),--port=$(PORT)) $(ARGS)
 
-# All tests, and every notebook with nbval: a file after the other on two workers, each file on one.
-# tests/conftest.py says which come first.
+# All tests, and the notebooks with nbval: a file after the other on two workers, each file on one.
+# tests/conftest.py says which come first, and which cells nbval need not run.
 ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
     --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
 

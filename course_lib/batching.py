@@ -46,8 +46,14 @@ def collate(examples: list[Any]) -> Any:
         return torch.utils.data.default_collate(examples)
     batch = {}
     for key in examples[0]:
-        values = [torch.as_tensor(example[key]) for example in examples]
+        values = [example[key] for example in examples]
         nothing = -100 if key == "labels" else 0
+        if isinstance(values[0], list) and values[0] and not isinstance(values[0][0], list):
+            # One tensor of all numbers is made far sooner than one of each row.
+            longest = max(map(len, values))
+            batch[key] = torch.tensor([row + [nothing] * (longest - len(row)) for row in values])
+            continue
+        values = [torch.as_tensor(value) for value in values]
         batch[key] = (
             pad_sequence(values, batch_first=True, padding_value=nothing)
             if values[0].ndim

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from timeit import Timer
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.stats import DegenerateDataWarning, binomtest, bootstrap, sem, ttest_
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.benchmark import Timer
+from torch.utils import benchmark
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.batching import device_of
@@ -496,8 +497,8 @@ def latency(
 ) -> dict[str, Latency]:
     """Latency of several models on the same batch, measured in turns so that they share the noise.
 
-    Each round times every model once, each time over as many calls as take about two milliseconds;
-    one round before them is a warm-up. Modules are put into eval mode for it; all runs are in
+    Each round times every model once, each time over as many calls as take about two milliseconds,
+    after a call that does not count. Modules are put into eval mode for it; all runs are in
     `inference_mode`. Explained in lesson 1; DESIGN's rule of measuring 5.
 
     Args:
@@ -514,20 +515,25 @@ def latency(
         )
     threads = torch.get_num_threads()
     samples: dict[str, list[float]] = {name: [] for name in models}
+    # Python's timer with PyTorch's clock, which waits for a GPU. (PyTorch's own timer makes two calls
+    # before each sample: of slow models that is most of the time.)
     timers = {
         name: Timer(
             "call(model, example)",
+            timer=benchmark.timer,
             globals={"call": _call, "model": model, "example": _beside(model, example)},
-            num_threads=threads,
         )
         for name, model in models.items()
     }
     with torch.inference_mode(), evaluating(*models.values()):
-        once = {name: timer.timeit(2).mean for name, timer in timers.items()}  # seconds
+        for timer in timers.values():
+            timer.timeit(2)
+        once = {name: timer.timeit(2) / 2 for name, timer in timers.items()}  # seconds
         calls = {name: max(1, min(1000, round(2e-3 / once[name]))) for name in models}
         for _ in range(rounds):
             for name, timer in timers.items():
-                samples[name].append(1000 * timer.timeit(calls[name]).mean)
+                timer.timeit(1)  # untimed: another model has run since
+                samples[name].append(1000 * timer.timeit(calls[name]) / calls[name])
     return {
         name: Latency(
             median=float(np.median(times)),
@@ -538,6 +544,25 @@ def latency(
         )
         for name, times in samples.items()
     }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside of this PyTorch computes on one thread: short times are steadier so, and a network of a
+    few ten thousand parameters trains several times faster, as threads would wait for each other.
+    Lessons 3 and 5 use it.
+
+    Example:
+        >>> with one_thread():
+        ...     torch.get_num_threads()
+        1
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from cells import needed_for
 from hypothesis import settings
 
 # With several workers these files start first, in this order, so that none of them is still running on
@@ -26,9 +28,27 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
+        left_out = cells_to_leave_out(items)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
         items.sort(key=lambda item: [long not in item.nodeid for long in LONGEST])
+
+
+def cells_to_leave_out(items: list[Any]) -> list[Any]:
+    """What nbval need not run: papermill runs every cell, nbval those whose output it compares with
+    the stored one, and what these need."""
+    lessons: dict[Any, list[Any]] = {}
+    for item in items:
+        if hasattr(item, "cell_num"):  # nbval's
+            lessons.setdefault(item.parent, []).append(item)
+    left_out = []
+    for cells in lessons.values():
+        compared = {i for i, item in enumerate(cells) if item.options["check"]}
+        needed = needed_for([item.cell.source for item in cells], compared)
+        left_out += [item for i, item in enumerate(cells) if i not in needed]
+    return left_out
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from course_lib.measure import (
     gap,
     kept,
     latency,
+    one_thread,
     operations,
     paired_test,
     paired_test_over_seeds,
@@ -298,6 +299,18 @@ def test_operations_of_a_transformer_layer_of_pytorch():
     assert operations(layer, torch.zeros(2, 6, 16)) == expected
 
 
+def test_one_thread_and_afterwards_as_many_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_batch_is_taken_to_where_the_model_is():
     model, batch = nn.Linear(4, 3, device="meta"), torch.ones(2, 4)
     assert operations(model, batch) == 2 * 4 * 3
@@ -416,7 +429,7 @@ def test_models_are_measured_in_turns():
     models = {name: sleepy(3, calls, name) for name in "abc"}
     latency(models, torch.zeros(1, 1), rounds=5)
     turns = [name for name, before in zip(calls, ["", *calls], strict=False) if name != before]
-    assert "".join(turns) == "abc" * 6  # a warm-up, then five rounds
+    assert "".join(turns) == "abc" * 7  # one to warm up, one to see how long it takes, then five
 
 
 def test_latency_runs_in_eval_mode_and_gives_each_module_its_mode_back():

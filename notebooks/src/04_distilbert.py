@@ -146,7 +146,7 @@ print(
     f"gone: {gone['DistilBERT']:.1%} of BERT (your guess: {my_guess_smaller:.0%}), {gone['ours']:.1%} of ours"
 )
 
-# %%
+# %% tags=["nbval-check-output"]
 claims.add(
     "DistilBERT is 40 % smaller than BERT-base",
     source="Sanh et al. 2019, abstract and table 3 (110 against 66 million parameters)",
@@ -162,7 +162,7 @@ claims.add(
 #
 # The paper's table 3: 668 seconds for BERT, 410 for DistilBERT, on one CPU at batch 1. **Predict first:** is that 60 % less time?
 
-# %%
+# %% tags=["nbval-check-output"]
 claims.add(
     "60 % faster means 60 % less time",
     source="a common reading of Sanh et al. 2019",
@@ -183,7 +183,7 @@ for batch in batches:
         times = measure.latency(
             {"BERT-base": bert, "DistilBERT": distilbert},
             {"input_ids": ids},
-            rounds=5 if full else 4,
+            rounds=8 if full else 4,
         )
         speed[batch, length] = times
         print(f"{batch} × {length:3}: {times['DistilBERT'].faster_than(times['BERT-base'])}")
@@ -247,7 +247,7 @@ plots.show(
 # batch of two sentences, one shorter than the other. A batch must be a rectangle, so the shorter one is filled up with **padding**; the **attention mask** is 1 for
 # real tokens and 0 for padding. What a layer hands on for each token, a vector, is its **hidden state**.
 
-# %%
+# %% tags=["nbval-check-output"]
 student = student_from_teacher(teacher, (0, 2, 4))
 lines = tokenizer(
     ["A moving film.", "It starts well and then goes on for far too long."],
@@ -686,7 +686,7 @@ claims.add(
 # Our student is a BERT with three layers. If you want the class `DistilBertForSequenceClassification` itself, which every tool knows:
 # `distilbert_from_bert` copies the tensors one by one. DistilBERT has no segment embeddings (`token_type_ids`, which tell the first sentence of a pair from the second), and a ReLU where BERT has a tanh: it must be trained before you use it.
 
-# %%
+# %% tags=["nbval-check-output"]
 genuine = distilbert_from_bert(teacher, (0, 2, 4))
 with tempfile.TemporaryDirectory() as folder:
     genuine.save_pretrained(folder)

@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
@@ -188,19 +187,7 @@ my_guess_int8_loss = 1.0  # points
 
 
 # %%
-@contextmanager
-def one_thread():
-    """Inside of this, PyTorch computes with one thread: such short times are steadier so."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-# %%
-with one_thread(), tempfile.TemporaryDirectory() as folder:
+with measure.one_thread(), tempfile.TemporaryDirectory() as folder:
     exported = export_onnx(teacher, Path(folder) / "teacher.onnx")
     print(exported)
     forms = {
@@ -274,7 +261,7 @@ _ = gc.collect()
 # Many pages say that DistilBERT with quantisation is 5–8 × smaller than BERT at about 97 % of its accuracy. Is it? Here are the sizes at the true configurations, with random weights, for sizes
 # do not depend on them.
 
-# %%
+# %% tags=["nbval-check-output"]
 with torch.device("meta"):  # shapes alone: no memory, no weights
     bert_size = size(transformers.BertForSequenceClassification(transformers.BertConfig()))
 distilbert = transformers.DistilBertForSequenceClassification(
@@ -397,7 +384,7 @@ claims.add(
 # "Prune, then distil", say some; "distil, then prune"; "both at once". Here is a fair race. All students have three layers and end with a quarter of the heads and units. All see the same sentences, in six equal
 # stages, with the same learning rates. Only one thing differs: how much is left at the beginning of each stage.
 
-# %%
+# %% tags=["nbval-check-output"]
 ORDERS = {
     "prune, then distil": [0.25] * 6,
     "prune while distilling": [
@@ -725,7 +712,7 @@ my_guess_smallest = {"times faster": 20, "accuracy kept": 0.9}
 
 # %%
 bert = transformers.BertForSequenceClassification(transformers.BertConfig()).eval()
-with one_thread():
+with measure.one_thread():
     its_times = measure.latency({"BERT-base": bert, "teacher": teacher} | files, batch, rounds)
 del bert
 _ = gc.collect()
@@ -1003,7 +990,7 @@ def times_of():
             models[f"{layers} {share} 32"] = OnnxClassifier(path.read_bytes(), threads=1)
             int8_file = quantize(path).content()
             models[f"{layers} {share} 8"] = OnnxClassifier(int8_file, threads=1)
-    with one_thread():
+    with measure.one_thread():
         measured = measure.latency(models, batch, grid_rounds)
     return {name: time.median for name, time in measured.items()}
 
@@ -1269,7 +1256,7 @@ for name, wrong in (
 # **Prune**: half of the heads, a third of the feed-forward units, and only the tokens that your texts hold. **Distil**: your model is the teacher. It labels your texts and their variations, for a student should read more than its teacher's own training part. It takes some minutes with a model of this size.
 
 # %%
-HOW_MANY = 3000  # of your texts, at most; fewer take less time
+HOW_MANY = 2000  # of your texts, at most; fewer take less time
 rows = mine.data["train"].select(range(min(HOW_MANY, len(mine.data["train"]))))
 its_tokens = encoders.tokens_seen(rows, at_least=1)
 cut, its_words = prune_vocabulary(narrower(mine.model, 0.5, 0.33, rows), mine.tokenizer, its_tokens)
@@ -1303,7 +1290,7 @@ for name, answers in (("yours", before), ("the small one", after)):
 print(
     f"it keeps {measure.kept(after, before)}; yours against it: {measure.paired_test(before, after)}"
 )
-with one_thread():
+with measure.one_thread():
     small = OnnxClassifier(its_int8.content(), threads=1)
     forms = {"yours": mine.model, "pruned, distilled, int8": small}
     its_comparison = compare(forms, of_32_tokens(mine.tokenizer), rounds)

@@ -26,6 +26,8 @@ def house_rules(notebook: NotebookNode) -> list[str]:
     parameters = [c.source for c in cells if "parameters" in tool.tags(c)]
     if len(parameters) != 1 or 'profile = "full"' not in parameters[0].splitlines():
         found.append('one cell is tagged `parameters` and says profile = "full"')
+    if not any("nbval-check-output" in tool.tags(c) for c in cells):
+        found.append("no cell is tagged `nbval-check-output`: nbval would compare nothing")
     if not tool.collect_claims(notebook):
         found.append("no claim is shown: what does this lesson check?")
     return found
@@ -61,7 +63,12 @@ def lesson(*outputs: NotebookNode, source: str = "1 + 1", count: int | None = 3)
         new_markdown_cell("# Title"),
         new_code_cell("x", execution_count=1, metadata={"tags": ["setup"]}),
         new_code_cell('profile = "full"', execution_count=2, metadata={"tags": ["parameters"]}),
-        new_code_cell(source, execution_count=count, outputs=[claim, *outputs]),
+        new_code_cell(
+            source,
+            execution_count=count,
+            outputs=[claim, *outputs],
+            metadata={"tags": ["nbval-check-output"]},
+        ),
     ]
     return new_notebook(cells=cells)
 
@@ -131,7 +138,8 @@ def test_house_rules_can_be_broken():
     assert "empty" in broken(lesson(source=" "))
     assert "`setup`" in broken(new_notebook(cells=lesson().cells[2:]))
     assert "`parameters`" in broken(new_notebook(cells=lesson().cells[:2]))
-    assert "no claim" in broken(new_notebook(cells=lesson().cells[:3]))
+    for message in ("no claim", "nbval would compare nothing"):
+        assert message in broken(new_notebook(cells=lesson().cells[:3]))
     quick = lesson()
     quick.cells[2].source = 'profile = "quick"'
     assert "`parameters`" in broken(quick)
