@@ -88,7 +88,7 @@ for name, guess in (("half zeros", my_guess_zeros), ("half as many", my_guess_ha
 # LeNet-300-100 again. Neuron 7 of `fc1` is one row of `fc1.weight`, one number of `fc1.bias`, and one *column* of
 # `fc2.weight`, which reads it. To remove neurons by hand takes five lines:
 
-# %% tags=["nbval-check-output"]
+# %%
 lenets = {
     seed: training.fit(
         models.build(models.LeNet300, seed), mnist, training.Recipe(15 if full else 3, seed=seed)

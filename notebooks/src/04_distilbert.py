@@ -686,7 +686,7 @@ claims.add(
 # Our student is a BERT with three layers. If you want the class `DistilBertForSequenceClassification` itself, which every tool knows:
 # `distilbert_from_bert` copies the tensors one by one. DistilBERT has no segment embeddings (`token_type_ids`, which tell the first sentence of a pair from the second), and a ReLU where BERT has a tanh: it must be trained before you use it.
 
-# %% tags=["nbval-check-output"]
+# %%
 genuine = distilbert_from_bert(teacher, (0, 2, 4))
 with tempfile.TemporaryDirectory() as folder:
     genuine.save_pretrained(folder)
