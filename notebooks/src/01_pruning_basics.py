@@ -8,7 +8,7 @@
 # - choose between global and per-layer, one-shot and gradual pruning, from measurements of your own;
 # - say what zeros buy you, and what they do not.
 #
-# **Time** about 45 minutes; the computer works about 4 of them on two cores.
+# **Time** about 45 minutes; the computer works about 6 of them on two cores.
 # **You need** Python, and what a linear layer and a training loop are.
 #
 # Run the cells from top to bottom. Where it says *Predict first*, write down your guess before you go on: you

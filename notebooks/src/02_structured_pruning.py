@@ -8,7 +8,7 @@
 # - choose what goes by importance, and ask for a speed-up instead of an amount;
 # - tell when structured pruning wins, and when zeros do.
 #
-# **Time** about 60 minutes; the computer works about 6 of them on two cores (and some minutes more, once, to make the
+# **Time** about 60 minutes; the computer works about 10 of them on two cores (and some minutes more, once, to make the
 # text teacher). **You need** lesson 1. Sections 6 to 9 use the fine-tuned MiniLM that lesson 3 introduces; all you need
 # to know is that it tells positive from negative movie reviews.
 

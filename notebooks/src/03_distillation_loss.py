@@ -8,7 +8,7 @@
 # - distil a teacher into a student, with labelled and with unlabelled data, and judge fairly whether it helped;
 # - choose a temperature by measuring, not by hearsay.
 #
-# **Time** about 60 minutes; the computer works about 6 of them on two cores (and some minutes more, once, to make the
+# **Time** about 60 minutes; the computer works about 9 of them on two cores (and some minutes more, once, to make the
 # teacher). **You need** lesson 1, above all its intervals and its paired test.
 
 # %% tags=["setup"]

@@ -9,7 +9,7 @@
 # - choose a point on an accuracy–size–latency picture, and meet a budget;
 # - take your own model through measure → prune → distil → int8 → a folder that runs without PyTorch.
 #
-# **Time** about 75 minutes; the computer works about 10 of them on two cores. **You need** lessons 2 to 4: structured pruning, soft labels, a student made of its
+# **Time** about 75 minutes; the computer works about 8 of them on two cores. **You need** lessons 2 to 4: structured pruning, soft labels, a student made of its
 # teacher's layers.
 
 # %% tags=["setup"]
@@ -757,7 +757,7 @@ print(f"your guess for the smallest: {my_guess_smallest}")
 pandas.DataFrame(rows).T.style
 
 # %% [markdown]
-# "Faster" stands there twice. The first factor compares int8 in ONNX Runtime with floats in PyTorch: that is what you gain if you come from PyTorch. The second one is divided by what the runtime alone gave the teacher in section 2: that is what compression gives. Both depend on the processor: int8 gains more where there are VNNI instructions than where there are none. So a goal for speed may be met on one machine and missed on the next, while the sizes are the same.
+# "Faster" stands there twice. The first factor compares int8 in ONNX Runtime with floats in PyTorch: that is what you gain if you come from PyTorch. The second one is divided by what the runtime alone gave the teacher in section 2: that is what compression gives. Both depend on the processor. VNNI instructions make int8 faster; but processors that have them often compute floats faster, too (AVX-512, AMX), and then the first factor is smaller. So a goal for speed may be met on one machine and missed on the next, while the sizes are the same.
 #
 # And the accuracy stands there twice. A linear model on TF-IDF is nearly free. What a student keeps of the teacher's *gain* over it is what the neural network was for.
 #
