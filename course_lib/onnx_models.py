@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 import tokenizers
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -100,7 +101,7 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
         batches = [_padded(shape, words) for shape in shapes]
         here = device_of(model)
         differences = [
-            logits_of(model(**{k: v.to(here) for k, v in batch.items()})).cpu().float()
+            logits_of(model(**send_to_device(batch, here))).cpu().float()
             - onnx_model(**batch).logits
             for batch in batches
         ]

@@ -30,8 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        left_out = cells_to_leave_out(items)
-        config.hook.pytest_deselected(items=left_out)
+        left_out = set(cells_to_leave_out(items))
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
         items.sort(key=lambda item: [long not in item.nodeid for long in LONGEST])
 

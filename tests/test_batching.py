@@ -38,6 +38,15 @@ def test_padding_is_masked_out_and_labels_stay_numbers():
     assert batch["labels"].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("rows", [[[1, 2], [3]], [[1.5], [2.5, 3.5]], [[[1, 2], [3, 4]], [[5, 6]]]])
+def test_lists_become_what_tensors_become(rows):
+    found = collate([{"x": row, "labels": row} for row in rows])
+    expected = collate([{"x": torch.tensor(r), "labels": torch.tensor(r)} for r in rows])
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor)
+        assert found[name].dtype == tensor.dtype
+
+
 def test_pairs_are_stacked():
     images, labels = collate([(torch.ones(2, 2), 1), (torch.zeros(2, 2), 0)])
     assert images.shape == (2, 2, 2)

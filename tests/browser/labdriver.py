@@ -178,7 +178,7 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
 def run_lesson(page: Page, lab: Lab, lesson: Path, *wanted: str) -> None:
     """Open a copy of a lesson and run the code cells that hold what is wanted, and all they need.
 
-    The others have nothing to move; papermill and nbval run them.
+    The others have nothing to move; papermill runs them.
     """
     notebook = nbformat.read(lesson, as_version=4)
     sources = [cell.source if cell.cell_type == "code" else "" for cell in notebook.cells]
