@@ -14,14 +14,16 @@ unexport PYTHONDONTWRITEBYTECODE
 lab: $(VENV)/.lab
 	@$(BIN)/python -m course_lib lab $(if $(PORT),--port=$(PORT)) $(ARGS)
 
-# All tests, and the notebooks with nbval: a file after the other on two workers, each file on one.
+# All tests, and the notebooks with nbval: a file after the other on three workers, each file on one.
+# Two would leave a sixth of two cores idle, while they wait for kernels, browsers and limits of time.
 # tests/conftest.py says which come first, and which cells nbval need not run.
-ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
+ALL := -n 3 --dist loadfile --no-loadscope-reorder tests course_lib \
     --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
 
 test: $(VENV)/.test data
-	$(BIN)/ruff check . && $(BIN)/mypy
-	COURSE_PROFILE=quick $(BIN)/python -m pytest $(or $(ARGS),$(ALL))
+	$(BIN)/ruff check .
+	@# mypy has one core for half a minute; the tests begin meanwhile, and both must pass.
+	$(BIN)/mypy & COURSE_PROFILE=quick $(BIN)/python -m pytest $(or $(ARGS),$(ALL)) && wait $$!
 
 notebooks: $(VENV)/.lab data
 	$(BIN)/python tools/notebooks.py run $(ARGS)
