@@ -14,10 +14,10 @@ unexport PYTHONDONTWRITEBYTECODE
 lab: $(VENV)/.lab
 	@$(BIN)/python -m course_lib lab $(if $(PORT),--port=$(PORT)) $(ARGS)
 
-# All tests, and the notebooks with nbval: a file after the other on three workers, each file on one.
-# Two would leave a sixth of two cores idle, while they wait for kernels, browsers and limits of time.
+# All tests, and the notebooks with nbval: a file after the other on two workers, each file on one.
+# Three took no less time on two cores: what one leaves in the cache, the others made, too.
 # tests/conftest.py says which come first, and which cells nbval need not run.
-ALL := -n 3 --dist loadfile --no-loadscope-reorder tests course_lib \
+ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
     --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
 
 test: $(VENV)/.test data

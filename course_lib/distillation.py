@@ -275,7 +275,7 @@ class _Taught(Dataset):
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, str):
-            return [value for part in self.parts for value in part[i]]
+            return [value for part in self.parts for value in part[i][:]]
         return self.__getitems__([i])[0]
 
     def __getitems__(self, rows: list[int]) -> list[Any]:

@@ -120,11 +120,11 @@ def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 64, text: str =
             f"There is no column {text!r} among {dataset.column_names}; name the one that holds the "
             'text, as in tokenize(…, text="sentence").'
         )
-    columns = dict(tokenizer(list(dataset[text]), truncation=True, max_length=max_length))
+    columns = dict(tokenizer(dataset[text][:], truncation=True, max_length=max_length))
     if not any(any(row) for row in columns.get("token_type_ids", ())):
         columns.pop("token_type_ids", None)
     if "label" in dataset.column_names:
-        columns["labels"] = list(dataset["label"])
+        columns["labels"] = dataset["label"][:]
     return Dataset.from_dict(columns)
 
 
@@ -137,7 +137,7 @@ def tokens_seen(*datasets: Dataset, at_least: int = 2) -> Tensor:
         >>> tokens_seen(Dataset.from_dict({"input_ids": [[101, 7, 7, 102], [101, 9, 102]]}))
         tensor([  7, 101, 102])
     """
-    ids = [torch.tensor(row) for dataset in datasets for row in dataset["input_ids"]]
+    ids = [torch.tensor(row) for dataset in datasets for row in dataset["input_ids"][:]]
     tokens, counts = torch.cat(ids).unique(return_counts=True)
     return tokens[counts >= at_least]
 

@@ -36,12 +36,14 @@ def film_sentences(n: int) -> Dataset:
         raise ValueError(f"n is {n}; ask for one sentence or more.")
     reviews, _ = _split()
     known = (*text.reviews().values(), text.amazon_test())
-    seen = {text.normalised(line) for part in known for line in part["text"]}
+    seen = {text.normalised(line) for part in known for line in part["text"][:]}
     found: list[str] = []
     for review, _ in reviews:
         for sentence in map(str.strip, END.split(html.unescape(review))):
+            if len(sentence.split()) not in WORDS:
+                continue
             key = text.normalised(sentence)
-            if len(sentence.split()) in WORDS and key not in seen:
+            if key not in seen:
                 seen.add(key)
                 found.append(sentence)
         if len(found) >= n:
@@ -72,8 +74,10 @@ def short_reviews(words: int = 80) -> Dataset:
     short = []
     for review, verdict in kept:
         plain = _plain(review)
+        if len(plain.split()) > words:
+            continue
         key = text.normalised(plain)
-        if len(plain.split()) <= words and key not in seen:
+        if key not in seen:
             seen.add(key)
             short.append(text.Rated(plain, verdict - 0.5))
     if not short:

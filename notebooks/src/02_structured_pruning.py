@@ -303,7 +303,7 @@ for n in (1, 64):
 # matrix. Since `transformers` 5 the library itself can no longer remove heads. `remove` can, for six families of models.
 
 # %%
-teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
+teacher = zoo.teacher() if full else zoo.teacher(160, replace(zoo.TEACHER, lr=3e-4))
 reviews = zoo.reviews_tokenized(None if full else 16)
 calibration = reviews["train"].select(range(400 if full else 16))
 score = structured.taylor(teacher, calibration)

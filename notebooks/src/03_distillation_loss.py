@@ -77,7 +77,7 @@ plots.show(
 
 # %%
 few = None if full else 16
-teacher = zoo.teacher() if full else zoo.teacher(480, replace(zoo.TEACHER, lr=3e-4))
+teacher = zoo.teacher() if full else zoo.teacher(160, replace(zoo.TEACHER, lr=3e-4))
 reviews = zoo.reviews_tokenized(few)
 print({part: len(dataset) for part, dataset in reviews.items()})
 
