@@ -120,11 +120,11 @@ def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 64, text: str =
             f"There is no column {text!r} among {dataset.column_names}; name the one that holds the "
             'text, as in tokenize(…, text="sentence").'
         )
-    columns = dict(tokenizer(dataset[text][:], truncation=True, max_length=max_length))
+    columns = dict(tokenizer(list(dataset[text][:]), truncation=True, max_length=max_length))
     if not any(any(row) for row in columns.get("token_type_ids", ())):
         columns.pop("token_type_ids", None)
     if "label" in dataset.column_names:
-        columns["labels"] = dataset["label"][:]
+        columns["labels"] = list(dataset["label"][:])
     return Dataset.from_dict(columns)
 
 

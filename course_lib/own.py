@@ -157,7 +157,7 @@ def own_model(name: str | Path, parts: Mapping[str, Dataset], max_length: int = 
     read, data = {}, {}
     for part in ("train", "validation", "test"):
         renumbered = [numbers[label] for label in parts[part]["label"][:]]
-        read[part] = Dataset.from_dict({"text": parts[part]["text"][:], "label": renumbered})
+        read[part] = Dataset.from_dict({"text": list(parts[part]["text"][:]), "label": renumbered})
         data[part] = tokenize(read[part], tokenizer, max_length)
     _check_padding(model, data["validation"])
     accuracy = evaluate(model, data["validation"])

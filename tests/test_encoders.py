@@ -211,6 +211,14 @@ def test_tokenising_gives_what_fit_takes(tokenizer):
     assert batch["labels"].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch", "pandas"])
+def test_a_dataset_that_gives_arrays_is_tokenised_as_one_that_gives_lists(tokenizer, kind):
+    rows = Dataset.from_dict({"text": ["A good film.", "No!"], "label": [1, 0]})
+    assert (
+        tokenize(rows.with_format(kind), tokenizer).to_dict() == tokenize(rows, tokenizer).to_dict()
+    )
+
+
 def test_the_glue_column_names_fit_too(tokenizer):
     sst2 = Dataset.from_dict({"idx": [0], "sentence": ["A good film."], "label": [1]})
     assert tokenize(sst2, tokenizer, text="sentence").column_names == [
