@@ -348,7 +348,7 @@ print(
 # as many extra epochs. **Predict first:** at which sparsity does the curve leave the band?
 
 # %%
-targets = [0.9, 0.99, 0.995] if full else [0.9, 0.99]
+targets = [0.9, 0.98, 0.99, 0.995] if full else [0.9, 0.99]
 far = {target: results["gradual"]}
 for amount in targets:
     _, far[amount] = over_seeds(
@@ -508,7 +508,11 @@ claims.add(
 )
 
 # %%
-faster = [r["97 %, sparse (CSR)"].median < r["dense"].median / 1.5 for r in latencies.values()]
+# Faster by the medians, and measurably so.
+faster = [
+    rows["97 %, sparse (CSR)"].median < rows["dense"].median / 1.5 and said.endswith("faster")
+    for rows, said in zip(latencies.values(), sparse_speed.split("; "), strict=True)
+]
 claims.add(
     "Unstructured sparse operations are hard to accelerate: even at 97 % they are not 1.5 × faster",
     source="Gale et al. 2020, section 1",
