@@ -35,8 +35,7 @@ def film_sentences(n: int) -> Dataset:
     if n < 1:
         raise ValueError(f"n is {n}; ask for one sentence or more.")
     reviews, _ = _split()
-    known = (*text.reviews().values(), text.amazon_test())
-    seen = {text.normalised(line) for part in known for line in part["text"][:]}
+    seen = text.normalised_texts(*text.reviews().values(), text.amazon_test())
     found: list[str] = []
     for review, _ in reviews:
         for sentence in map(str.strip, END.split(html.unescape(review))):

@@ -107,7 +107,7 @@ def amazon_test() -> Dataset:
     them is in `transfer_set`. Explained in lesson 3.
     """
     # '' is a sentence of signs alone, such as "!"
-    known = {""} | {normalised(line) for part in reviews().values() for line in part["text"][:]}
+    known = {""} | normalised_texts(*reviews().values())
     kept = select(read_sentences(AMAZON)).kept
     return labelled([s for s in kept if normalised(s.text) not in known])
 
@@ -131,9 +131,7 @@ def transfer_set() -> Dataset:
     near_neutral = [s.text for s in read_sentences(MOVIES) if abs(s.rating) <= NEUTRAL]
     editorials = [s.text for s in read_sentences(NYT)]
     halves = [half for sentence in parts["train"]["text"][:] for half in _halves(sentence)]
-    seen = {
-        normalised(line) for part in (*parts.values(), amazon_test()) for line in part["text"][:]
-    }
+    seen = normalised_texts(*parts.values(), amazon_test())
     kept = []
     for line in near_neutral + editorials + halves:
         key = normalised(line)
@@ -174,6 +172,16 @@ def normalised(text: str) -> str:
         'a pretentious mess'
     """
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def normalised_texts(*parts: Dataset) -> set[str]:
+    """Every text of these datasets, `normalised`: a new text among them is none. Explained in lesson 3.
+
+    Example:
+        >>> normalised_texts(Dataset.from_dict({"text": ["Good!", "good"]}))
+        {'good'}
+    """
+    return {normalised(line) for part in parts for line in part["text"][:]}
 
 
 def read_sentences(source: str) -> list[Rated]:

@@ -120,7 +120,9 @@ def test_make_test_runs_all_on_two_workers_or_what_is_asked_for(arguments, calle
     command = ["make", "--dry-run", "test", *arguments]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert re.search(
-        rf"COURSE_PROFILE=quick \S+ -m pytest {called} && wait \$!$", run.stdout, re.MULTILINE
+        rf"^\S+mypy & COURSE_PROFILE=quick \S+ -m pytest {called} && wait \$!$",
+        run.stdout,
+        re.MULTILINE,
     )
 
 

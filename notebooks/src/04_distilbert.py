@@ -8,7 +8,7 @@
 # - tell what the start, the losses and the unlabelled text each add, with paired tests;
 # - judge a sentence like "97 % of BERT's performance, 60 % faster".
 #
-# **Time** about 60 minutes; the computer works about 8 of them on two cores (and some minutes more, once, to make the
+# **Time** about 60 minutes; the computer works about 7 of them on two cores (and some minutes more, once, to make the
 # teacher). **You need** lesson 3: soft labels, temperature, the transfer set.
 
 # %% tags=["setup"]

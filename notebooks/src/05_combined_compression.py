@@ -9,7 +9,7 @@
 # - choose a point on an accuracy–size–latency picture, and meet a budget;
 # - take your own model through measure → prune → distil → int8 → a folder that runs without PyTorch.
 #
-# **Time** about 75 minutes; the computer works about 8 of them on two cores. **You need** lessons 2 to 4: structured pruning, soft labels, a student made of its
+# **Time** about 75 minutes; the computer works about 7 of them on two cores. **You need** lessons 2 to 4: structured pruning, soft labels, a student made of its
 # teacher's layers.
 
 # %% tags=["setup"]
