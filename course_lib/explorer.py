@@ -177,8 +177,8 @@ def _frame(scale: _Scale, low: float, high: float) -> str:
         f'<text x="{left}" y="242">{min(scale.costs):.3g}</text><text x="{left + 270}" y="242" '
         f'text-anchor="end">{max(scale.costs):.3g}</text><text x="{left + 135}" y="242" '
         f'text-anchor="middle">{scale.title} (logarithmic)</text><text x="{left - 4}" y="34" '
-        f'text-anchor="end">{high:.0%}</text><text x="{left - 4}" y="224" text-anchor="end">'
-        f"{low:.0%}</text>"
+        f'text-anchor="end">{100 * high:.0f} %</text><text x="{left - 4}" y="224" text-anchor="end">'
+        f"{100 * low:.0f} %</text>"
     )
 
 

@@ -125,8 +125,8 @@ def temperature_view(logits: Tensor, names: Sequence[str], T: float) -> Temperat
     order = p.argsort(descending=True).tolist()
     first, second = names[order[0]], names[order[1]]
     readout = (
-        f'<span style="font-size:120%">T = {T:g}: <b>{p[order[0]]:.1%}</b> {escape(first)}, '
-        f"<b>{p[order[1]]:.1%}</b> {escape(second)}</span><br>"
+        f'<span style="font-size:120%">T = {T:g}: <b>{100 * p[order[0]]:.1f} %</b> {escape(first)}, '
+        f"<b>{100 * p[order[1]]:.1f} %</b> {escape(second)}</span><br>"
         f"entropy {entropy:.2f} of at most {math.log2(len(p)):.2f} bits"
     )
     panels = _bars(p, names, 0, "probability", 1.0) + _bars(
@@ -187,7 +187,8 @@ def grid_view(grid: Mapping[tuple[float, float], Runs], baseline: Runs, at: tupl
     return (
         f'<svg viewBox="0 0 620 110" width="620" role="img" aria-label="{runs} against {baseline}">'
         f'<g font-size="13" fill="currentColor">{"".join(marks)}<text x="190" y="104">'
-        f'{low:.1%}</text><text x="590" y="104" text-anchor="end">{high:.1%}</text></g></svg>'
+        f'{100 * low:.1f} %</text><text x="590" y="104" text-anchor="end">{100 * high:.1f} %</text>'
+        "</g></svg>"
         f"<div>difference, seed by seed: <b>{gap(runs, baseline)}</b></div>"
     )
 
@@ -276,16 +277,17 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> str:
             f"{100 * accuracy.value:.1f} %</text>"
         )
     label = (
-        f"{amount:.0%} of the parameters removed: {rows[0][3]} parameters, {rows[1][3]} operations, "
-        f"{rows[2][3]}; accuracy {100 * now.before.value:.1f} % as cut, "
+        f"{100 * amount:.0f} % of the parameters removed: {rows[0][3]} parameters, "
+        f"{rows[1][3]} operations, {rows[2][3]}; accuracy {100 * now.before.value:.1f} % as cut, "
         f"{100 * now.after.value:.1f} % after training"
     )
     return (
-        f'<svg viewBox="0 0 640 215" width="640" role="img" aria-label="{label}">'
+        f'<svg viewBox="0 0 640 228" width="640" role="img" aria-label="{label}">'
         f'<g font-size="12" fill="currentColor">{"".join(layers)}<text x="10" y="14">'
         "units of each layer (dashed: the whole network)</text>"
-        '<text x="400" y="207">0 %</text><text x="620" y="207" text-anchor="end">'
-        f"100 %, on validation (n = {now.after.n:,})</text></g></svg>"
+        '<text x="400" y="202">0 %</text><text x="620" y="202" text-anchor="end">100 %</text>'
+        f'<text x="510" y="222" text-anchor="middle">on validation (n = {now.after.n:,})</text>'
+        "</g></svg>"
     )
 
 
@@ -296,7 +298,7 @@ def amount_explorer(variants: Mapping[float, Smaller]) -> ipywidgets.VBox:
     """
     amounts = sorted(variants)
     slider = ipywidgets.SelectionSlider(
-        options=[(f"{amount:.0%}", amount) for amount in amounts],
+        options=[(f"{100 * amount:.0f} %", amount) for amount in amounts],
         value=amounts[len(amounts) // 2],
         description="amount",
         layout=ipywidgets.Layout(width="520px"),
@@ -333,11 +335,11 @@ def fixed_html(name: str, height: str) -> ipywidgets.HTML:
 
 
 def _readout(accuracy: Accuracy, amount: float, left: int, shares: dict[str, float]) -> str:
-    layers = " · ".join(f"{layer} {share:.0%}" for layer, share in shares.items())
+    layers = " · ".join(f"{layer} {100 * share:.0f} %" for layer, share in shares.items())
     return (
         f'<div style="line-height:1.6"><span style="font-size:120%">accuracy on validation: '
         f"{accuracy._repr_html_()}</span><br>"
-        f"{amount:.0%} pruned, {left:,} weights left; pruned in each layer: {layers}</div>"
+        f"{100 * amount:.0f} % pruned, {left:,} weights left; pruned in each layer: {layers}</div>"
     )
 
 
@@ -394,7 +396,8 @@ def _picture(weight: Tensor, mask: Tensor, rows: int = 5, columns: int = 12) -> 
     buffer = BytesIO()
     Image.fromarray(grid.to(torch.uint8).numpy()).save(buffer, "PNG", compress_level=1)
     png = base64.b64encode(buffer.getvalue()).decode()
-    alt = f"Input weights of {len(units)} neurons; {1 - mask.float().mean().item():.0%} pruned"
+    pruned = 100 * (1 - mask.float().mean().item())
+    alt = f"Input weights of {len(units)} neurons; {pruned:.0f} % pruned"
     return (
         f'<img src="data:image/png;base64,{png}" alt="{alt}" width="432" '
         'style="image-rendering:pixelated;max-width:none"/><br><small>the input weights of '

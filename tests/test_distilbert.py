@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from accelerate.state import AcceleratorState
 from datasets import Dataset
 from hub_double import run_online, serving
 from transformer_zoo import TINY, batch_for, tiny
@@ -317,21 +319,6 @@ def test_the_pipeline_loads_a_genuine_distilbert_from_the_hub(tmp_path):
 
 # --- larger than one machine: interrupted, in bf16, on two processes
 
-TWO = """
-import os, sys, torch
-sys.path.insert(0, "tests")
-from accelerate import PartialState
-from accelerate.state import AcceleratorState
-from safetensors.torch import save_file
-from test_distilbert import teach
-weights = {}
-for precision in ("no", "bf16"):
-    os.environ["ACCELERATE_MIXED_PRECISION"] = precision
-    AcceleratorState._reset_state()  # what the last training has set
-    weights |= {f"{precision} {k}": v.clone() for k, v in teach().model.state_dict().items()}
-save_file(weights, f"{sys.argv[1]}/{PartialState().process_index}.safetensors")
-"""
-
 
 def teach(loss=triple_loss, checkpoint: str = ""):
     """Two epochs on a stream, without dropout: two processes would drop other numbers than one."""
@@ -363,9 +350,18 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(cache_folder):
         assert torch.equal(tensor, resumed.model.state_dict()[key]), key
 
 
+def taught_in_both_precisions() -> dict[str, torch.Tensor]:
+    weights = {}
+    for precision in ("no", "bf16"):
+        os.environ["ACCELERATE_MIXED_PRECISION"] = precision
+        AcceleratorState._reset_state()  # what the last training has set
+        weights |= {f"{precision} {k}": v.clone() for k, v in teach().model.state_dict().items()}
+    return weights
+
+
 @pytest.mark.timeout(240)
 def test_two_processes_teach_as_one_does(tmp_path):
-    first, second = run_on_two(TWO, tmp_path)
+    first, second = run_on_two(taught_in_both_precisions, tmp_path)
     alone = teach().model.state_dict()
     for precision, tolerance in (("no", 1e-5), ("bf16", 2e-2)):  # bf16 keeps eight bits
         for key, tensor in alone.items():

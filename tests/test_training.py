@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import json
 import math
@@ -450,24 +449,6 @@ def test_labels_are_not_handed_to_the_model():
 
 # --- several processes ------------------------------------------------------------------------
 
-SCRIPT_HEAD = """
-import sys
-import torch
-from accelerate import PartialState
-from safetensors.torch import save_file
-from torch import Tensor
-from torch.utils.data import TensorDataset
-from course_lib.models import LeNet300, build
-from course_lib.training import Recipe, fit, predict
-
-"""
-SCRIPT_TAIL = """
-result = train_lenet()
-if PartialState().num_processes != 2:
-    sys.exit("expected two processes")
-save_file(result, f"{sys.argv[1]}/{PartialState().process_index}.safetensors")
-"""
-
 
 def train_lenet() -> dict[str, Tensor]:
     """Weights and predictions after some steps on noise with a pattern in it."""
@@ -486,8 +467,7 @@ def train_lenet() -> dict[str, Tensor]:
 
 @pytest.mark.timeout(240)
 def test_two_processes_give_the_weights_of_one(tmp_path):
-    script = SCRIPT_HEAD + inspect.getsource(train_lenet) + SCRIPT_TAIL
-    first, second = run_on_two(script, tmp_path)
+    first, second = run_on_two(train_lenet, tmp_path)
     alone = train_lenet()
     assert same(first, second)
     for name, tensor in alone.items():

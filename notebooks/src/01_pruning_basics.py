@@ -318,7 +318,7 @@ for name, make in ways.items():
 # %%
 trained = {name: runs for name, runs in results.items() if name != "one-shot, no training"}
 plots.show(
-    plots.comparison(trained, title=f"{target:.0%} sparse, {prune_epochs} epochs, test"),
+    plots.comparison(trained, title=f"{100 * target:.0f} % sparse, {prune_epochs} epochs, test"),
     alt="Test accuracy of dense, one-shot, iterative and gradual pruning with intervals over the seeds",
 )
 for name, runs in results.items():

@@ -618,7 +618,7 @@ print(
 claims.add(
     "Half of the heads and two thirds of the feed-forward units go, and one epoch of distillation brings the accuracy back",
     source="this course",
-    measured=f"{teacher_accuracy} → as cut {as_cut} → {back['distillation']}, {regained['distillation']:.0%} of the loss regained; teacher against it: {versus}",
+    measured=f"{teacher_accuracy} → as cut {as_cut} → {back['distillation']}, {100 * regained['distillation']:.0f} % of the loss regained; teacher against it: {versus}",
     holds=regained["distillation"] >= 0.9
     or ("in part" if regained["distillation"] >= 0.5 else False),
     n=len(right),
@@ -691,7 +691,7 @@ claims.add(
     "Coarser granularity costs more accuracy per removed parameter",
     source="Mao et al. 2017, section 4",
     measured="weights above neurons: "
-    + "; ".join(f"{left:.0%} left {g}" for left, g in gaps.items()),
+    + "; ".join(f"{100 * left:.0f} % left {g}" for left, g in gaps.items()),
     holds=all(clear) or ("in part" if any(clear) else False),
     n=len(mnist["test"]),
 )
@@ -706,8 +706,8 @@ networks = {"whole": lenet}
 runs = {}
 for left in left_over:
     for kind, (network, scores) in (("weights", fine[left]), ("neurons", coarse[left])):
-        networks[f"{kind}, {left:.0%} left"] = masking.make_permanent(network)
-        runs[f"{kind}, {left:.0%} left"] = scores
+        networks[f"{kind}, {100 * left:.0f} % left"] = masking.make_permanent(network)
+        runs[f"{kind}, {100 * left:.0f} % left"] = scores
 counts = {name: measure.operations(m, images[:1]) for name, m in networks.items()}
 sizes = {name: measure.sparse_bytes(m) for name, m in networks.items()}
 times = {n: measure.latency(networks, images[:n]) for n in (1, 500)}

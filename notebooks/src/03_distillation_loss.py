@@ -578,7 +578,7 @@ claims.add(
     "A higher temperature is more informative",
     source="many tutorials",
     measured=f"entropy from T = {Ts[0]} to {Ts[-1]}: {entropy[Ts[0]]:.1f} to {entropy[Ts[-1]]:.1f} bits; "
-    f"validation accuracy {by_T[Ts[0]][0]:.1%} to {by_T[Ts[-1]][0]:.1%}, best at T = {max(by_T, key=lambda T: by_T[T][0])}",
+    f"validation accuracy {100 * by_T[Ts[0]][0]:.1f} % to {100 * by_T[Ts[-1]][0]:.1f} %, best at T = {max(by_T, key=lambda T: by_T[T][0])}",
     holds=True if high else "in part",
     n=len(mnist["validation"]),
 )

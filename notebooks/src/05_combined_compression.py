@@ -976,7 +976,7 @@ def variants_of(layers, share):
 
 
 # %%
-shapes = list(product(WHICH, SHARES)) if full else [(1, 1.0), (1, 0.25)]
+shapes = list(product(WHICH, SHARES)) if full else [(1, 0.25)]
 grid_rounds = 50 if full else 4
 
 
@@ -1010,7 +1010,8 @@ n = len(reviews["validation"])
 grid = {}
 for layers, share, tokens, bits, sparsity, size_of_it, correct in points:
     milliseconds = timed[f"{layers} {share} {8 if bits == 8 else 32}"]
-    name = f"{layers} layers, {share:.0%} of heads and units, {tokens:,} tokens, {bits} bits, {sparsity:.0%} zeros"
+    depth = "1 layer" if layers == 1 else f"{layers} layers"
+    name = f"{depth}, {100 * share:.0f} % of heads and units, {tokens:,} tokens, {bits} bits, {100 * sparsity:.0f} % zeros"
     grid[layers, share, tokens, bits, sparsity] = explorer.Variant(
         name, size_of_it, milliseconds, measure.Accuracy(correct, n)
     )

@@ -19,5 +19,5 @@ def test_the_slider_of_lesson_2(lab, page, tmp_path):
     assert before["amount"].startswith("<svg") and "as cut" in before["amount"]
     press(slider, "ArrowRight", 1)
     after = wait_for_change(slider, before)
-    assert "90% of the parameters removed" in after["amount"]
+    assert "90 % of the parameters removed" in after["amount"]
     page.screenshot(path=tmp_path / "amount_slider.png")
