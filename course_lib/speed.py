@@ -161,7 +161,7 @@ def speed_up(
         target: times faster, above 1 (default 2).
         score: importance (default `weight_norm`); take `structured.taylor` where there is data.
         names: groups to take from (default: all).
-        tries: at most so many choices (default 4).
+        tries: at most so many choices (default 4); and looks, before the target is refused.
 
     Raises:
         ValueError: the target is not above 1, or cannot be reached; says what can.
@@ -174,13 +174,16 @@ def speed_up(
     table = costs(model, example, lambda _, group: ranking.scores[group.name], names)
     narrowest = {name: cost.widths[0] for name, cost in table.items()}
     least = remove(model, {name: range(width) for name, width in narrowest.items()}, share=True)
-    ends = latency({"model": model, "least": least}, example)
-    full, fastest = ends["model"].median, ends["least"].median
-    if full / fastest < target:
+    for _ in range(tries):  # a program beside it can take the cores away for a while
+        ends = latency({"model": model, "least": least}, example)
+        full, fastest = ends["model"].median, ends["least"].median
+        if full / fastest >= target:
+            break
+    else:
         raise ValueError(
             f"{target:g} × cannot be reached: the model takes {full:.3g} ms, and {fastest:.3g} ms "
             f"where every group is as narrow as was tried, which is {full / fastest:.2g} ×. Allow more "
-            "groups, or remove layers."
+            "groups, or remove layers. If other programs are at work, close them and try again."
         )
     wanted = full * (1 - 1 / target)
     best: SpedUp | None = None
