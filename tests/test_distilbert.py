@@ -13,7 +13,7 @@ import transformers
 from accelerate.state import AcceleratorState
 from datasets import Dataset
 from hub_double import run_online, serving
-from transformer_zoo import TINY, batch_for, tiny
+from transformer_zoo import TINY, batch_for, tiny, without_dropout
 from transformers.modeling_outputs import SequenceClassifierOutput
 from two_processes import run_on_two
 
@@ -321,13 +321,9 @@ def test_the_pipeline_loads_a_genuine_distilbert_from_the_hub(tmp_path):
 
 
 def teach(loss=triple_loss, checkpoint: str = ""):
-    """Two epochs on a stream, without dropout: two processes would drop other numbers than one."""
-    teacher = tiny("bert")
-    teacher.config.hidden_dropout_prob = teacher.config.attention_probs_dropout_prob = 0.0
+    """Two epochs on a stream."""
+    teacher = without_dropout(tiny("bert"))
     student = student_from_teacher(teacher, [0, 2])
-    for module in student.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     recipe = Recipe(epochs=2, lr=1e-3, batch_size=8, steps=3, checkpoint=checkpoint)
     stream = sentences().to_iterable_dataset(num_shards=2)
     return distill_hidden(student, teacher, {"train": stream}, recipe, loss=loss)

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch import nn
-from transformer_zoo import batch_for, tiny
+from transformer_zoo import batch_for, tiny, without_dropout
 
 from course_lib import measure, pruning, structured, training
 from course_lib.distillation import distill, distillation_loss
@@ -43,12 +43,8 @@ def _gpu(monkeypatch):
 
 
 def bert() -> Any:
-    """Without dropout, whose random numbers are others on a GPU; tame enough to compare."""
-    model: Any = tiny("bert")
-    for part in model.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
-    model.config.attention_probs_dropout_prob = 0.0
+    """Tame enough to train and to compare."""
+    model: Any = without_dropout(tiny("bert"))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(0.5)
@@ -101,12 +97,15 @@ def test_training_goes_the_same_way(make):
 
 
 def test_answers_come_to_the_cpu_and_the_model_stays():
-    model = bert().cuda()
-    cpu, gpu = on_both(lambda model: predict(model, sentences()))
-    assert gpu.device.type == "cpu"
+    def answers(model: nn.Module) -> torch.Tensor:
+        home = where(model)
+        found = predict(model, sentences())
+        assert where(model) == home
+        assert found.device.type == "cpu"
+        return found
+
+    cpu, gpu = on_both(answers)
     torch.testing.assert_close(gpu, cpu, atol=1e-4, rtol=1e-3)
-    predict(model, sentences())
-    assert where(model) == {"cuda"}
 
 
 def test_the_same_heads_units_and_weights_go():

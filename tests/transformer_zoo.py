@@ -54,6 +54,15 @@ def tiny(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> t.PreT
     return model.to(dtype)
 
 
+def without_dropout(model: t.PreTrainedModel) -> t.PreTrainedModel:
+    """The same model: two processes, or a GPU, would drop other numbers than one CPU."""
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def batch_for(model: nn.Module, dtype: torch.dtype = torch.float32, n: int = 3) -> dict[str, Any]:
     """Three examples; texts of different lengths, so that there is padding."""
     torch.manual_seed(7)

@@ -573,7 +573,7 @@ claims.add(
 #
 # ## 8 · Does the student look where the teacher looks?
 #
-# Attention says, for each word, from which other words it takes its information. The student's three layers began as the teacher's layers 1, 3 and 5 (the picture below counts from 0).
+# Attention says, for each word, from which other words it takes its information. The student's three layers began as the teacher's layers 1, 3 and 5 (the sliders count from 1; the figure behind them counts from 0).
 # Nobody told the student to keep their attention. Move the sliders: does it still look where its teacher looks? ([CLS] and [SEP] are the
 # tokens that BERT puts at the start and the end. A head that looks at them all the time is resting.)
 
