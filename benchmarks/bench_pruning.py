@@ -18,8 +18,8 @@ from _common import bert, in_a_fresh_process, peak_above_start
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from course_lib.masking import apply_masks_, masks_of, original_of
-from course_lib.pruning import global_masks
+from course_lib.pruning.masks import apply_masks_, masks_of, original_of
+from course_lib.pruning.unstructured import global_masks
 
 AMOUNT = 0.5
 

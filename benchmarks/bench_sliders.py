@@ -2,66 +2,123 @@
 
     python benchmarks/bench_sliders.py [--quick]
 
-One move is one call of what stands behind the slider; what the browser adds is not in it.
+First the callback alone: one move of the slider in Python, without a browser. Then, in JupyterLab and
+Chromium, the time from a key press until the changed picture is on the screen; `--quick` leaves it out.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from course_lib import data, explorer, widgets
-from course_lib.measure import Accuracy, Runs
-from course_lib.models import LeNet300, build
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "browser")]
+
+from slider_samples import EXAMPLES, make  # noqa: E402
+
+CALLBACK, BROWSER = (50, 100), (80, 150)  # goals in ms: median and 95th percentile
+DRAWN = [name for name in EXAMPLES if name != "chooser"]
+# Notes when a key goes down, and when the chart has changed and been painted.
+WATCH = """chart => {
+    window.times = [];
+    let pressed = null;
+    document.addEventListener("keydown", () => { pressed = performance.now(); }, true);
+    const painted = start => setTimeout(() => window.times.push(performance.now() - start), 0);
+    new MutationObserver(() => {
+        if (pressed === null) return;
+        const start = pressed;
+        pressed = null;
+        requestAnimationFrame(() => painted(start));
+    }).observe(chart, {subtree: true, childList: true, attributes: true, characterData: true});
+}"""
 
 
-def milliseconds(change: Callable[[float], object], moves: int) -> tuple[float, float]:
-    """Median and 95th percentile over `moves` random positions between 0 and 1, after a warm-up."""
+def callback(name: str, moves: int) -> list[float]:
+    """Milliseconds of each of some moves to random positions, after a warm-up."""
+    control: Any = make(name).controls[-1]
+    places = np.random.default_rng(0).integers(len(control.options), size=10 * moves)
     times = []
-    for position in np.random.default_rng(0).uniform(0, 1, moves + 5):
+    for place in places[places != np.roll(places, 1)][: moves + 5]:
         before = time.perf_counter()
-        change(float(position))
+        control.index = int(place)
         times.append(1000 * (time.perf_counter() - before))
-    return float(np.median(times[5:])), float(np.percentile(times[5:], 95))
+    return times[5:]
 
 
-def move(slider: Any, position: float) -> None:
-    """Choose an option of a slider: all that hangs on it is called."""
-    slider.value = slider.options[int(position * len(slider.options))]
+def browser(moves: int) -> dict[str, list[float]]:
+    """Slider → milliseconds from key press to changed picture, in JupyterLab."""
+    import labdriver
+    from nbformat.v4 import new_code_cell, new_notebook
+    from playwright.sync_api import sync_playwright
+
+    codes = [f"import sys\nsys.path.insert(0, {str(TESTS)!r})\nimport slider_samples"]
+    codes += [f"slider_samples.make({name!r})" for name in DRAWN]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(
+        cells=[new_code_cell(code) for code in codes], metadata={"kernelspec": kernel}
+    )
+    found = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        labdriver.serve(Path(folder)) as lab,
+        sync_playwright() as playwright,
+    ):
+        labdriver.copy_notebook(notebook, lab.folder / "bench.ipynb")
+        chromium = playwright.chromium.launch(
+            executable_path=labdriver.find_chromium(), args=labdriver.CHROMIUM_FLAGS
+        )
+        page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+        labdriver.open_notebook(page, lab, "bench.ipynb")
+        labdriver.run_all(page)
+        page.locator(".course-chart svg").nth(len(DRAWN) - 1).wait_for()
+        for name in DRAWN:
+            cell = labdriver.find_cell(page, f"make('{name}')")
+            cell.locator(".course-chart svg").evaluate(WATCH)
+            handle = cell.locator(".noUi-handle").last
+            handle.scroll_into_view_if_needed()
+            handle.focus()
+            found[name] = press_keys(handle, moves + 3)[3:]
+        chromium.close()
+    return found
+
+
+def press_keys(handle: Any, times: int) -> list[float]:
+    """Press an arrow key and wait for the picture, so many times; at an end, turn round."""
+    page, key = handle.page, "ArrowRight"
+    for i in range(times):
+        end = handle.get_attribute("aria-valuenow")
+        if end == handle.get_attribute("aria-valuemax"):
+            key = "ArrowLeft"
+        elif end == handle.get_attribute("aria-valuemin"):
+            key = "ArrowRight"
+        page.keyboard.press(key)
+        page.wait_for_function("n => window.times.length > n", arg=i, polling=20)
+        page.wait_for_timeout(60)
+    return page.evaluate("window.times")
+
+
+def report(title: str, rows: dict[str, list[float]], goals: tuple[int, int]) -> None:
+    print(f"{title:32}{'median':>10}{'95 %':>10}   goals {goals[0]} and {goals[1]} ms")
+    for name, times in rows.items():
+        print(f"{name:32}{np.median(times):10.1f}{np.percentile(times, 95):10.1f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few moves")
-    moves = 10 if parser.parse_args().quick else 60
-    model = build(LeNet300).eval()
-    images = data.subset(data.mnist()["train"], 1000)  # for the time it does not matter which
-    logits, names = torch.randn(10, generator=torch.Generator().manual_seed(0)), list("0123456789")
-    runs = Runs(tuple(Accuracy(80 + i, 100) for i in range(3)))
-    grid = {(T, 0.5): runs for T in (1.0, 2.0, 4.0)}
-    variants = {
-        (i, j): explorer.Variant(f"{i} {j}", 1000 + 37 * i * j, 1 + i + j, Accuracy(50 + i, 100))
-        for i in range(18)
-        for j in range(18)
-    }
-    layers = explorer.compression_explorer(variants, ["layers", "bits"]).children[0]
-    sliders = {
-        "sparsity, 1,000 images": (lambda x: widgets.sparsity_view(model, images, x), (100, 200)),
-        "temperature": (lambda x: widgets.temperature_view(logits, names, 0.5 + 20 * x), (50, 50)),
-        "T and alpha": (lambda x: widgets.grid_view(grid, runs, (2.0, 0.5)), (50, 50)),
-        "compression, 324 variants": (lambda x: move(layers, x), (100, 100)),
-    }
-    print(
-        f"{'slider':28}{'median':>10}{'95 %':>10}   goals (ms, {torch.get_num_threads()} threads)"
-    )
-    for name, (change, goals) in sliders.items():
-        median, slow = milliseconds(change, moves)
-        print(f"{name:28}{median:10.1f}{slow:10.1f}   {goals[0]} and {goals[1]}")
+    parser.add_argument("--quick", action="store_true", help="few moves, and no browser")
+    quick = parser.parse_args().quick
+    moves = 10 if quick else 60
+    title = f"callback alone, {torch.get_num_threads()} thread(s)"
+    report(title, {name: callback(name, moves) for name in DRAWN}, CALLBACK)
+    if not quick:
+        report("key press to picture, Chromium", browser(moves), BROWSER)
 
 
 if __name__ == "__main__":

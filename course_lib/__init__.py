@@ -1,20 +1,42 @@
-"""The implementations that the course's notebooks call. Each module is one idea.
+"""Make networks small: prune, distill and quantize plain PyTorch models.
 
-Importing the package imports nothing else, so that ``python -m course_lib doctor`` works where a
-dependency is missing or broken.
+The library is imported as ``import course_lib as cl``. Its verbs load when they are first used, so
+importing it costs nothing and changes nothing: no environment variable, no hook, no other package
+(``python -m course_lib doctor`` must run where every package is missing).
 """
 
-import atexit
-import gc
-import os
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-# A thread that waits for another shall spin briefly and then sleep. GNU OpenMP's default is to spin
-# for long: on a machine with other work to do, small networks then train ten times slower. It is
-# read when PyTorch is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# Where each verb lives. The same list, as an editor reads it, is in __init__.pyi.
+_VERBS = {
+    "distill": "distillation.loop",
+    "evaluate": "evaluation.prediction",
+    "fit": "training.loop",
+    "footprint": "evaluation.size",
+    "latency": "evaluation.timing",
+    "load": "serialization",
+    "make_permanent": "pruning.masks",
+    "predict": "evaluation.prediction",
+    "prune": "structured.selection",
+    "prune_weights": "pruning.unstructured",
+    "quantize": "quantization.int8",
+    "remove": "structured.removal",
+    "remove_layers": "structured.removal",
+    "save": "serialization",
+    "sparsity": "pruning.masks",
+    "speed_up": "structured.latency_target",
+}
+__all__ = list(_VERBS)
 
-# Python looks for garbage once more before it ends. Among all that torch and transformers hold this
-# takes two seconds: so long you wait for a restarted kernel. What is frozen is not looked through.
-atexit.register(gc.freeze)
+
+def __getattr__(name):
+    if name not in _VERBS:
+        raise AttributeError(f"course_lib has no {name!r}; it has {', '.join(_VERBS)}.")
+    globals()[name] = getattr(import_module(f"course_lib.{_VERBS[name]}"), name)
+    return globals()[name]
+
+
+def __dir__():
+    return sorted({*globals(), *_VERBS})

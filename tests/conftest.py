@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ settings.load_profile("course")
 
 # No test needs the network; without this a missing model would cost 20 s of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before anything imports onnxruntime, which reports its use; for the programs that tests start, too.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The tests' networks are tiny: threads would only wait for each other when the machine is busy. The
 # second line is for the workers, and for the kernels and programs that tests start.
@@ -28,7 +31,23 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# What `make test-fast` leaves out: it runs lessons, labs, a browser, an installation or a training.
+SLOW = (
+    "tests/browser/",
+    "tests/notebooks/test_fill_ins.py",
+    "tests/notebooks/test_papermill.py",
+    "tests/reliability/",
+    "tests/test_benchmarks.py",
+    "tests/test_exercises_tool.py",
+    "tests/test_grading.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
     if "PYTEST_XDIST_WORKER" in os.environ:
         left_out = set(cells_to_leave_out(items))
         config.hook.pytest_deselected(items=list(left_out))
@@ -56,3 +75,14 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of the test's own."""
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def empty_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """pip, set up for an index that is an empty folder of the test's own."""
+    index = tmp_path / "index"
+    index.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null" if sys.platform != "win32" else "nul")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    return index

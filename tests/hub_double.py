@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         time.sleep(self.wait)
+        if self.path.startswith("/api/models/"):
+            self.listing()
+            return
         file = self.folder / self.path.partition("?")[0].rpartition("/")[-1]
         is_file = "/resolve/" in self.path
         found = is_file and file.is_file() and self.status == 200
@@ -42,6 +46,23 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     do_HEAD = do_GET  # noqa: N815
+
+    def listing(self) -> None:
+        """The commit of the branch, or the names in it."""
+        files = [path for path in self.folder.iterdir() if path.is_file()]
+        sha = {"id": "some/model", "sha": "0" * 40, "siblings": []}
+        tree = [
+            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
+            for path in files
+        ]
+        content = json.dumps(tree if "/tree/" in self.path else sha).encode()
+        self.send_response(self.status if files else 404)
+        if not files:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_args) -> None:
         pass

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from course_lib.structured.dependency import groups
 
 
 class Flat(nn.Module):
@@ -95,6 +98,64 @@ class Twice(nn.Module):
         return self.last(self.again(self.again(x).relu()).relu())
 
 
+class Dense(nn.Module):
+    """DenseNet's block: each layer reads all before it, side by side (Huang et al. 2017)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1)
+        self.bn, self.conv3 = nn.BatchNorm2d(10), nn.Conv2d(10, 5, 1)
+        self.fc = nn.Linear(15 * 4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.conv1(x).relu()
+        both = torch.cat([a, self.conv2(a)], 1)
+        all_three = torch.cat((both, self.conv3(self.bn(both).relu())), dim=1)
+        return self.fc(F.max_pool2d(all_three, 4).flatten(1))
+
+
+class UNet(nn.Module):
+    """Down, and up again beside what was there before (Ronneberger et al. 2015)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1, self.down2 = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, 2, 1)
+        self.up = nn.ConvTranspose2d(8, 5, 2, stride=2)
+        self.slope, self.out = nn.PReLU(11), nn.Conv2d(11, 4, 1)
+        self.upsample, self.last = nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 1)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.down1(x).relu()
+        x = self.up(self.down2(first).relu())
+        x = self.out(self.slope(torch.cat([first, x], 1)))
+        return self.fc(F.adaptive_max_pool2d(self.last(self.upsample(x)), 1).flatten(1))
+
+
+class Halves(nn.Module):
+    """YOLO's block: one half goes on, the other waits; in the end all are side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)
+        self.inner, self.outer = nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+        self.conv2, self.fc = nn.Conv2d(12, 5, 1), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.bn(self.conv1(x)).relu().chunk(2, 1)
+        b2 = b + self.outer(self.inner(b).relu())
+        return self.fc(self.conv2(torch.cat([a, b, b2], 1)).relu().mean((2, 3)))
+
+
+def _grouped() -> nn.Module:
+    """ResNeXt's convolution, three groups of two (Xie et al. 2017)."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU()),
+        *(nn.Conv2d(6, 12, 3, groups=3, bias=False), nn.BatchNorm2d(12), nn.PReLU()),
+        *(nn.Conv2d(12, 5, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)),
+    )
+
+
 def _view(x: Tensor) -> Tensor:
     return x.view(x.size(0), -1)
 
@@ -167,6 +228,10 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "squeeze and excite": SqueezeExcite,
     "called twice": Twice,
     "one axis": _signal,
+    "side by side": Dense,
+    "down and up": UNet,
+    "halves": Halves,
+    "grouped": _grouped,
 }
 
 
@@ -189,3 +254,18 @@ def randomized(model: nn.Module) -> nn.Module:
 
 def images(n: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def chain(*sizes: int) -> nn.Sequential:
+    """Linear layers of these sizes with ReLU between them; the same weights each time."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+    return nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))[:-1]
+
+
+def count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def widths(model: nn.Module) -> dict[str, int]:
+    return {name: group.units for name, group in groups(model).items()}

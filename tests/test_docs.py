@@ -11,12 +11,31 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from datasets import Dataset
+from transformer_zoo import answer, batch_for, letters, tiny
 from two_processes import launch_two
 
-from course_lib import distilbert, encoders
+import course_lib as cl
+from course_lib import models
+from course_lib.distillation import loop
 
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 SCALING = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text("utf-8")
 SCRIPT, ESTIMATE = re.findall(r"```python\n(.*?)```", SCALING, re.DOTALL)
+
+
+def test_the_library_alone_works_as_the_readme_prints_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    model = tiny("bert")
+    rows = {key: value.tolist() for key, value in batch_for(model).items()}
+    names = {"model": model, "tokenizer": letters()}
+    names["some_training_examples"] = Dataset.from_dict(rows | {"labels": [0, 1, 0]})
+    exec(script, names)
+    assert cl.sparsity(names["zeros"]) == pytest.approx(0.5, abs=1e-3)
+    batch = batch_for(names["smaller"])
+    torch.testing.assert_close(answer(names["model"], batch), answer(names["smaller"], batch))
+    assert names["model"].num_parameters() <= 0.7 * model.num_parameters()
 
 
 def test_the_estimate_prints_what_the_page_shows():
@@ -28,12 +47,12 @@ def test_the_estimate_prints_what_the_page_shows():
 
 @pytest.fixture
 def teacher(tmp_path) -> transformers.BertForMaskedLM:
-    """A small one, which lies in the folder with its tokeniser."""
+    """A small one, which lies in the folder with its tokenizer."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
     teacher = transformers.BertForMaskedLM(transformers.BertConfig(num_hidden_layers=4, **sizes))
     teacher.save_pretrained(tmp_path / "teacher")
-    encoders.load_tokenizer().save_pretrained(tmp_path / "teacher")
+    models.load_tokenizer().save_pretrained(tmp_path / "teacher")
     return teacher
 
 
@@ -46,10 +65,10 @@ def test_another_text_or_length_has_another_checkpoint(teacher, tmp_path, monkey
         names.append(recipe.checkpoint)
         raise InterruptedError
 
-    monkeypatch.setattr(distilbert, "distill_hidden", only_named)
+    monkeypatch.setattr(loop, "distill_hidden", only_named)
     for text, length in (("a.txt", "16"), ("a.txt", "16"), ("b.txt", "16"), ("a.txt", "32")):
         options = ["--teacher", str(tmp_path / "teacher"), "--text", str(tmp_path / text)]
-        monkeypatch.setattr(sys, "argv", ["distil.py", *options, "--length", length])
+        monkeypatch.setattr(sys, "argv", ["distill.py", *options, "--length", length])
         with pytest.raises(InterruptedError):
             exec(SCRIPT, {})
     assert names[0] == names[1]
@@ -62,10 +81,10 @@ def test_the_script_distils_a_bert_on_two_processes(teacher, tmp_path):
         f"Passage {i} tells of a {word} film.\n\n" for i in range(9) for word in ("dull", "fine")
     ]
     (tmp_path / "some.txt").write_text("".join(lines))
-    (tmp_path / "distil.py").write_text(SCRIPT)
+    (tmp_path / "distill.py").write_text(SCRIPT)
     options = ["--steps", "3", "--epochs", "2", "--batch", "4", "--length", "16"]
     options += ["--teacher", str(tmp_path / "teacher"), "--text", str(tmp_path / "some.txt")]
-    launch_two(tmp_path / "distil.py", *options, "--out", str(tmp_path / "student"))
+    launch_two(tmp_path / "distill.py", *options, "--out", str(tmp_path / "student"))
     student = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "student")
     assert type(student) is transformers.DistilBertForMaskedLM
     assert len(student.distilbert.transformer.layer) == 2

@@ -66,7 +66,7 @@ def test_the_table_of_misconceptions_is_in_step():
     assert tool.with_table(text) == text, "run: make exercises"
     for lesson in checks.LESSONS.values():
         for check in (one for one in vars(lesson).values() if isinstance(one, checks.Check)):
-            assert all(row in text for row in tool.rows(check.mistakes))
+            assert all(row in text for row in tool.rows(check.known))
 
 
 def test_a_page_without_its_marks_is_an_error():

@@ -18,11 +18,15 @@ from datasets import Dataset
 from torch import nn
 from transformer_zoo import batch_for, tiny, without_dropout
 
-from course_lib import measure, pruning, structured, training
-from course_lib.distillation import distill, distillation_loss
-from course_lib.onnx_models import OnnxClassifier, export_onnx
-from course_lib.quantization import quantize
-from course_lib.training import Recipe, fit, forward, predict
+from course_lib import evaluation, pruning, structured, training
+from course_lib.distillation.loop import distill
+from course_lib.distillation.losses import distillation_loss
+from course_lib.evaluation.prediction import predict
+from course_lib.modules import forward
+from course_lib.quantization.int8 import quantize
+from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx
+from course_lib.training.loop import fit
+from course_lib.training.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
 
@@ -110,11 +114,11 @@ def test_answers_come_to_the_cpu_and_the_model_stays():
 
 def test_the_same_heads_units_and_weights_go():
     def shapes(model: nn.Module) -> str:
-        score = structured.taylor(model, sentences())
+        score = structured.gate_taylor(model, sentences())
         return repr(structured.prune(model, 0.1, score=score))
 
     def kept(model: nn.Module) -> dict[str, torch.Tensor]:
-        return pruning.global_masks(model, 0.5, pruning.taylor(model, sentences()))
+        return pruning.global_masks(model, 0.5, pruning.weight_taylor(model, sentences()))
 
     cpu, gpu = on_both(shapes)
     assert cpu == gpu != repr(bert())
@@ -142,5 +146,5 @@ def test_the_file_answers_as_the_model(tmp_path):
 def test_a_latency_waits_for_the_gpu():
     wide = nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(20))).cuda()
     small, large = torch.ones(1, 4096), torch.ones(4096, 4096)
-    times = [measure.latency({"": wide}, batch, rounds=5)[""].median for batch in (small, large)]
+    times = [evaluation.latency({"": wide}, batch, rounds=5)[""].median for batch in (small, large)]
     assert times[1] > 3 * times[0]  # what only starts the work takes the same for both

@@ -31,7 +31,7 @@ profile = "full"
 # Next comes a claim.
 
 # %%
-from course_lib.claims import Claims
+from course_lib.lessons.first_claims import Claims
 
 print("profile:", profile)
 print("0%\\r50%\\r100%")
@@ -80,6 +80,8 @@ def test_ids_and_the_first_cell_are_filled_in(course):
     assert [cell.id for cell in notebook.cells[:2]] == ["01_a-lesson-00", "01_a-lesson-01"]
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", cell.id) for cell in notebook.cells)
     assert notebook.cells[1].source == tool.setup_source()
+    assert notebook.cells[1].metadata["jupyter"] == {"source_hidden": True}
+    assert notebook.cells[1].metadata["cellView"] == "form"  # Colab collapses it, too
     assert notebook.metadata.kernelspec.name == "python3"
 
 
@@ -306,8 +308,14 @@ def test_the_first_cell_runs_twice_and_says_what_it_found(tmp_path):
     assert ran.returncode == 0, ran.stderr
     first, second, _ = ran.stdout.splitlines()
     assert first == second
-    assert re.fullmatch(r"course_lib \S+ · Python 3\.\S+ · torch 2\.\S+, \d+ threads · .+", first)
+    assert re.fullmatch(r"course_lib \S+ · Python 3\.\S+ · torch 2\.\S+", first)
     assert not tool.LOCAL_PATH.search(first)
+
+
+def test_the_first_cell_leaves_pytorch_to_the_start_of_the_lesson(tmp_path):
+    """`lessons.start` sets what PyTorch reads as it loads."""
+    code = f"exec({tool.setup_source()!r})\nimport sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_the_first_cell_installs_and_keeps_torch(tmp_path):

@@ -41,7 +41,7 @@ def recipes() -> dict[str, list[str]]:
     for line in text("Makefile").splitlines():
         if line.startswith("\t"):
             found[target].append(line)
-        elif rule := re.match(r"([\w$()/.% ]+?):(?!=)", line):
+        elif rule := re.match(r"([\w$()/.% -]+?):(?!=)", line):
             target = rule[1]
             found[target] = []
     return found
@@ -82,7 +82,10 @@ def test_what_make_starts_keeps_what_it_compiles():
     assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("target", ["lab", "test", "notebooks", "exercises", "doctor"])
+TARGETS = ["lab", "test", "test-fast", "notebooks", "exercises", "site", "doctor"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_makefile_targets_are_short(target):
     assert 1 <= len(recipes()[target]) <= 3
 
@@ -92,11 +95,7 @@ def test_make_knows_every_target():
         [
             "make",
             "--dry-run",
-            "lab",
-            "test",
-            "notebooks",
-            "exercises",
-            "doctor",
+            *TARGETS,
             "PORT=9000",
             "ARGS=--no-browser",
         ],
@@ -120,10 +119,19 @@ def test_make_test_runs_all_on_two_workers_or_what_is_asked_for(arguments, calle
     command = ["make", "--dry-run", "test", *arguments]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert re.search(
-        rf"^\S+mypy & COURSE_PROFILE=quick \S+ -m pytest {called} && wait \$!$",
+        rf"^\S+mypy\S* & COURSE_PROFILE=quick \S+ -m pytest {called} && wait \$!$",
         run.stdout,
         re.MULTILINE,
     )
+
+
+@pytest.mark.reliability
+def test_an_audit_that_gets_no_answer_fails():
+    """Before, the lock's two builds of PyTorch stopped it. What it cannot find, pip-audit skips."""
+    (command,) = (line for line in recipes()["audit"] if "pip_audit" in line)
+    assert "--strict" in command and "--requirement constraints.txt" in command
+    lines = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
+    assert len(pins()) == len(lines)  # it refuses a package that stands there twice
 
 
 def test_ci_runs_make_test_without_asking():
@@ -131,6 +139,84 @@ def test_ci_runs_make_test_without_asking():
     assert re.search(r"^make test$", script, re.MULTILINE)
     assert "set -euo pipefail" in script
     assert "DEBIAN_FRONTEND=noninteractive" in script
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_is_one_that_github_reads(path):
+    """GitHub says what is wrong with it only after a push."""
+    workflow = yaml.safe_load(path.read_text("utf-8"))
+    workflow["on"] = workflow.pop(True)  # YAML's name for what GitHub calls on
+    assert set(workflow) == {"name", "on", "permissions", "concurrency", "jobs"}
+    assert set(workflow["on"]) <= {"push", "pull_request", "schedule", "workflow_dispatch"}
+    assert workflow["permissions"] == {"contents": "read"}
+    keys = {"needs", "runs-on", "timeout-minutes", "permissions", "environment", "steps"}
+    for job in workflow["jobs"].values():
+        assert {"runs-on", "timeout-minutes", "steps"} <= set(job) <= keys
+        assert not job["runs-on"].endswith("latest")
+        assert {job.get("needs")} <= {None, *workflow["jobs"]}
+        for step in job["steps"]:
+            assert len({"uses", "run"} & set(step)) == 1
+            assert set(step) <= {"id", "name", "uses", "run", "with", "env"}
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/b@v1"))
+            for target in re.findall(r"make (\w[\w-]*)", step.get("run", "")):
+                assert target in recipes()
+    ids = {step["id"] for job in workflow["jobs"].values() for step in job["steps"] if "id" in step}
+    for word in re.findall(r"\$\{\{ (.*?) \}\}", path.read_text("utf-8")):
+        assert re.fullmatch(rf"vars\.[A-Z_]+|steps\.({'|'.join(ids)})\.outputs\.\w+", word)
+
+
+def test_the_site_is_published_from_where_make_writes_it():
+    (publish,) = [path for path in WORKFLOWS if path.name == "site.yml"]
+    jobs = yaml.safe_load(publish.read_text("utf-8"))["jobs"]
+    uploads = [step["with"]["path"] for step in jobs["build"]["steps"] if "upload" in str(step)]
+    assert uploads == ["site"] and "/site/" in text(".gitignore").splitlines()
+    assert 'default=ROOT / "site"' in text("tools/build_site.py")
+    assert jobs["publish"]["permissions"] == {"pages": "write", "id-token": "write"}
+
+
+def test_the_dev_container_calls_what_make_has():
+    container = json.loads(text(".devcontainer/devcontainer.json"))
+    for command in ("postCreateCommand", "postAttachCommand"):
+        name, *targets = container[command].split()
+        assert name == "make"
+        assert all("=" in word or word in recipes() for word in targets)
+    assert "PORT=8888" in container["postAttachCommand"] and container["forwardPorts"] == [8888]
+
+
+def test_the_dockerfile_calls_what_is_there_and_is_not_binders():
+    assert not (ROOT / "Dockerfile").exists()  # Binder would take it in place of environment.yml
+    joined = text("deploy/Dockerfile").replace("\\\n", " ")
+    lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
+    known = {"FROM", "ARG", "RUN", "WORKDIR", "COPY", "USER", "ENV", "EXPOSE", "CMD"}
+    assert {line.split()[0] for line in lines} <= known
+    assert re.fullmatch(r"FROM python:3\.11-slim", lines[0])  # the lock is for this Python
+    for script in re.findall(r"python (\S+\.py)", joined):
+        assert (ROOT / script).exists()
+    (command,) = [json.loads(line[4:]) for line in lines if line.startswith("CMD ")]
+    assert command[:4] == ["python", "-m", "course_lib", "lab"]
+    users = [line.split()[1] for line in lines if line.startswith("USER")]
+    assert users and users[-1] != "root"
+
+
+def test_the_readme_starts_early_and_is_short():
+    lines = text("README.md").splitlines()
+    assert lines.index("## Start") < 25 and len(lines) <= 100
+
+
+def test_the_readme_has_a_row_for_each_lesson_with_its_minutes():
+    rows = [
+        line for line in text("README.md").splitlines() if "](notebooks/" in line and line[0] == "|"
+    ]
+    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert len(rows) == len(lessons)
+    for row, lesson in zip(rows, lessons, strict=True):
+        assert f"](notebooks/{lesson.name})" in row
+        said = int(re.search(r"\*\*Time\*\* about (\d+) minutes", lesson.read_text("utf-8"))[1])
+        shown = int(row.split("|")[4])
+        assert abs(shown - said) <= 10, f"{lesson.name} says {said} minutes, the README {shown}"
 
 
 def test_environment_is_one_that_conda_and_binder_read():
@@ -169,12 +255,12 @@ def test_citation_has_what_the_format_asks_for():
     assert " AND ".join(citation["license"]) == PROJECT["license"]
 
 
-def test_the_licence_file_holds_both_texts():
-    licence = text("LICENSE")
-    assert "SPDX: Apache-2.0" in licence
-    assert "SPDX: CC-BY-4.0" in licence
-    assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in licence
-    assert "Creative Commons Attribution 4.0 International Public License" in licence
+def test_the_license_file_holds_both_texts():
+    license = text("LICENSE")
+    assert "SPDX: Apache-2.0" in license
+    assert "SPDX: CC-BY-4.0" in license
+    assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in license
+    assert "Creative Commons Attribution 4.0 International Public License" in license
 
 
 def test_no_path_of_one_machine():
@@ -207,6 +293,6 @@ def test_the_readme_names_only_files_that_exist():
 
 
 def test_jupyters_settings_are_json():
-    folder = ROOT / "course_lib" / "jupyter"
+    folder = ROOT / "course_lib" / "cli" / "jupyter"
     for path in folder.rglob("*.json"):
         json.loads(path.read_text(encoding="utf-8"))

@@ -86,3 +86,25 @@ def answer(model: nn.Module, batch: dict[str, Any]) -> torch.Tensor:
         hidden = hidden[real]
         first = first[real] if first.shape[:2] == real.shape else first
     return torch.cat([first.flatten(), hidden.flatten()])
+
+
+def letters() -> Any:
+    """A tokenizer of single letters."""
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz.,!?-'\"()",
+    ]
+    return t.BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)})
+
+
+def assert_same(a: nn.Module, b: nn.Module) -> None:
+    """Names, types and bits."""
+    old, new = a.state_dict(), b.state_dict()
+    assert old.keys() == new.keys()
+    for name in old:
+        assert old[name].dtype == new[name].dtype
+        assert torch.equal(old[name], new[name]), name

@@ -16,12 +16,14 @@ from nbgrader import preprocessors as nbgrader
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` itself is not installed
 
 from course_lib import checks
-from course_lib.checks.checking import COMMON
+from course_lib.checks.guarding import Seen
+from course_lib.checks.naming import COMMON
 from tools import notebooks
 
 SOURCES = notebooks.ROOT / "solutions" / "src"
 STUDENTS = notebooks.ROOT / "exercises"
 TABLE = notebooks.ROOT / "docs" / "instructors.md"
+BAR = r"\|"  # inside a table
 BEGIN, END = "<!-- misconceptions: made by `make exercises` -->", "<!-- end of misconceptions -->"
 # The order of nbgrader's own `generate_assignment`. No database is needed.
 FOR_STUDENTS = (
@@ -64,14 +66,27 @@ def misconceptions() -> str:
     for number, lesson in checks.LESSONS.items():
         lines += ["", f"### Lesson {number}"]
         for check in (one for one in vars(lesson).values() if isinstance(one, checks.Check)):
-            lines += ["", f"`checks.{check.name}`", "", *rows(check.mistakes)]
+            lines += ["", f"`checks.{check.name}`", "", *rows(check.known)]
     return "\n".join(lines)
 
 
 def rows(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
-    table = [("mistake", "what the learner is told"), ("---", "---")]
-    table += [(m.name.replace("|", r"\|"), m.why.replace("|", r"\|")) for m in mistakes]
-    return [f"| {left} | {right} |" for left, right in table]
+    table = [
+        ("mistake", "what the learner is told", "how the right answer becomes it"),
+        ("---",) * 3,
+    ]
+    table += [(one.name, one.why, edit(one)) for one in mistakes]
+    return [f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in table]
+
+
+def edit(mistake: checks.Mistake) -> str:
+    """A mistake's small edits; nothing for one that is seen otherwise, or that takes more lines."""
+    if isinstance(mistake.wrong, Seen):
+        return ""
+    steps = [(old, new) for old, new in mistake.wrong if old and "\n" not in f"{old}{new}"]
+    if len(steps) < len(mistake.wrong):
+        return ""
+    return "; ".join(f"`{old}` → `{new}`" if new else f"without `{old}`" for old, new in steps)
 
 
 def with_table(text: str) -> str:

@@ -28,9 +28,11 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
-from course_lib.claims import MARKS
-from course_lib.claims import MIME as CLAIM
+from course_lib.lessons import claims as second_claims
+from course_lib.lessons import first_claims
 
+CLAIM = first_claims.MIME  # of one claim, in the lessons of the first edition
+MARKS = first_claims.MARKS | second_claims.MARKS
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "notebooks" / "src"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -41,8 +43,6 @@ PLACES = [re.escape(str(p)) for p in (ROOT, Path.home(), Path(sys.prefix)) if le
 ANYWHERE = [r"(?<!\w)/(?:work|tmp|root|home|Users|private)/", r"\b[A-Za-z]:\\+Users"]
 LOCAL_PATH = re.compile("|".join(ANYWHERE + PLACES))
 BINDER_MIB = 2048  # what Binder lets a session have, Jupyter's server included
-OUR_OWN = ("this course", "definition")  # how the source of a claim begins that nobody else made
-IN_README = re.compile(r"(<!-- claims:begin -->\n).*?(<!-- claims:end -->)", re.DOTALL)
 
 
 @dataclass
@@ -69,6 +69,7 @@ def build(source: Path) -> NotebookNode:
         if "setup" in tags(cell):
             cell.source = setup_source()
             cell.metadata["jupyter"] = {"source_hidden": True}  # one click shows it
+            cell.metadata["cellView"] = "form"  # the same in Colab
     return notebook
 
 
@@ -229,23 +230,28 @@ def troubles(value: Any) -> Iterator[str]:
 
 
 def collect_claims(notebook: NotebookNode) -> list[dict]:
-    """The claims that the executed cells showed, in order."""
+    """The claims that the executed cells showed, in order.
+
+    Lessons of the first edition show each claim by itself, those of the second all in one table.
+    """
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
-    return [dict(out.data[CLAIM]) for out in outputs if CLAIM in out.get("data", {})]
+    single = [dict(out.data[CLAIM]) for out in outputs if CLAIM in out.get("data", {})]
+    return single + [
+        {
+            "statement": one.statement,
+            "source": one.source,
+            "measured": f"{one.measured}; holds if {one.claimed}",
+            "verdict": one.verdict,
+            "n": one.n,
+        }
+        for one in second_claims.shown_in(notebook)
+    ]
 
 
 def tables(root: Path = ROOT) -> dict[Path, str]:
-    """docs/claims.md and README.md, as the executed lessons below `root` want them."""
+    """docs/claims.md, as the executed lessons below `root` want it."""
     lessons = {path.stem: read(path) for path in sorted(root.glob("notebooks/[0-9]*.ipynb"))}
-    readme = root / "README.md"
-    table = readme_table(lessons)
-    text, found = IN_README.subn(lambda m: m[1] + table + m[2], readme.read_text("utf-8"))
-    if found != 1:
-        raise ValueError(
-            f"{readme.name} has {found} places for the table of claims: write the lines "
-            "<!-- claims:begin --> and <!-- claims:end --> once, where it is to stand"
-        )
-    return {root / "docs" / "claims.md": claims_page(lessons), readme: text}
+    return {root / "docs" / "claims.md": claims_page(lessons)}
 
 
 def write_tables(root: Path = ROOT) -> int:
@@ -275,43 +281,6 @@ def claims_page(lessons: dict[str, NotebookNode]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def readme_table(lessons: dict[str, NotebookNode]) -> str:
-    """Every claim: first what others say, refuted ones first; then, folded, what the course says.
-
-    Brackets that hold the n and the interval of a single accuracy are left to docs/claims.md.
-    """
-    claims = [
-        {**one, "lesson": f"[{int(name[:2])}](notebooks/{name}.ipynb)"}
-        for name, notebook in lessons.items()
-        for one in collect_claims(notebook)
-    ]
-    claims.sort(key=lambda one: -list(MARKS).index(one["verdict"]))
-    ours = [one for one in claims if one["source"].startswith(OUR_OWN)]
-    theirs = [one for one in claims if one not in ours]
-    lines = [
-        f"What papers, tutorials and users say, checked by the lessons ({summary(theirs)}).",
-        "Who says it and all intervals stand in [docs/claims.md](docs/claims.md).",
-        "",
-        *readme_rows("they say", theirs),
-        "",
-        f"<details><summary>What the course itself states ({summary(ours)})</summary>",
-        "",
-        *readme_rows("we say", ours),
-        "",
-        "</details>",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def readme_rows(head: str, claims: list[dict]) -> list[str]:
-    lines = [f"| {head} | we measured | n | verdict | lesson |", "|---|---|---|---|---|"]
-    for one in claims:
-        measured = re.sub(r" \([^()]*\bn = [^()]*\)", "", one["measured"])
-        cells = row(one["statement"], measured, counted(one), signed(one))
-        lines.append(f"{cells} {one['lesson']} |")
-    return lines
-
-
 def row(*texts: str) -> str:
     """A row of a Markdown table that shows the texts as they are.
 
@@ -337,6 +306,7 @@ def summary(claims: list[dict]) -> str:
     '3: 2 hold, 1 in part'
     """
     words = {"holds": "hold", "holds in part": "in part", "does not hold": "not"}
+    words["cannot tell"] = "cannot tell"
     counts = Counter(claim["verdict"] for claim in claims)
     parts = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
     return f"{len(claims)}: {', '.join(parts)}" if parts else "none"

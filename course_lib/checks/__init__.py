@@ -4,8 +4,9 @@
 did not, or raises `WrongAnswerError` with a message that fits on one screen.
 """
 
-from course_lib.checks import lesson1, lesson2, lesson3, lesson4, lesson5
-from course_lib.checks.checking import Check, Mistake, WrongAnswerError
+from course_lib.checks import lesson1, lesson2, lesson3, lesson4, lesson5, lesson6
+from course_lib.checks.checking import Check, WrongAnswerError
+from course_lib.checks.guarding import Mistake
 from course_lib.checks.lesson1 import (
     cubic_sparsity,
     global_masks,
@@ -51,8 +52,15 @@ from course_lib.checks.lesson5 import (
     times_smaller,
     to_int8,
 )
+from course_lib.checks.lesson6 import (
+    choose_max_length,
+    loses_less,
+    own_budget,
+    teaching_rows,
+    width_for,
+)
 
-LESSONS = {1: lesson1, 2: lesson2, 3: lesson3, 4: lesson4, 5: lesson5}
+LESSONS = {1: lesson1, 2: lesson2, 3: lesson3, 4: lesson4, 5: lesson5, 6: lesson6}
 
 __all__ = [
     "LESSONS",
@@ -61,6 +69,7 @@ __all__ = [
     "WrongAnswerError",
     "ask_teacher",
     "choose_advice",
+    "choose_max_length",
     "compare",
     "cosine_loss",
     "cubic_sparsity",
@@ -73,10 +82,12 @@ __all__ = [
     "kl",
     "latency",
     "layers_to_take",
+    "loses_less",
     "magnitude_mask",
     "masked_mean",
     "masked_step_",
     "most_sparsity",
+    "own_budget",
     "prune_to",
     "remove_channels",
     "remove_heads",
@@ -88,10 +99,12 @@ __all__ = [
     "soften",
     "sparsity",
     "student_from",
+    "teaching_rows",
     "three_orders",
     "times_smaller",
     "to_int8",
     "triple_loss",
     "twice_as_fast",
     "two_layer_student",
+    "width_for",
 ]

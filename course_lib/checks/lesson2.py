@@ -10,19 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import data, measure, models, training
-from course_lib.checks.checking import (
-    EMPTY,
-    Check,
-    Mistake,
-    Range,
-    Seen,
-    TroubleError,
-    call,
-    show,
-    unchanged,
-)
-from course_lib.masking import sparsity
+from course_lib import datasets, evaluation, models
+from course_lib.checks.checking import Check, call
+from course_lib.checks.comparing import Range, show, unchanged
+from course_lib.checks.guarding import Mistake, Seen, TroubleError
+from course_lib.pruning.masks import sparsity
 
 Answer = Callable[..., Any]
 
@@ -34,33 +26,56 @@ def _filled(layer: Any, weight: list[Any], bias: list[float]) -> Any:
     return layer.eval()
 
 
-def _given(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """The layers that an answer gives, by name; they come in a tuple, or in a dict."""
-    if value is None or value is ...:
-        raise TroubleError(EMPTY, str(value))
-    if isinstance(value, tuple | list | nn.Sequential | nn.ModuleList) and len(value) == len(names):
+def _irregular(*layers: Any) -> Any:
+    """The layers with numbers of which no two are alike, in eval mode."""
+    chance = torch.Generator().manual_seed(7)
+    for layer in layers:
+        for tensor in (*layer.parameters(), *layer.buffers()):
+            if tensor.is_floating_point():
+                tensor.data = torch.rand(tensor.shape, generator=chance) * 2 - 0.9
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_var.data += 1.2  # type: ignore[union-attr, operator]
+        layer.eval()
+    return layers
+
+
+def _given(value: Any, names: tuple[str, ...], kinds: Any = None) -> dict[str, Any]:
+    """The layers that an answer gives, by name: in a tuple, of these kinds, or in a dict."""
+    rows = isinstance(value, tuple | list | nn.Sequential | nn.ModuleList)
+    if kinds and rows and len(value) == len(names):
         value = dict(zip(names, value, strict=True))
-    wanted = isinstance(value, Mapping | nn.ModuleDict) and set(value.keys()) == set(names)
+    wanted = isinstance(value, Mapping | nn.ModuleDict) and set(value.keys()) >= set(names)
     if not wanted or not all(isinstance(value[name], nn.Module) for name in names):
         why = f"Give these layers back, in this form and order: {', '.join(names)}."
-        raise TroubleError(Mistake("not the layers that were asked for", why, Seen()), show(value))
+        raise TroubleError(Mistake("not the layers that were asked for", why), show(value))
+    found = [type(value[name]) for name in names]
+    if kinds and found != kinds and sorted(map(str, found)) == sorted(map(str, kinds)):
+        raise TroubleError(_TURNED, show([kind.__name__ for kind in found]))
     return {name: value[name] for name in names}
 
 
-def _look(given: tuple[Any, ...], names: tuple[str, ...], what: Callable[[Any], Any]) -> Answer:
-    """A try: call the answer, and look at the layers that it gives."""
-    return lambda answer: what(_given(call(*given)(answer), names))
+_TURNED = Mistake("the layers come in another order", "Give them in the order of the arguments.")
 
 
-def _tensor(layer: str, name: str) -> Callable[[Any], Any]:
-    def what(layers: dict[str, Any]) -> Any:
-        value = getattr(layers[layer], name)
-        if value is None:
-            return "None"
-        # The last dimensions of a 1 × 1 kernel would only blur the numbers.
-        return value.detach().reshape(len(value), -1).squeeze(-1)
+def _looks(
+    what: str, given: tuple[Any, ...], names: tuple[str, ...], **looks: Any
+) -> dict[str, Any]:
+    """Tries: call the answer, and look at the layers that it gives."""
+    kinds = [type(one) for one in given[: len(names)] if isinstance(one, nn.Module)]
+    return {
+        f"{what}{words.replace('_', ' ')}": lambda answer, look=look: look(
+            _given(call(*given)(answer), names, kinds)
+        )
+        for words, look in looks.items()
+    }
 
-    return what
+
+def _tensors(layer: str, *names: str) -> Callable[[Any], Any]:
+    def look(layers: dict[str, Any]) -> Any:
+        found = {name: getattr(layers[layer], name) for name in names}
+        return {name: "None" if one is None else one.detach() for name, one in found.items()}
+
+    return look
 
 
 def _through(x: Tensor, *steps: Any) -> Any:
@@ -70,16 +85,8 @@ def _through(x: Tensor, *steps: Any) -> Any:
             for step in steps:
                 x = step.eval()(x.to(step.weight)) if hasattr(step, "weight") else step(x)
     except (RuntimeError, ValueError) as error:
-        return _stopped(error)
-    return x.flatten()
-
-
-def _stopped(error: Exception) -> str:
-    return f"an error: {str(error).splitlines()[0]}"
-
-
-def _others(keep: list[int], units: int) -> list[int]:
-    return [unit for unit in range(units) if unit not in keep]
+        return f"an error: {str(error).splitlines()[0]}"
+    return x
 
 
 # --- 1 · a neuron of two linear layers ------------------------------------------------------------
@@ -92,128 +99,87 @@ _TWO_LINEAR = (
 )
 
 
-def _remove_neurons(first: nn.Linear, second: nn.Linear, keep: list[int]) -> Any:
-    first, second = copy.deepcopy((first, second))
-    first.weight.data, first.bias.data = first.weight.data[keep], first.bias.data[keep]
-    second.weight.data = second.weight.data[:, keep]
-    first.out_features = second.in_features = len(keep)
-    return first, second
-
-
-def _neurons(change: Callable[..., None]) -> Answer:
-    """The right answer, changed afterwards with a look at what was given."""
-
-    def answer(first: nn.Linear, second: nn.Linear, keep: list[int]) -> Any:
-        new = _remove_neurons(first, second, keep)
-        change(new, copy.deepcopy((first, second)), keep)
-        return new
-
-    return answer
-
-
-def _columns_stay(new: Any, old: Any, keep: list[int]) -> None:
-    new[1].weight.data, new[1].in_features = old[1].weight.data, old[1].in_features
-
-
-def _rows_go(new: Any, old: Any, keep: list[int]) -> None:
-    new[1].weight.data = old[1].weight.data[keep]
-
-
-def _bias_stays(new: Any, old: Any, keep: list[int]) -> None:
-    new[0].bias.data = old[0].bias.data
-
-
-def _next_bias_goes(new: Any, old: Any, keep: list[int]) -> None:
-    new[1].bias.data = old[1].bias.data[keep]
-
-
-def _stale_sizes(new: Any, old: Any, keep: list[int]) -> None:
-    new[0].out_features, new[1].in_features = old[0].out_features, old[1].in_features
-
-
-def _stale_next(new: Any, old: Any, keep: list[int]) -> None:
-    new[1].in_features = old[1].in_features
-
-
-def _zeroed_neurons(first: nn.Linear, second: nn.Linear, keep: list[int]) -> Any:
-    first, second = copy.deepcopy((first, second))
-    gone = _others(keep, first.out_features)
-    first.weight.data[gone] = 0
-    first.bias.data[gone] = 0
-    return first, second
-
-
 def _sizes(layers: dict[str, Any]) -> list[int]:
-    return [size for layer in layers.values() for size in (layer.in_features, layer.out_features)]
+    return [int(n) for layer in layers.values() for n in (layer.in_features, layer.out_features)]
 
 
-_NEURONS = "neurons [0, 2] of 4 stay: "
+def _two_linear(layers: dict[str, Any]) -> Any:
+    x = torch.tensor([0.7, 2.0, -0.3])[: layers["first"].weight.shape[1]]
+    return _through(x, layers["first"], F.relu, layers["second"])
+
 
 remove_neurons = Check(
     name="remove_neurons",
-    right=_remove_neurons,
-    tries={
-        _NEURONS + what: _look(_TWO_LINEAR, _PAIR, look)
-        for what, look in {
-            "the first layer's weight": _tensor("first", "weight"),
-            "the first layer's bias": _tensor("first", "bias"),
-            "the second layer's weight": _tensor("second", "weight"),
-            "the second layer's bias": _tensor("second", "bias"),
-            "the sizes that the two say, [in, out, in, out]": _sizes,
-            "what the two, with a ReLU between, make of [1, 2]": lambda layers: _through(
-                torch.tensor([1.0, 2.0]), layers["first"], F.relu, layers["second"]
-            ),
-        }.items()
-    },
-    mistakes=(
-        Mistake(
-            "the columns of the next layer are forgotten",
-            "The next layer has a column for each neuron that it reads. Left as it is, it waits for "
-            "answers that nobody gives any more, and the first batch stops with an error.",
-            _neurons(_columns_stay),
-        ),
-        Mistake(
-            "rows for columns in the next layer",
-            "A row of the next layer is one of *its own* neurons. What it reads from this layer "
-            "stands in its columns: the second dimension.",
-            _neurons(_rows_go),
-        ),
-        Mistake(
-            "the bias is forgotten",
-            "Each neuron owns one number of the bias, beside its row. With the old bias the shapes no "
-            "longer fit, or each neuron gets another one's.",
-            _neurons(_bias_stays),
-        ),
-        Mistake(
-            "the next layer's bias is cut, too",
-            "That bias belongs to the next layer's own neurons, and all of those stay.",
-            _neurons(_next_bias_goes),
-        ),
-        Mistake(
-            "out_features and in_features are stale",
-            "The tensors shrank, the numbers beside them did not. A summary, an export or your next "
-            "pruning reads them, and is told a lie.",
-            _neurons(_stale_sizes),
-        ),
-        Mistake(
-            "in_features of the next layer is stale",
-            "The first layer tells the truth now. The second one reads fewer numbers than before, too.",
-            _neurons(_stale_next),
-        ),
-        Mistake(
-            "the list of those that stay, taken for those that go",
-            "`keep` names the neurons that stay. You removed exactly these, and kept what should go.",
-            lambda first, second, keep: _remove_neurons(
-                first, second, _others(keep, first.out_features)
-            ),
-        ),
-        Mistake(
-            "set to zero instead of removed",
-            "The answers are right, and nothing became smaller or faster: zeros are multiplied, too.",
-            _zeroed_neurons,
-        ),
+    right="""
+def remove_neurons(first, second, keep):
+    first, second = copy.deepcopy(first), copy.deepcopy(second)
+    first.weight.data = first.weight.data[keep]
+    first.bias.data = first.bias.data[keep]
+    second.weight.data = second.weight.data[:, keep]
+    first.out_features = second.in_features = len(keep)
+    return first, second
+""",
+    tries=_looks(
+        "neurons [0, 2] of 4 stay: ",
+        _TWO_LINEAR,
+        _PAIR,
+        the_first_layer=_tensors("first", "weight", "bias"),
+        the_second_layer=_tensors("second", "weight", "bias"),
+        the_sizes_that_the_two_say_in_out_in_out=_sizes,
+        what_the_two_make_of_an_input=_two_linear,
+    )
+    | _looks(
+        "neurons [1, 2, 4] of 5 stay: ",
+        (*_irregular(nn.Linear(3, 5), nn.Linear(5, 2)), [1, 2, 4]),
+        _PAIR,
+        the_sizes_that_they_say=_sizes,
+        what_they_make_of_an_input=_two_linear,
     ),
-    checked="both weights, both biases, the sizes that the layers say, and the answer to one input",
+    mistakes="""
+the columns of the next layer are forgotten | The next layer has a column for each neuron that it reads. Left as it is, it waits for answers that nobody gives any more, and the first batch stops with an error.
+  second.weight.data = second.weight.data[:, keep] =>
+  first.out_features = second.in_features => first.out_features
+the columns are forgotten, though in_features is changed | The next layer says the new number, and its weight still has a column for each old neuron.
+  second.weight.data = second.weight.data[:, keep] =>
+rows for columns in the next layer | A row of the next layer is one of *its own* neurons. What it reads from this layer stands in its columns: the second dimension.
+  [:, keep] => [keep]
+the bias is forgotten | Each neuron owns one number of the bias, beside its row. With the old bias the shapes no longer fit, or each neuron gets another one's.
+  first.bias.data = first.bias.data[keep] =>
+the first bias numbers, not those of the neurons that stay | Each neuron keeps its own number of the bias: index with the same list.
+  first.bias.data[keep] => first.bias.data[: len(keep)]
+the first columns of the next layer, not those that stay | Each neuron keeps its own column: index with the same list.
+  [:, keep] => [:, : len(keep)]
+the columns of the next layer in another order | Column i reads neuron i of the first layer, in the order of `keep`.
+  [:, keep] => [:, keep[::-1]]
+the next layer is scaled up | Dropout does so while training. Here the outputs must be those without the other neurons, nothing more.
+  [:, keep] => [:, keep] * (second.weight.shape[1] / len(keep))
+the outputs of the neurons that go are added to the next bias | Without these neurons nothing is to be heard of them, not even their bias.
+  second.weight.data = second.weight.data[:, keep] => gone = [i for i in range(second.weight.shape[1]) if i not in keep]; second.bias.data = second.bias.data + second.weight.data[:, gone].sum(1); second.weight.data = second.weight.data[:, keep]
+the first rows, not those that were asked for | `keep` names which neurons stay, not how many.
+  first.weight.data[keep] => first.weight.data[: len(keep)]
+  first.bias.data[keep] => first.bias.data[: len(keep)]
+  [:, keep] => [:, : len(keep)]
+the next layer's bias is cut, too | @bias
+  [:, keep] => [:, keep]; second.bias.data = second.bias.data[keep]
+out_features and in_features are stale | The tensors shrank, the numbers beside them did not. A summary, an export or your next pruning reads them, and is told a lie.
+  first.out_features = second.in_features = len(keep) =>
+in_features of the next layer is stale | The first layer tells the truth now. The second one reads fewer numbers than before, too.
+  first.out_features = second.in_features => first.out_features
+out_features of the first layer is stale | The second layer tells the truth now. The first one computes fewer numbers than before, too.
+  first.out_features = second.in_features => second.in_features
+the wrong sizes are changed | What the first layer computes (out) and what the second one reads (in) shrank. The other two stayed.
+  first.out_features = second.in_features => first.in_features = second.out_features
+the list of those that stay, taken for those that go | @stay
+  first, second = => keep = [i for i in range(len(first.weight)) if i not in keep]; first, second =
+set to zero instead of removed | The answers are right, and nothing became smaller or faster: zeros are multiplied, too.
+  = first, second = copy.deepcopy(first), copy.deepcopy(second)
+  = gone = [i for i in range(len(first.weight)) if i not in keep]
+  = first.weight.data[gone], first.bias.data[gone] = 0, 0
+  = return first, second
+the two layers are exchanged | The order is first, second.
+  return first, second => return second, first
+""",
+    checked="both weights, both biases, the sizes that the layers say, and the answer to an input",
     not_checked="layers without bias, an empty list, the order of `keep`",
 )
 
@@ -235,242 +201,190 @@ _CHANNELS = (
     _batch_norm([1.0, 1, 2, 0.5], [0.2, 2, 0.5, -1], [1.0, 1, -3, -2], [4.0, 1, 4, 1]),
     _filled(nn.Conv2d(4, 3, 1), [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], [0.1, 0.2, 0.3]),
 )
-_KEEP = [0, 2]
+_WIDE = _irregular(
+    nn.Conv2d(2, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5), nn.Conv2d(5, 3, 2, padding=1)
+)
+_PICTURE = torch.arange(98.0).view(1, 2, 7, 7).mul(0.37).sin()
 
 
-def _block(pixel: float) -> Callable[[dict[str, Any]], Any]:
-    """What the next convolution says of one pixel: conv, batch norm, ReLU, conv."""
-    x = torch.full((1, 1, 1, 1), pixel)
-    return lambda layers: _through(x, layers["conv"], layers["bn"], F.relu, layers["following"])
+def _block(x: float | Tensor) -> Callable[[dict[str, Any]], Any]:
+    """What the next convolution says of a pixel or a picture: conv, batch norm, ReLU, conv."""
+    seen = x if isinstance(x, Tensor) else torch.full((1, 1, 1, 1), x)
+    return lambda layers: _through(seen, layers["conv"], layers["bn"], F.relu, layers["following"])
 
 
 def _four_of_norm(layers: dict[str, Any]) -> dict[str, Tensor]:
     return {name: getattr(layers["bn"], name).detach() for name in _NORM}
 
 
-def _channels(
-    conv: tuple[str, ...] = ("weight", "bias"), norm: tuple[str, ...] = _NORM, dim: int | None = 1
-) -> Answer:
-    """Cut these tensors, and the next convolution along `dim`."""
-
-    def answer(first: Any, bn: Any, following: Any, keep: list[int]) -> Any:
-        first, bn, following = copy.deepcopy((first, bn, following))
-        for layer, names in ((first, conv), (bn, norm)):
-            for name in names:
-                getattr(layer, name).data = getattr(layer, name).data[keep]
-        if dim is not None:
-            following.weight.data = following.weight.data.index_select(dim, torch.tensor(keep))
-        return first, bn, following
-
-    return answer
-
-
-def _fresh_norm(conv: Any, bn: Any, following: Any, keep: list[int]) -> Any:
-    first, _, last = _channels()(conv, bn, following, keep)
-    return first, nn.BatchNorm2d(len(keep)), last
-
-
-def _next_conv_bias_goes(conv: Any, bn: Any, following: Any, keep: list[int]) -> Any:
-    first, norm, last = _channels()(conv, bn, following, keep)
-    last.bias.data = last.bias.data[keep]
-    return first, norm, last
-
-
-def _zeroed_filters(conv: Any, bn: Any, following: Any, gone: list[int]) -> Any:
-    conv, bn, following = copy.deepcopy((conv, bn, following))
-    conv.weight.data[gone] = 0
-    conv.bias.data[gone] = 0
-    return conv, bn, following
-
-
-_STAY = "channels [0, 2] of 4 stay: "
-
 remove_channels = Check(
     name="remove_channels",
-    right=_channels(),
-    tries={
-        _STAY + what: _look((*_CHANNELS, _KEEP), _BLOCK, look)
-        for what, look in {
-            "the convolution's weight": _tensor("conv", "weight"),
-            "the convolution's bias": _tensor("conv", "bias"),
-            "the batch norm's four tensors": _four_of_norm,
-            "the next convolution's weight": _tensor("following", "weight"),
-            "the next convolution's bias": _tensor("following", "bias"),
-            "what the next convolution makes of a pixel of 1": _block(1.0),
-        }.items()
-    },
-    mistakes=(
-        Mistake(
-            "the batch norm stays whole",
-            "It holds four numbers for each channel. Left as it is, it still waits for the old number "
-            "of channels.",
-            _channels(norm=()),
-        ),
-        Mistake(
-            "running mean and variance are forgotten",
-            "They are buffers, not parameters, so parameters() does not list them. In eval mode each "
-            "channel is normalised by them.",
-            _channels(norm=("weight", "bias")),
-        ),
-        Mistake(
-            "the batch norm's weight and bias are forgotten",
-            "The statistics are cut, γ and β are not. They scale and shift each channel, and belong to "
-            "it as well.",
-            _channels(norm=("running_mean", "running_var")),
-        ),
-        Mistake(
-            "a fresh batch norm",
-            "Its size is right, but all that it had learned is gone: γ is 1, β and the mean are 0. The "
-            "smaller network is then another one than the masked.",
-            _fresh_norm,
-        ),
-        Mistake(
-            "the convolution's bias is forgotten",
-            "Each channel has a filter and one number of the bias. Both go.",
-            _channels(conv=("weight",)),
-        ),
-        Mistake(
-            "the next convolution still reads the old channels",
-            "Its weight is [out, in, height, width], and has an `in` for each channel that it reads.",
-            _channels(dim=None),
-        ),
-        Mistake(
-            "the next convolution loses its own channels",
-            "Its first dimension holds the channels that it computes; those it reads are the second.",
-            _channels(dim=0),
-        ),
-        Mistake(
-            "the next convolution's bias is cut, too",
-            "That bias belongs to the channels that the next convolution computes. All of those stay.",
-            _next_conv_bias_goes,
-        ),
-        Mistake(
-            "the list of those that stay, taken for those that go",
-            "`keep` names the channels that stay. You removed exactly these.",
-            lambda conv, bn, following, keep: _channels()(
-                conv, bn, following, _others(keep, len(conv.weight))
-            ),
-        ),
-        Mistake(
-            "filters set to zero instead of removed",
-            "Nothing became smaller; and batch norm's β and mean still make a constant of each silent "
-            "channel, which the next layer hears.",
-            lambda conv, bn, following, keep: _zeroed_filters(
-                conv, bn, following, _others(keep, len(conv.weight))
-            ),
-        ),
+    right="""
+def remove_channels(conv, bn, following, keep):
+    conv, bn, following = copy.deepcopy((conv, bn, following))
+    conv.weight.data, conv.bias.data = conv.weight.data[keep], conv.bias.data[keep]
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(bn, name).data = getattr(bn, name).data[keep]
+    following.weight.data = following.weight.data[:, keep]
+    return conv, bn, following
+""",
+    tries=_looks(
+        "channels [0, 2] of 4 stay: ",
+        (*_CHANNELS, [0, 2]),
+        _BLOCK,
+        the_convolution=_tensors("conv", "weight", "bias"),
+        the_four_tensors_of_the_batch_norm=_four_of_norm,
+        the_next_convolution=_tensors("following", "weight", "bias"),
+        what_the_next_convolution_makes_of_a_pixel_of_1=_block(1.0),
+    )
+    | _looks(
+        "channels [1, 2, 4] of 5 stay, kernels of 3 and 2, stride, padding: ",
+        (*_WIDE, [1, 2, 4]),
+        _BLOCK,
+        what_they_make_of_a_picture=_block(_PICTURE),
     ),
-    checked="two tensors of the convolution, four of the batch norm, two of the next one, the answer",
+    mistakes="""
+the batch norm stays whole | It holds four numbers for each channel. Left as it is, it still waits for the old number of channels.
+  - for name in ("weight", "bias", "running_mean", "running_var"):
+  -         getattr(bn, name).data = getattr(bn, name).data[keep]
+running mean and variance are forgotten | They are buffers, not parameters, so parameters() does not list them. In eval mode each channel is normalized by them.
+  , "running_mean", "running_var" =>
+only running_var is forgotten | The variance is counted for each channel, as the mean is.
+  , "running_var" =>
+only running_mean is forgotten | The mean is counted for each channel, as the variance is.
+  "running_mean",  =>
+the batch norm's weight and bias are forgotten | The statistics are cut, γ and β are not. They scale and shift each channel, and belong to it as well.
+  "weight", "bias",  =>
+β of the batch norm is forgotten | It shifts each channel, and belongs to it as γ does.
+  "bias", =>
+the first numbers of γ and β, not those of the channels that stay | Each channel keeps its own: index with the same list.
+  (bn, name).data[keep] => (bn, name).data[keep if name[0] == "r" else slice(len(keep))]
+the first running means and variances, not those that stay | Each channel keeps its own: index with the same list.
+  (bn, name).data[keep] => (bn, name).data[keep if name[0] != "r" else slice(len(keep))]
+the first numbers of the batch norm, not those of channels that stay | Each channel keeps its own four: index with the same list.
+  (bn, name).data[keep] => (bn, name).data[: len(keep)]
+mean and variance are exchanged | running_mean is taken off, running_var is divided by.
+  return conv, bn, following => bn.running_mean, bn.running_var = bn.running_var, bn.running_mean; return conv, bn, following
+a fresh batch norm | Its size is right, but all that it had learned is gone: γ is 1, β and the mean are 0. The smaller network is then another one than the masked.
+  - for name in ("weight", "bias", "running_mean", "running_var"):
+  -         getattr(bn, name).data = getattr(bn, name).data[keep]
+  + bn = nn.BatchNorm2d(len(keep)).eval()
+the batch norm's statistics are fresh | γ and β are copied, but the mean is 0 and the variance 1: in eval mode each channel is normalized by others.
+  (bn, name).data[keep] => (bn, name).data[keep] if name[0] != "r" else torch.full((len(keep),), float("var" in name))
+the first bias numbers, not those of the channels that stay | Each channel keeps its own number of the bias: index with the same list.
+  conv.bias.data[keep] => conv.bias.data[: len(keep)]
+the next convolution reads the first channels, not those that stay | Its weight is [out, in, …]: index the second dimension with the same list.
+  [:, keep] => [:, : len(keep)]
+the constants of the channels that go are added to the next bias | Nobody is to listen to them, so nothing of them stays.
+  following.weight.data = following.weight.data[:, keep] => gone = [i for i in range(following.weight.shape[1]) if i not in keep]; following.bias.data = following.bias.data + (following.weight.data[:, gone].sum((2, 3)) * whole[gone].relu()).sum(1); following.weight.data = following.weight.data[:, keep]
+  conv, bn, following = copy => whole = bn.bias.data; conv, bn, following = copy
+the convolution's bias is forgotten | Each channel has a filter and one number of the bias. Both go.
+  conv.weight.data, conv.bias.data = conv.weight.data[keep], conv.bias.data[keep] => conv.weight.data = conv.weight.data[keep]
+the first channels, not those that were asked for | `keep` names which channels stay, not how many.
+  conv, bn, following = copy => keep = list(range(len(keep))); conv, bn, following = copy
+the next convolution still reads the old channels | Its weight is [out, in, height, width], and has an `in` for each channel that it reads.
+  following.weight.data = following.weight.data[:, keep] =>
+the next convolution loses its own channels | @rows
+  [:, keep] => [keep]
+the next convolution's bias is cut, too | @bias
+  [:, keep] => [:, keep]; following.bias.data = following.bias.data[keep]
+the list of those that stay, taken for those that go | @stay
+  conv, bn, following = copy => keep = [i for i in range(len(conv.weight)) if i not in keep]; conv, bn, following = copy
+filters set to zero instead of removed | Nothing became smaller; and batch norm's β and mean still make a constant of each silent channel, which the next layer hears.
+  = conv, bn, following = copy.deepcopy((conv, bn, following))
+  = gone = [i for i in range(len(conv.weight)) if i not in keep]
+  = conv.weight.data[gone], conv.bias.data[gone] = 0, 0
+  = return conv, bn, following
+stride or padding is lost | A convolution that is built anew needs all that the old one was built with: stride and padding, too. A copy has them.
+  return conv, bn, following => conv.stride, conv.padding = (1, 1), (0, 0); return conv, bn, following
+padding is lost | A convolution that is built anew needs all that the old one was built with. A copy has it.
+  return conv, bn, following => conv.padding = following.padding = (0, 0); return conv, bn, following
+stride and padding of both are lost | A convolution that is built anew needs all that the old one was built with. A copy has it.
+  return conv, bn, following => conv.stride, conv.padding, following.padding = (1, 1), (0, 0), (0, 0); return conv, bn, following
+""",
+    checked="two tensors of the convolution, four of the batch norm, two of the next one, the answers",
     not_checked="convolutions without bias or with groups; the sizes that layers say (exercise 6)",
 )
 
 # --- 3 · silence a channel ------------------------------------------------------------------------
 
-
-def _silent(**zeros: tuple[str, ...]) -> Answer:
-    """Set these tensors of the convolution and of the batch norm to zero, for the channels that go."""
-
-    def answer(conv: Any, bn: Any, following: Any, gone: list[int]) -> Any:
-        layers = dict(zip(_BLOCK, copy.deepcopy((conv, bn, following)), strict=True))
-        for layer, names in zeros.items():
-            for name in names:
-                getattr(layers[layer], name).data[gone] = 0
-        return tuple(layers.values())
-
-    return answer
-
-
-def _unheard(dim: int) -> Answer:
-    def answer(conv: Any, bn: Any, following: Any, gone: list[int]) -> Any:
-        conv, bn, following = copy.deepcopy((conv, bn, following))
-        following.weight.data.index_fill_(dim, torch.tensor(gone), 0)
-        return conv, bn, following
-
-    return answer
-
-
-_GO = [1, 2]
-_ZERO = "channels [1, 2] of 4 fall silent: "
-
 silence_channels = Check(
     name="silence_channels",
-    right=_unheard(1),
-    tries={
-        _ZERO + what: _look((*_CHANNELS, _GO), _BLOCK, look)
-        for what, look in {
-            "what the next convolution makes of a pixel of 1": _block(1.0),
-            "what the next convolution makes of a pixel of -4": _block(-4.0),
-            "how many channels the three layers hold": lambda layers: [
-                layers["conv"].weight.shape[0],
-                layers["bn"].weight.shape[0],
-                layers["following"].weight.shape[1],
-            ],
-        }.items()
-    },
-    mistakes=(
-        Mistake(
-            "batch norm speaks for a filter of zeros",
-            "Zeros go in, and β − γ · mean / √(variance + ε) comes out, the same for each picture. The "
-            "next layer hears it, unless it is negative.",
-            _silent(conv=("weight", "bias")),
-        ),
-        Mistake(
-            "the filter is zero, its bias is not",
-            "The bias still goes into the batch norm, which makes it louder. And without the bias "
-            "there would still be batch norm's own constant.",
-            _silent(conv=("weight",)),
-        ),
-        Mistake(
-            "β is zero, the mean is not",
-            "Batch norm takes the running mean off before it scales: 0 minus a negative mean is "
-            "positive, and ReLU lets it pass.",
-            _silent(conv=("weight", "bias"), bn=("bias",)),
-        ),
-        Mistake(
-            "γ is zero, β is not",
-            "Nothing is left to be scaled, but β is added afterwards: the channel says β, always.",
-            _silent(bn=("weight",)),
-        ),
-        Mistake(
-            "β is zero, the channel speaks on",
-            "It only speaks less, or more: what comes from the filter still passes the batch norm.",
-            _silent(bn=("bias",)),
-        ),
-        Mistake(
-            "the next convolution's own channels are silenced",
-            "Its first dimension holds the channels that it computes; those it reads are the second.",
-            _unheard(0),
-        ),
-        Mistake(
-            "the wrong ones fall silent",
-            "Here the list names the channels that go. In exercise 2 it named those that stay: look "
-            "twice in any library, too.",
-            lambda conv, bn, following, gone: _unheard(1)(
-                conv, bn, following, _others(gone, len(conv.weight))
-            ),
-        ),
-        Mistake(
-            "removed instead of silenced",
-            "The answers are right. But here the network keeps its size: a mask that can be taken off "
-            "again, to measure what a channel is worth before it goes.",
-            lambda conv, bn, following, gone: _channels()(
-                conv, bn, following, _others(gone, len(conv.weight))
-            ),
-        ),
-        Mistake(
-            "nobody falls silent",
-            "The three layers say what they said before. Did you change a copy of a copy?",
-            _silent(),
-        ),
+    right="""
+def silence_channels(conv, bn, following, gone):
+    conv, bn, following = copy.deepcopy((conv, bn, following))
+    with torch.no_grad():
+        following.weight[:, gone] = 0
+    return conv, bn, following
+""",
+    tries=_looks(
+        "channels [1, 2] of 4 fall silent: ",
+        (*_CHANNELS, [1, 2]),
+        _BLOCK,
+        what_the_next_convolution_makes_of_a_pixel_of_1=_block(1.0),
+        what_the_next_convolution_makes_of_a_pixel_of_minus_4=_block(-4.0),
+        how_many_channels_the_three_layers_hold=lambda layers: [
+            layers["conv"].weight.shape[0],
+            layers["bn"].weight.shape[0],
+            layers["following"].weight.shape[1],
+        ],
+    )
+    | _looks(
+        "channels [0, 3, 4] of 5 fall silent, kernels of 3 and 2: ",
+        (*_WIDE, [0, 3, 4]),
+        _BLOCK,
+        what_they_make_of_a_picture=_block(_PICTURE),
     ),
-    checked="the answer to two pixels, in eval mode, and that the sizes stay",
-    not_checked="training mode, where batch norm uses the batch's own statistics; other nonlinearities",
+    mistakes="""
+batch norm speaks for a filter of zeros | Zeros go in, and β − γ · mean / √(variance + ε) comes out, the same for each picture. The next layer hears it, unless it is negative.
+  following.weight[:, gone] = 0 => conv.weight[gone] = 0; conv.bias[gone] = 0
+the filter is zero, its bias is not | The bias still goes into the batch norm, which makes it louder. And without the bias there would still be batch norm's own constant.
+  following.weight[:, gone] = 0 => conv.weight[gone] = 0
+β is zero, the mean is not | Batch norm takes the running mean off before it scales: 0 minus a negative mean is positive, and ReLU lets it pass.
+  following.weight[:, gone] = 0 => conv.weight[gone] = 0; conv.bias[gone] = 0; bn.bias[gone] = 0
+γ is zero, β is not | Nothing is left to be scaled, but β is added afterwards: the channel says β, always.
+  following.weight[:, gone] = 0 => bn.weight[gone] = 0
+β is zero, the channel speaks on | It only speaks less, or more: what comes from the filter still passes the batch norm.
+  following.weight[:, gone] = 0 => bn.bias[gone] = 0
+the next convolution's own channels are silenced | @rows
+  following.weight[:, gone] = 0 => following.weight[[g for g in gone if g < len(following.weight)]] = 0
+only a part of the kernel is silenced | The next convolution reads the channel at each place of its kernel: [:, gone] takes all of them.
+  [:, gone] => [:, gone, following.weight.shape[2] // 2, following.weight.shape[3] // 2]
+only the first corner of the kernel is silenced | The next convolution reads the channel at each place of its kernel: [:, gone] takes all of them.
+  [:, gone] => [:, gone, 0, 0]
+mean and variance are zero, γ and β are not | The channel is then divided by nearly nothing, and louder than before. γ and β are what lets it speak.
+  following.weight[:, gone] = 0 => bn.running_mean[gone] = 0; bn.running_var[gone] = 0
+all between the first and the last of them fall silent | `gone` names each of them; those between have their say.
+  [:, gone] => [:, min(gone) : max(gone) + 1]
+the last of them speaks on | `gone` is a list: all of its channels have no say.
+  [:, gone] => [:, gone[:-1]]
+the first channels fall silent, whichever were named | `gone` names which ones, not how many.
+  [:, gone] => [:, : len(gone)]
+only the first of them falls silent | `gone` is a list: all of its channels have no say.
+  [:, gone] => [:, gone[0]]
+the next convolution's bias is silenced, too | @bias
+  = 0 => = 0; following.bias[:] = 0
+the wrong ones fall silent | Here the list names the channels that go. In exercise 2 it named those that stay: look twice in any library, too.
+  [:, gone] => [:, [i for i in range(len(conv.weight)) if i not in gone]]
+removed instead of silenced | The answers are right. But here the network keeps its size: a mask that can be taken off again, to measure what a channel is worth before it goes.
+  = keep = [i for i in range(len(conv.weight)) if i not in gone]
+  = conv, bn, following = copy.deepcopy((conv, bn, following))
+  = conv.weight.data, conv.bias.data = conv.weight.data[keep], conv.bias.data[keep]
+  = for name in ("weight", "bias", "running_mean", "running_var"):
+  =     getattr(bn, name).data = getattr(bn, name).data[keep]
+  = following.weight.data = following.weight.data[:, keep]
+  = return conv, bn, following
+nobody falls silent | The three layers say what they said before. Did you change a copy of a copy?
+  = 0 => .clone().zero_()
+""",
+    checked="the answers to two pixels and a picture, in eval mode, and that the sizes stay",
+    not_checked="an empty list; training mode, where batch norm uses the batch's own statistics; other "
+    "nonlinearities",
 )
 
 # --- 4 · a head -----------------------------------------------------------------------------------
 
 _ATTENTION = ("query", "key", "value", "output")
-_SIZE = 2  # numbers in a head
 
 
 def _attention() -> dict[str, nn.Module]:
@@ -486,234 +400,195 @@ def _attention() -> dict[str, nn.Module]:
     return layers | {"output": _filled(nn.Linear(6, 3), columns, [1, 2, 3])}
 
 
-def _rows(keep: list[int], size: int = _SIZE) -> list[int]:
-    return [head * size + i for head in keep for i in range(size)]
+def _four_heads() -> dict[str, nn.Module]:
+    """Four heads of three numbers."""
+    layers = _irregular(nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(12, 5))
+    return dict(zip(_ATTENTION, layers, strict=True))
 
 
-def _heads(
-    rows: Callable[[list[int], int], list[int]] = lambda keep, heads: _rows(keep),
-    names: tuple[str, ...] = ("query", "key", "value"),
-    dim: int | None = 1,
-    bias: bool = True,
-) -> Answer:
-    """Cut these rows out of these matrices, and the output along `dim`."""
+def _attend(size: int) -> Callable[[dict[str, Any]], Any]:
+    """What the attention says of a few tokens."""
 
-    def answer(layers: dict[str, Any], heads: int, keep: list[int]) -> Any:
-        layers = copy.deepcopy(layers)
-        chosen = rows(keep, heads)
+    def look(layers: dict[str, Any]) -> Any:
+        width = layers["query"].weight.shape[1]
+        x = torch.arange(3.0 * width).view(1, 3, width).sin().mul(0.05).to(layers["query"].weight)
+        try:
+            with torch.no_grad():
+                query, key, value = (
+                    layers[name].eval()(x).unflatten(-1, (-1, size)).transpose(1, 2)
+                    for name in ("query", "key", "value")
+                )  # [1, heads, tokens, size]
+                mixed = F.scaled_dot_product_attention(query, key, value)
+                return layers["output"](mixed.transpose(1, 2).flatten(2))[0]
+        except (RuntimeError, ValueError) as error:
+            return f"an error: {str(error).splitlines()[0]}"
 
-        def cut(
-            tensor: Tensor, dim: int
-        ) -> Tensor:  # as a slice: places behind the end are no error
-            there = [row for row in chosen if row < tensor.shape[dim]]
-            return tensor.index_select(dim, torch.tensor(there, dtype=torch.long))
-
-        for name in names:
-            layers[name].weight.data = cut(layers[name].weight.data, 0)
-            if bias:
-                layers[name].bias.data = cut(layers[name].bias.data, 0)
-        if dim is not None:
-            layers["output"].weight.data = cut(layers["output"].weight.data, dim)
-        return layers
-
-    return answer
+    return look
 
 
-def _both(name: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda layers: {n: _tensor(name, n)(layers) for n in ("weight", "bias")}
-
-
-def _attend(layers: dict[str, Any]) -> Any:
-    """What the attention says of two tokens."""
-    x = torch.tensor([[[0.02, -0.01], [-0.01, 0.03]]]).to(layers["query"].weight)
-    try:
-        with torch.no_grad():
-            query, key, value = (
-                layers[name].eval()(x).unflatten(-1, (-1, _SIZE)).transpose(1, 2)
-                for name in ("query", "key", "value")
-            )  # [1, heads, tokens, size]
-            mixed = F.scaled_dot_product_attention(query, key, value)
-            return layers["output"](mixed.transpose(1, 2).flatten(2))[0]
-    except (RuntimeError, ValueError) as error:
-        return _stopped(error)
-
-
-_THREE = "three heads of two numbers, "
+_EACH = {f"the_{name}_layer": _tensors(name, "weight", "bias") for name in _ATTENTION}
 
 remove_heads = Check(
     name="remove_heads",
-    right=_heads(),
-    tries={
-        **{
-            f"{_THREE}head 0 stays: the {name} layer": _look(
-                (_attention(), 3, [0]), _ATTENTION, _both(name)
-            )
-            for name in _ATTENTION
-        },
-        **{
-            f"{_THREE}heads 0 and 2 stay: the {name} layer": _look(
-                (_attention(), 3, [0, 2]), _ATTENTION, _both(name)
-            )
-            for name in ("query", "output")
-        },
-        f"{_THREE}heads 0 and 2 stay: what it says of two tokens": _look(
-            (_attention(), 3, [0, 2]), _ATTENTION, _attend
-        ),
-    },
-    mistakes=(
-        Mistake(
-            "the output layer keeps its columns",
-            "The output layer reads the answers of all heads side by side, a few columns for each. "
-            "Those of the heads that go must go as well.",
-            _heads(dim=None),
-        ),
-        Mistake(
-            "rows for columns in the output layer",
-            "Its rows are what the attention gives back. What it reads of each head stands in columns.",
-            _heads(dim=0),
-        ),
-        Mistake(
-            "the size of a head, computed from what is left",
-            "A head keeps its size. It is the old width divided by the *old* number of heads; divided "
-            "by the new one it grows as heads go, and every row moves.",
-            _heads(lambda keep, heads: _rows(keep, 3 * _SIZE // len(keep))),
-        ),
-        Mistake(
-            "one row for each head",
-            "A head is as many neighbouring rows as it has numbers, not one.",
-            _heads(lambda keep, heads: keep),
-        ),
-        Mistake(
-            "as many rows for a head as there are heads",
-            "The number of heads and the size of a head are two numbers; their product is the width.",
-            _heads(lambda keep, heads: _rows(keep, heads)),
-        ),
-        Mistake(
-            "every third row",
-            "The rows of a head are neighbours: first all of head 0, then all of head 1. Your view() "
-            "has heads and numbers in the wrong order.",
-            _heads(lambda keep, heads: [head + heads * i for head in keep for i in range(_SIZE)]),
-        ),
-        Mistake(
-            "the biases of query, key and value are forgotten",
-            "Each row has a number of the bias beside it. In BERT all three have one.",
-            _heads(bias=False),
-        ),
-        Mistake(
-            "the value layer is forgotten",
-            "Query and key decide where a head looks, value what it says: it has rows in all three.",
-            _heads(names=("query", "key")),
-        ),
-        Mistake(
-            "the list of those that stay, taken for those that go",
-            "`keep` names the heads that stay. You removed exactly these.",
-            _heads(lambda keep, heads: _rows(_others(keep, heads))),
-        ),
+    right="""
+def remove_heads(layers, heads, keep):
+    layers = copy.deepcopy(layers)
+    size = len(layers["query"].weight) // heads
+    places = [head * size + i for head in keep for i in range(size)]
+    for layer in (layers["query"], layers["key"], layers["value"]):
+        layer.weight.data, layer.bias.data = layer.weight.data[places], layer.bias.data[places]
+    layers["output"].weight.data = layers["output"].weight.data[:, places]
+    return layers
+""",
+    tries=_looks(
+        "three heads of two numbers, head 0 stays: ", (_attention(), 3, [0]), _ATTENTION, **_EACH
+    )
+    | _looks(
+        "three heads of two numbers, heads 0 and 2 stay: ",
+        (_attention(), 3, [0, 2]),
+        _ATTENTION,
+        **_EACH,
+        what_it_says_of_three_tokens=_attend(2),
+    )
+    | _looks(
+        "four heads of three numbers, heads 0, 1 and 3 stay: ",
+        (_four_heads(), 4, [0, 1, 3]),
+        _ATTENTION,
+        what_they_say_of_three_tokens=_attend(3),
     ),
-    checked="weights and biases of all four layers, one head and two; the answer to two tokens",
+    mistakes="""
+the output layer keeps its columns | The output layer reads the answers of all heads side by side, a few columns for each. Those of the heads that go must go as well.
+  layers["output"].weight.data = layers["output"].weight.data[:, places] =>
+rows for columns in the output layer | Its rows are what the attention gives back. What it reads of each head stands in columns.
+  [:, places] => [[p for p in places if p < len(layers["output"].weight)]]
+the output layer's bias is cut, too | That bias belongs to what the attention gives back, and all of that stays.
+  [:, places] => [:, places]; bias = layers["output"].bias; bias.data = bias.data[[p for p in places if p < len(bias)]]
+the size of a head, computed from what is left | A head keeps its size. It is the old width divided by the *old* number of heads; divided by the new one it grows as heads go, and every row moves.
+  // heads => // len(keep)
+  [head * size + i for head in keep for i in range(size)] => [p for p in (head * size + i for head in keep for i in range(size)) if p < len(layers["query"].weight)]
+one row for each head | A head is as many neighboring rows as it has numbers, not one.
+  [head * size + i for head in keep for i in range(size)] => list(keep)
+only the first row of each head | A head is as many neighboring rows as it has numbers: size of them.
+  for i in range(size)] => for i in range(1)]
+as many rows for a head as there are heads | The number of heads and the size of a head are two numbers; their product is the width.
+  len(layers["query"].weight) // heads => heads
+  for i in range(size)] => for i in range(size) if head * size + i < len(layers["query"].weight)]
+every third row | The rows of a head are neighbors: first all of head 0, then all of head 1. Your view() has heads and numbers in the wrong order.
+  head * size + i for => head + heads * i for
+every third row, in rising order | The rows of a head are neighbors: first all of head 0, then all of head 1.
+  [head * size + i for head in keep for i in range(size)] => [row for row in range(heads * size) if row % heads in keep]
+the output is scaled up | The heads that stay say what they said before, not more of it.
+  [:, places] => [:, places] * (heads / len(keep))
+the output layer's first columns, not those of the heads that stay | Each head is read in its own columns: the same list of places.
+  [:, places] => [:, : len(places)]
+the first bias numbers, not those of the heads that stay | Each row has its own number of the bias: the same list of places.
+  layer.bias.data[places] => layer.bias.data[: len(places)]
+the biases of query, key and value are forgotten | Each row has a number of the bias beside it. In BERT all three have one.
+  layer.weight.data, layer.bias.data = layer.weight.data[places], layer.bias.data[places] => layer.weight.data = layer.weight.data[places]
+columns for rows in query, key and value | Their rows are the numbers of the heads; their columns are what they read, and all of that stays.
+  layer.weight.data[places] => layer.weight.data[:, [p for p in places if p < layer.weight.shape[1]]]
+columns for rows in query, key and value; their biases are forgotten | Their rows are the numbers of the heads, each with a number of the bias; their columns are what they read, and all of that stays.
+  layer.weight.data, layer.bias.data = layer.weight.data[places], layer.bias.data[places] => layer.weight.data = layer.weight.data[:, [p for p in places if p < layer.weight.shape[1]]]
+the value layer is forgotten | Query and key decide where a head looks, value what it says: it has rows in all three.
+  , layers["value"]) => )
+the key layer is forgotten | A head compares its queries with its keys: it has rows in all three.
+  layers["key"],  =>
+the query layer is forgotten | A head compares its queries with its keys: it has rows in all three.
+  (layers["query"],  => (
+only the query layer is cut | A head has rows in query, key and value, and columns in the output.
+  (layers["query"], layers["key"], layers["value"]) => (layers["query"],)
+the first heads, not those that were asked for | `keep` names which heads stay, not how many.
+  for head in keep for => for head in range(len(keep)) for
+the list of those that stay, taken for those that go | @stay
+  for head in keep for => for head in range(heads) if head not in keep for
+""",
+    checked="weights and biases of all four layers, one head and two of three; the answers to three tokens",
     not_checked="query, key and value in one matrix (GPT-2), keys that heads share, missing biases",
 )
 
 # --- 5 · the importance of a head -----------------------------------------------------------------
 
-
-def _gate(answers: Tensor, gradients: Tensor) -> Tensor:
-    """The gradient of each example's gate, one for each head: ``[examples, heads]``."""
-    return (answers * gradients).sum((1, 3))
-
-
-def _importance(answers: Tensor, gradients: Tensor, parameters: int) -> Tensor:
-    return _gate(answers, gradients).abs().mean(0) / parameters
-
-
-_SAID = torch.tensor([[[[1.0, 2], [2, 0]]], [[[1.0, 1], [1, 1]]]])  # [2, 1, 2, 2]
+_SAID = torch.tensor([[[[1.0, 2], [2, 0]]], [[[1.0, 1.5], [1, 1]]]])  # [2, 1, 2, 2]
 _SLOPE = torch.tensor([[[[1.0, -1], [1, 3]]], [[[3.0, -1], [-2, -1]]]])
 _SHOWN = (
-    "answers [[[[1, 2], [2, 0]]], [[[1, 1], [1, 1]]]], "
+    "answers [[[[1, 2], [2, 0]]], [[[1, 1.5], [1, 1]]]], "
     "gradients [[[[1, -1], [1, 3]]], [[[3, -1], [-2, -1]]]], "
 )
 _TWO_TOKENS = (
     torch.tensor([[[[1.0, 0], [2, 1]], [[3.0, 1], [1, 0]]]]),  # [1, 2, 2, 2]
     torch.tensor([[[[2.0, 5], [1, 1]], [[-1.0, 0], [2, 7]]]]),
 )
+_LARGE = tuple(torch.arange(72.0).view(3, 2, 4, 3).mul(f).sin() for f in (1.7, 0.9))
 
 head_importance = Check(
     name="head_importance",
-    right=_importance,
+    right="""
+def head_importance(answers, gradients, parameters):
+    gates = (answers * gradients).sum((1, 3))  # [sentences, heads]
+    return gates.abs().mean(0) / parameters
+""",
     tries={
         _SHOWN + "parameters 1": call(_SAID, _SLOPE, 1),
         _SHOWN + "parameters 4": call(_SAID, _SLOPE, 4),
         "one example of two tokens, answers [[[[1, 0], [2, 1]], [[3, 1], [1, 0]]]], gradients "
         "[[[[2, 5], [1, 1]], [[-1, 0], [2, 7]]]], parameters 1": call(*_TWO_TOKENS, 1),
+        "three sentences, two tokens, four heads of three numbers, parameters 7 | other sizes": call(
+            *_LARGE, 7
+        ),
     },
-    mistakes=(
-        Mistake(
-            "no absolute value",
-            "A head may raise the loss or lower it: either way it matters. With the sign on it, a "
-            "helpful head can look worse than one that does nothing.",
-            lambda a, g, n: _gate(a, g).mean(0) / n,
-        ),
-        Mistake(
-            "averaged first, then the absolute value",
-            "A head that helps one sentence and harms another averages to nothing, and looks "
-            "dispensable. Take the absolute value of each example, then the mean.",
-            lambda a, g, n: _gate(a, g).mean(0).abs() / n,
-        ),
-        Mistake(
-            "the sum over the examples for their mean",
-            "The order of the heads is right. But the number grows with the data, so that two scores "
-            "from different samples cannot be compared.",
-            lambda a, g, n: _gate(a, g).abs().sum(0) / n,
-        ),
-        Mistake(
-            "the absolute value of each number",
-            "There is one gate for the whole head: the changes that its numbers make to the loss add "
-            "up, and may cancel. Sum over the head's numbers first.",
-            lambda a, g, n: (a * g).abs().sum((1, 3)).mean(0) / n,
-        ),
-        Mistake(
-            "the absolute value of each token",
-            "The gate closes the head for the whole sentence. Add up its tokens before you take the "
-            "absolute value.",
-            lambda a, g, n: (a * g).sum(3).abs().sum(1).mean(0) / n,
-        ),
-        Mistake(
-            "the gradient without the answer",
-            "A head that says nothing can have a steep gradient, and closing it changes nothing. By "
-            "the chain rule the gate's gradient is answer times gradient.",
-            lambda a, g, n: g.sum((1, 3)).abs().mean(0) / n,
-        ),
-        Mistake(
-            "the answer without the gradient",
-            "A loud head is not yet an important one: the next layer may ignore it. The gradient asks "
-            "the loss.",
-            lambda a, g, n: a.sum((1, 3)).abs().mean(0) / n,
-        ),
-        Mistake(
-            "not divided by the parameters",
-            "Layers may have heads of different size, and other units compete with them. What counts "
-            "is what the loss pays for each parameter that goes.",
-            lambda a, g, n: _importance(a, g, 1),
-        ),
-        Mistake(
-            "a mean over the head's numbers and tokens, too",
-            "The gate's gradient is a sum. With a mean long sentences, and large heads, count less.",
-            lambda a, g, n: (a * g).mean((1, 3)).abs().mean(0) / n,
-        ),
-        Mistake(
-            "the square for the absolute value",
-            "Molchanov et al. 2019 do so, and one loud example then outweighs many. Michel et al. take "
-            "the absolute value.",
-            lambda a, g, n: _gate(a, g).square().mean(0) / n,
-        ),
-        Mistake(
-            "shares of the layer's importance",
-            "Scaled to add up to 1, a layer in which no head matters looks like any other. To rank "
-            "across layers keep the numbers as they are.",
-            lambda a, g, n: _importance(a, g, 1) / _importance(a, g, 1).sum(),
-        ),
-    ),
-    checked="two examples whose signs differ, two tokens, heads of 1 and of 4 parameters",
+    mistakes="""
+no absolute value | A head may raise the loss or lower it: either way it matters. With the sign on it, a helpful head can look worse than one that does nothing.
+  .abs() =>
+averaged first, then the absolute value | A head that helps one sentence and harms another averages to nothing, and looks dispensable. Take the absolute value of each example, then the mean.
+  gates.abs().mean(0) => gates.mean(0).abs()
+the sum over the examples for their mean | The order of the heads is right. But the number grows with the data, so that two scores from different samples cannot be compared.
+  .mean(0) => .sum(0)
+the largest sentence for their mean | One loud sentence then decides. The importance is an average over the sentences.
+  .mean(0) => .amax(0)
+one number for each sentence and head | Average over the sentences at the end: one number for each head.
+  .mean(0) =>
+averaged over the heads, not over the sentences | The first dimension of the gates holds the sentences, the second the heads.
+  .mean(0) => .mean(1)
+the absolute value of each number | There is one gate for the whole head: the changes that its numbers make to the loss add up, and may cancel. Sum over the head's numbers first.
+  (answers * gradients).sum => (answers * gradients).abs().sum
+the absolute value of each token | The gate closes the head for the whole sentence. Add up its tokens before you take the absolute value.
+  (answers * gradients).sum((1, 3)) => (answers * gradients).sum(3).abs().sum(1)
+the absolute value of each number of the head | The head's numbers add up, and may cancel. Add up before you take the absolute value.
+  (answers * gradients).sum((1, 3)) => (answers * gradients).sum(1).abs().sum(2)
+answers and gradients are added up apart | The product comes first, number by number, then the sum: a sum of products is not a product of sums.
+  (answers * gradients).sum((1, 3)) => answers.sum((1, 3)) * gradients.sum((1, 3))
+the tokens are the heads | The dimensions are [sentences, tokens, heads, numbers].
+  .sum((1, 3)) => .sum((2, 3))
+summed over tokens and heads | The heads stay, and the numbers of a head are added up: dimensions 1 and 3.
+  .sum((1, 3)) => .sum((1, 2))
+the largest for the sum over a head's numbers | The gate's gradient is a sum over tokens and numbers.
+  .sum((1, 3)) => .amax((1, 3))
+divided by the parameters and by the heads | Each head has an importance of its own: divide by its parameters alone.
+  / parameters => / parameters / gates.shape[1]
+the root of the parameters | What the loss pays for each parameter that goes: divide by their number.
+  / parameters => / math.sqrt(parameters)
+the gradient without the answer | A head that says nothing can have a steep gradient, and closing it changes nothing. By the chain rule the gate's gradient is answer times gradient.
+  answers * gradients => gradients
+the answer without the gradient | A loud head is not yet an important one: the next layer may ignore it. The gradient asks the loss.
+  answers * gradients => answers
+not divided by the parameters | Layers may have heads of different size, and other units compete with them. What counts is what the loss pays for each parameter that goes.
+  / parameters =>
+multiplied by the parameters | What the loss pays *for each* parameter that goes: divide.
+  / parameters => * parameters
+a mean over the head's numbers and tokens, too | The gate's gradient is a sum. With a mean long sentences, and large heads, count less.
+  .sum((1, 3)) => .mean((1, 3))
+a mean over the tokens | The gate's gradient is a sum over the tokens. With a mean long sentences count less.
+  .sum((1, 3)) => .sum(3).mean(1)
+a mean over the head's numbers | The gate's gradient is a sum over the head's numbers. With a mean large heads count less.
+  .sum((1, 3)) => .sum(1).mean(2)
+the square for the absolute value | Molchanov et al. 2019 do so, and one loud example then outweighs many. Michel et al. take the absolute value.
+  .abs() => .square()
+the root of the mean square | It lies near the mean absolute value, and one loud example weighs more in it.
+  gates.abs().mean(0) => gates.square().mean(0).sqrt()
+shares of the layer's importance | Scaled to add up to 1, a layer in which no head matters looks like any other. To rank across layers keep the numbers as they are.
+  return gates.abs().mean(0) / parameters => return gates.abs().mean(0) / gates.abs().mean(0).sum()
+""",
+    checked="two examples whose signs differ, two tokens, heads of 1, 4 and 7 parameters, other sizes",
     not_checked="where the gradients come from; padding; whether a first-order estimate is good enough",
 )
 
@@ -723,18 +598,19 @@ head_importance = Check(
 def _stale() -> nn.Sequential:
     """A network whose tensors were cut, and whose numbers say what was before."""
     grouped = nn.Conv2d(8, 6, 3, groups=2)
+    deep: Any = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(9, 9), nn.BatchNorm2d(9)))
     net: Any = nn.Sequential(
-        nn.Conv2d(3, 8, 3),
-        nn.BatchNorm2d(8),
-        nn.Sequential(nn.ReLU(), grouped),
-        nn.Flatten(),
-        nn.Linear(24, 10),
+        *(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.Sequential(nn.ReLU(), grouped)),
+        *(nn.Flatten(), nn.Linear(24, 10), deep, nn.Linear(6, 4, bias=False)),
     )
     _cut_(net[0], 4)
     _cut_(net[1], 4)
     grouped.weight.data = grouped.weight.data[:, :2]  # four channels in two groups
+    _cut_(net[6], 3)
     _cut_(net[4], 5)
     net[4].weight.data = net[4].weight.data[:, :12]
+    _cut_(deep[1][0], 7)
+    _cut_(deep[1][1], 7)
     return net
 
 
@@ -752,45 +628,13 @@ def _said(layer: Any) -> Any:
     return [layer.in_features, layer.out_features]
 
 
-def _true(layer: Any, grouped: bool = True) -> Any:
+def _true(layer: Any) -> Any:
     """What `_said` should give; None for a layer of another kind."""
     if isinstance(layer, nn.BatchNorm2d):
         return len(layer.weight)
     if isinstance(layer, nn.Conv2d):
-        return [layer.weight.shape[1] * (layer.groups if grouped else 1), len(layer.weight)]
+        return [layer.weight.shape[1] * layer.groups, len(layer.weight)]
     return [layer.weight.shape[1], len(layer.weight)] if isinstance(layer, nn.Linear) else None
-
-
-def _say_(layer: Any, size: Any) -> None:
-    if isinstance(layer, nn.BatchNorm2d):
-        layer.num_features = size
-    elif isinstance(layer, nn.Conv2d):
-        layer.in_channels, layer.out_channels = size
-    elif isinstance(layer, nn.Linear):
-        layer.in_features, layer.out_features = size
-
-
-def _tells_(
-    kinds: Any = (nn.Conv2d, nn.BatchNorm2d, nn.Linear),
-    size: Callable[[Any], Any] = _true,
-    walk: Callable[[nn.Module], Any] = nn.Module.modules,
-) -> Answer:
-    def answer(module: nn.Module) -> None:
-        for layer in walk(module):
-            if isinstance(layer, kinds):
-                _say_(layer, size(layer))
-
-    return answer
-
-
-def _swapped(layer: Any) -> Any:
-    size = _true(layer)
-    return size[::-1] if isinstance(size, list) else size
-
-
-def _outputs_only(layer: Any) -> Any:
-    said, true = _said(layer), _true(layer)
-    return [said[0], true[1]] if isinstance(true, list) else true
 
 
 def _asked(what: Callable[[Any], Any], make: Callable[[], nn.Module] = _stale) -> Answer:
@@ -802,6 +646,16 @@ def _asked(what: Callable[[Any], Any], make: Callable[[], nn.Module] = _stale) -
     return attempt
 
 
+def _whole(net: Any) -> bool:
+    """Whether the sizes are whole numbers of Python, or act like them."""
+    sizes = [_said(layer) for layer in net.modules() if _true(layer) is not None]
+    return all(hasattr(size, "__index__") and "." not in str(size) for size in _flat(sizes))
+
+
+def _flat(sizes: list[Any]) -> list[Any]:
+    return [one for size in sizes for one in (size if isinstance(size, list) else [size])]
+
+
 def _weights_stay(answer: Answer) -> bool:
     module = _stale()
     before = copy.deepcopy(dict(module.state_dict()))
@@ -810,72 +664,109 @@ def _weights_stay(answer: Answer) -> bool:
 
 
 _WEIGHTS = "are its tensors as before?"
+_GROUPS = "a convolution inside a block, weight [6, 2, 3, 3], 2 groups, says [in, out]"
 
 set_sizes_ = Check(
     name="set_sizes_",
-    right=_tells_(),
+    right="""
+def set_sizes_(module):
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            layer.out_features, layer.in_features = layer.weight.shape
+        elif isinstance(layer, nn.Conv2d):
+            layer.out_channels, within_group = layer.weight.shape[:2]
+            layer.in_channels = within_group * layer.groups
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.num_features = len(layer.weight)
+""",
     tries={
         _WEIGHTS: _weights_stay,
-        "a convolution with a weight of [4, 3, 3, 3] says [in, out]": _asked(
+        "a convolution with a weight of [4, 3, 5, 5] says [in, out]": _asked(
             lambda net: _said(net[0])
         ),
         "a batch norm of four channels says": _asked(lambda net: _said(net[1])),
-        "a convolution inside a block, weight [6, 2, 3, 3], 2 groups, says [in, out]": _asked(
-            lambda net: _said(net[2][1])
-        ),
+        _GROUPS: _asked(lambda net: _said(net[2][1])),
+        "are its groups still 2? | groups": _asked(lambda net: net[2][1].groups == 2),
         "a linear layer with a weight of [5, 12] says [in, out]": _asked(lambda net: _said(net[4])),
         "a linear layer by itself, weight [5, 12], says [in, out]": _asked(
             _said, lambda: _stale()[4]
         ),
+        "a linear layer two blocks down, weight [7, 9], says [in, out]": _asked(
+            lambda net: _said(net[5][1][0])
+        ),
+        "a batch norm two blocks down, of seven channels, says": _asked(
+            lambda net: _said(net[5][1][1])
+        ),
+        "a linear layer without a bias, weight [3, 6], says [in, out] | a layer without a bias": _asked(
+            lambda net: _said(net[6])
+        ),
+        "are the sizes whole numbers?": _asked(_whole),
+        "does it return nothing?": lambda answer: answer(_stale()) is None,
     },
-    mistakes=(
-        Mistake(
-            "the tensors are other ones",
-            "The tensors are the truth here, the numbers beside them the lie. A new layer of the right "
-            "size has random weights.",
-            Seen({_WEIGHTS: False}),
-        ),
-        Mistake(
-            "the numbers are as stale as before",
-            "Did you change a copy, or another attribute? They are called in_channels, out_channels, "
-            "num_features, in_features and out_features.",
-            lambda module: None,
-        ),
-        Mistake(
-            "in and out are swapped",
-            "A weight is [out, in, …]: its first dimension is what the layer computes.",
-            _tells_(size=_swapped),
-        ),
-        Mistake(
-            "only what a layer computes, not what it reads",
-            "The layer behind a pruned one reads fewer channels: its `in` is as stale as the other's "
-            "`out` was.",
-            _tells_(size=_outputs_only),
-        ),
-        Mistake(
-            "the batch norms are forgotten",
-            "num_features is read, too: by an export, and by whoever builds the layer anew.",
-            _tells_((nn.Conv2d, nn.Linear)),
-        ),
-        Mistake(
-            "the linear layers are forgotten",
-            "They are cut like the convolutions, and say in_features and out_features.",
-            _tells_((nn.Conv2d, nn.BatchNorm2d)),
-        ),
-        Mistake(
-            "the groups are forgotten",
-            "With groups each filter sees its own group's channels alone: weight.shape[1] is "
-            "in_channels divided by groups.",
-            _tells_(size=lambda layer: _true(layer, grouped=False)),
-        ),
-        Mistake(
-            "layers inside a block are missed",
-            "children() goes one step down only, and a layer has no children at all. modules() walks "
-            "through everything, the module itself among it.",
-            _tells_(walk=nn.Module.children),
-        ),
-    ),
-    checked="two convolutions (one in a block, with groups), a batch norm, linear layers",
+    mistakes=f"""
+the tensors are other ones | The tensors are the truth here, the numbers beside them the lie. A new layer of the right size has random weights.
+  ? {_WEIGHTS}: no
+the sizes are not whole numbers | Whoever builds the layer anew needs ints: those of a tensor's .shape are.
+  ? before: right
+  ? are the sizes whole numbers: no
+something is returned | The name ends with _: it changes the module, and whoever calls it expects nothing back.
+  ? before: right
+  ? return nothing: no
+the groups are changed, too | They are right: what the layer reads is the second size of its weight, times the groups.
+  ? are its groups still 2?: no
+a copy is set right, not the module | The name ends with _: the module itself is to be changed.
+  = return copy.deepcopy(module)
+the kernel's height for what it reads | A convolution's weight is [out, in, height, width]: the second size counts.
+  layer.in_channels = within_group * layer.groups => layer.in_channels = layer.weight.shape[2] * layer.groups
+the number of all weights for what it reads | The second size of the weight counts, not its numbers.
+  layer.in_channels = within_group * layer.groups => layer.in_channels = layer.weight[0].numel()
+the out size is read off the bias | A layer may have none. Each has a weight, whose first size is the same number.
+  = for layer in module.modules():
+  =     if isinstance(layer, nn.Linear):
+  =         layer.out_features, layer.in_features = len(layer.bias), layer.weight.shape[1]
+  =     elif isinstance(layer, nn.Conv2d):
+  =         layer.out_channels, layer.in_channels = len(layer.bias), layer.weight.shape[1] * layer.groups
+  =     elif isinstance(layer, nn.BatchNorm2d):
+  =         layer.num_features = len(layer.bias)
+the numbers are as stale as before | Did you change a copy, or another attribute? They are called in_channels, out_channels, num_features, in_features and out_features.
+  = return None
+in and out are swapped | A weight is [out, in, …]: its first dimension is what the layer computes.
+  layer.out_features, layer.in_features = => layer.in_features, layer.out_features =
+  layer.out_channels, within_group = => layer.in_channels, within_group =
+  layer.in_channels = within_group => layer.out_channels = within_group
+in and out of the linear layers are swapped | A weight is [out, in]: its first dimension is what the layer computes.
+  layer.out_features, layer.in_features = => layer.in_features, layer.out_features =
+in and out of the convolutions are swapped | A weight is [out, in, …]: its first dimension is what the layer computes.
+  layer.out_channels, within_group = => layer.in_channels, within_group =
+  layer.in_channels = within_group => layer.out_channels = within_group
+only what a layer computes, not what it reads | The layer behind a pruned one reads fewer channels: its `in` is as stale as the other's `out` was.
+  layer.out_features, layer.in_features = layer.weight.shape => layer.out_features = len(layer.weight)
+  layer.in_channels = within_group * layer.groups =>
+only what a layer reads, not what it computes | A layer that was cut computes less: its `out` is as stale as the next one's `in`.
+  layer.out_features, layer.in_features = layer.weight.shape => layer.in_features = layer.weight.shape[1]
+  layer.out_channels, within_group = layer.weight.shape[:2] => within_group = layer.weight.shape[1]
+the batch norms are forgotten | num_features is read, too: by an export, and by whoever builds the layer anew.
+  layer.num_features = len(layer.weight) => pass
+the linear layers are forgotten | They are cut like the convolutions, and say in_features and out_features.
+  layer.out_features, layer.in_features = layer.weight.shape => pass
+the convolutions are forgotten | They say in_channels and out_channels.
+  = for layer in module.modules():
+  =     if isinstance(layer, nn.Linear):
+  =         layer.out_features, layer.in_features = layer.weight.shape
+  =     elif isinstance(layer, nn.BatchNorm2d):
+  =         layer.num_features = len(layer.weight)
+the groups are forgotten | With groups each filter sees its own group's channels alone: weight.shape[1] is in_channels divided by groups.
+  within_group * layer.groups => within_group
+divided by the groups | Each filter sees its own group's channels alone: in all there are groups times as many.
+  within_group * layer.groups => within_group // layer.groups
+layers inside a block are missed | children() goes one step down only, and a layer has no children at all. modules() walks through everything, the module itself among it.
+  module.modules() => module.children()
+layers two blocks down are missed | You go one block down. modules() walks through everything, at any depth.
+  module.modules() => [module, *module.children(), *(m for child in module.children() for m in child.children())]
+a module that is itself a layer is missed | modules() lists the module itself, too. named_children() and a loop over blocks do not.
+  module.modules() => list(module.modules())[1:]
+""",
+    checked="convolutions, batch norms and linear layers, at three depths, one with groups",
     not_checked="depthwise and transposed convolutions, batch norms without γ, transformers' configs",
 )
 
@@ -905,8 +796,8 @@ def _honest(model: nn.Module) -> bool:
 
 def _work(model: nn.Module) -> float:
     picture = torch.zeros(1, 1, 28, 28)
-    whole = measure.operations(models.build(models.SmallCNN), picture)
-    return measure.operations(model, picture) / whole
+    whole = evaluation.operations(models.build(models.SmallCNN), picture)
+    return evaluation.operations(model, picture) / whole
 
 
 def _parameters(model: nn.Module) -> float:
@@ -917,7 +808,7 @@ def _parameters(model: nn.Module) -> float:
 
 
 def _heldout(model: nn.Module) -> float:
-    return training.evaluate(model, data.mnist()["test"]).value
+    return evaluation.evaluate(model, datasets.mnist()["test"]).value
 
 
 twice_as_fast = Check(
@@ -940,60 +831,34 @@ twice_as_fast = Check(
         _ZEROS: sparsity,
         _RIGHT: lambda model: _heldout(model),
     },
-    mistakes=(
-        Mistake(
-            "the result of `fit` for its network",
-            "fit gives the network and its history; the network is its attribute `model`.",
-            Seen({_WHAT: "Fitted"}),
-        ),
-        Mistake(
-            "the result of `speed_up` for its network",
-            "speed_up gives the network and what it measured; the network is its attribute `model`. "
-            "Has it been trained since?",
-            Seen({_WHAT: "SpedUp"}),
-        ),
-        Mistake(
-            "another network",
-            "To start from a smaller design is a good idea, but another exercise. Here the CNN itself "
-            "is made narrower.",
-            Seen({_WHAT: "another network"}),
-        ),
-        Mistake(
-            "its layers do not say their true sizes",
-            "It was cut by hand, and the numbers beside the tensors are stale. Your set_sizes_ mends "
-            "that.",
-            Seen({_WHAT: "a SmallCNN", _TRUE: False}),
-        ),
-        Mistake(
-            "zeros are multiplied, too",
-            "A large share of the weights is zero, and not one operation was saved. Remove whole units "
-            "instead: lesson 1's pruning makes files smaller, not networks faster.",
-            Seen({_WORK: Range(0.5, 1), _ZEROS: Range(0.2, 1)}),
-        ),
-        Mistake(
-            "half of the parameters for half of the work",
-            "Most parameters stand in fc1, and are used once for each picture. Most of the work is "
-            "done by conv2, whose few weights are used at every pixel. Narrow what takes time.",
-            Seen({_WORK: Range(0.5, 1), _ZEROS: Range(0, 0.2), _NUMBERS: Range(0, 0.5)}),
-        ),
-        Mistake(
-            "more must go",
-            "It still does more than half of the work. Which layer does most of it?",
-            Seen({_WORK: Range(0.5, 1), _ZEROS: Range(0, 0.2), _NUMBERS: Range(0.5, 1)}),
-        ),
-        Mistake(
-            "cut, and never recovered",
-            "It is fast, and often wrong. Let what is left train for an epoch or two: the other units "
-            "take over.",
-            Seen({_WORK: Range(0, 0.5), _RIGHT: Range(0, 0.9)}),
-        ),
-        Mistake(
-            "a little below the bar",
-            "Has it been trained since the cut? If so: ask for less, or train longer. Decide on the "
-            "validation part, with a margin: its accuracy has an interval, too.",
-            Seen({_WORK: Range(0, 0.5), _RIGHT: Range(0.9, _BAR)}),
-        ),
-    ),
+    mistakes=f"""
+the result of `fit` for its network | fit gives the network and its history; the network is its attribute `model`.
+  ? {_WHAT}: Fitted
+the result of `speed_up` for its network | speed_up gives the network and what it measured; the network is its attribute `model`. Has it been trained since?
+  ? {_WHAT}: SpedUp
+another network | To start from a smaller design is a good idea, but another exercise. Here the CNN itself is made narrower.
+  ? {_WHAT}: another network
+its layers do not say their true sizes | It was cut by hand, and the numbers beside the tensors are stale. Your set_sizes_ mends that.
+  ? {_WHAT}: a SmallCNN
+  ? {_TRUE}: no
+zeros are multiplied, too | A large share of the weights is zero, and not one operation was saved. Remove whole units instead: lesson 1's pruning makes files smaller, not networks faster.
+  ? {_WORK}: 0.5 to 1
+  ? {_ZEROS}: 0.2 to 1
+half of the parameters for half of the work | Most parameters stand in fc1, and are used once for each picture. Most of the work is done by conv2, whose few weights are used at every pixel. Narrow what takes time.
+  ? {_WORK}: 0.5 to 1
+  ? {_ZEROS}: 0 to 0.2
+  ? {_NUMBERS}: 0 to 0.5
+more must go | It still does more than half of the work. Which layer does most of it?
+  ? {_WORK}: 0.5 to 1
+  ? {_ZEROS}: 0 to 0.2
+  ? {_NUMBERS}: 0.5 to 1
+cut, and never recovered | It is fast, and often wrong. Let what is left train for an epoch or two: the other units take over.
+  ? {_WORK}: 0 to 0.5
+  ? {_RIGHT}: 0 to 0.9
+a little below the bar | Has it been trained since the cut? If so: ask for less, or train longer. Decide on the validation part, with a margin: its accuracy has an interval, too.
+  ? {_WORK}: 0 to 0.5
+  ? {_RIGHT}: 0.9 to {_BAR}
+""",
     checked="at most half of the operations, 95 % right on the 1,000 test pictures, true sizes",
     not_checked="the time itself (measure it below), the epochs, whether you saw those pictures before",
 )

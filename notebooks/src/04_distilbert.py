@@ -1,749 +1,605 @@
 # %% [markdown]
-# # Lesson 4 · DistilBERT: from its recipe to its numbers
+# # Lesson 4 · DistilBERT
 #
-# **You will be able to**
+# **What makes a distilled transformer good: its start, its losses, or its teacher?**
 #
-# - use a distilled transformer in three lines, and say what it saves and where;
-# - make a student out of its teacher's layers, and teach it with the three losses of DistilBERT;
-# - tell what the start, the losses and the unlabelled text each add, with paired tests;
-# - judge a sentence like "97 % of BERT's performance, 60 % faster".
+# The answer in short: if every sentence has a label, the start matters more than the teacher. If labels are few, it is the other way around.
 #
-# **Time** about 60 minutes; the computer works about 7 of them on two cores (and some minutes more, once, to make the
-# teacher). **You need** lesson 3: soft labels, temperature, the transfer set.
+# You will be able to
+#
+# - make a student out of its teacher's layers, and train it with DistilBERT's three losses;
+# - measure what the start, each loss, and the teacher add;
+# - judge a sentence like "40 % smaller, 60 % faster, 97 % of BERT";
+# - put the student to use in a few lines.
+#
+# **You need** [lesson 3](03_distillation_loss.ipynb): soft answers, temperature, KL divergence.
+#
+# **Time** about 45 minutes; the computer works about 6 of them on two cores, and a few more, once, to train the teacher.
+#
+# Collapsed cells load results and draw figures. You can skip them.
 
 # %% tags=["setup"]
 # the first cell of every lesson
 
-# %% tags=["parameters"]
+# %% tags=["parameters"] jupyter={"source_hidden": true}
 profile = "full"
 
 # %%
-import tempfile
-from dataclasses import replace
-from functools import partial
+from course_lib import lessons
 
+settings = lessons.start("lesson4", profile)
+
+import copy
+
+import pandas as pd
 import torch
+import torch.nn.functional as F
 import transformers
-from IPython.display import display
-from transformers import pipeline
+from torch import nn
 
-from course_lib import encoders, measure, plots, sentences, text, training, zoo
-from course_lib.claims import Claims
-from course_lib.distilbert import (
-    distilbert_from_bert,
-    distill_hidden,
-    student_from_teacher,
-    triple_loss,
-)
-from course_lib.distillation import distill, distillation_loss, hidden_cosine_loss, soft_loss
-from course_lib.profile import chosen_profile
-
-# %%
-full = chosen_profile(profile) == "full"
-few = None if full else 16  # the quick profile, for tests: the same steps, on less data
-teacher = zoo.teacher() if full else zoo.teacher(160, replace(zoo.TEACHER, lr=3e-4))
-tokenizer = encoders.load_tokenizer()
-reviews = zoo.reviews_tokenized(few)
-claims = Claims()
+from course_lib import datasets, distillation, evaluation, models, training
+from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 
 # %% [markdown]
-# ## 1 · Three lines
+# ## The result first
 #
-# DistilBERT (Sanh et al. 2019) is BERT with half of its layers, taught by BERT. It was so handy that `transformers` made it the
-# default for **sentiment analysis**. Three lines use it:
+# Our **teacher** is lesson 3's: MiniLM, a BERT with six layers, pretrained on much text and then fine-tuned to tell positive from negative movie reviews. Its
+# **students** have three layers. The script [lesson4_ablation.py](experiments/lesson4_ablation.py) trained them from several
+# starts. Here are two: three layers of the pretrained MiniLM, and the same three layers of the fine-tuned teacher. Each was trained with the teacher's help and with labels alone.
+
+# %% jupyter={"source_hidden": true}
+ablation, reviews = lessons.results("lesson4_ablation"), models.reviews_tokenized()
+test = lessons.TestSet(reviews.pop("test"))
+claims = lessons.Claims(test)
+new, pretrained, odd, ours = starts = ["new weights", "MiniLM's layers 2, 4, 6"] + [
+    f"teacher's layers {kept}" for kept in ("1, 3, 5", "2, 4, 6")
+]
+ways = ["no teacher", "all three"]
+rows = {s: tuple(ablation.runs(start=s, losses=way) for way in ways) for s in (pretrained, ours)}
+the_teacher = ablation.accuracies(start="the teacher itself")[0]
+look = {"title": "The better start is worth more than the teacher", "ylabel": "test accuracy"}
+look |= {"between": ("labels alone", "with teacher"), "reference": {"teacher": the_teacher}}
+plots.show(plots.slopes(rows, roles={pretrained: "baseline", ours: "student"}, **look))
+
+
+def scored(start, losses):  # bool [seeds, sentences]: which answers are right
+    answers = torch.stack(ablation.column("test", start=start, losses=losses))
+    return test.stored(f"{start}, {losses}", answers)
+
+
+alone, taught = ({start: scored(start, way) for start in starts} for way in ways)
+with_teacher = {f"with teacher − labels alone: {s}": (taught[s], alone[s]) for s in rows}
+starts_apart = {"teacher's − MiniLM's layers: labels alone": (alone[ours], alone[pretrained])}
+tables.differences(with_teacher | starts_apart)
+
+# %% [markdown]
+# The distance of the two lines is what the better start is worth: about four points. The slope of a line is what training with the teacher adds: about one point from MiniLM's
+# layers, and from the teacher's own layers too little to tell from zero. Why is it so little, and when is it more?
+#
+# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, with the seeds averaged, and beside it the difference of each seed. A difference is clear if the interval leaves out 0 and
+# all seeds agree. In the figures, thick bars are intervals over seeds, and thin lines are intervals over sentences.
+#
+# All these students saw the same 2,560 labeled sentences once. That is a small budget, so their accuracies are not the best that such students can reach. We chose one
+# setting, the learning rate of 4e-4, on the validation set, for a student with the teacher's layers and labels alone. If this choice favors anyone, it favors that student.
+#
+# ## 1 · Three numbers from an abstract
+#
+# DistilBERT is BERT with half of its layers, trained with BERT as its teacher (Sanh et al. 2019). The abstract of its paper says that
+# it is 40 % smaller and 60 % faster than BERT, and retains 97 % of its language understanding. We look at the first two numbers
+# now, and at the third in section 5.
+#
+# **Predict first.** Half of the layers are gone. What share of the parameters is gone?
+
+# %%
+my_guess = 50  # percent; change it
+bert = transformers.BertForSequenceClassification(transformers.BertConfig()).eval()
+config = transformers.DistilBertConfig()
+distilbert = transformers.DistilBertForSequenceClassification(config).eval()
+before, after = bert.num_parameters(), distilbert.num_parameters()
+print(f"{before:,} → {after:,} parameters: {1 - after / before:.1%} are gone")
+print(f"You guessed {my_guess} %.")
+
+# %% [markdown]
+# Less than half is gone, because only the layers halve.
+
+# %% jupyter={"source_hidden": true}
+teacher = models.teacher(settings.teacher_sentences)
+shown = {"BERT-base": bert, "DistilBERT": distilbert, "our teacher": teacher}
+shown["3 of its layers"] = distillation.student_from_teacher(teacher, (1, 3, 5))
+made_of = {}
+for name, model in shown.items():
+    rest = {key: p.numel() / 1e6 for key, p in model.named_parameters()}
+    parts = {"embeddings": "embeddings.", "layers": "layer.", "pooler, classifier": ""}
+    for part, key in parts.items():
+        parts[part] = sum(rest.pop(k) for k in list(rest) if key in k)
+    made_of[name] = parts
+plots.parts(made_of, "million parameters", title="The layers halve, the embeddings stay")
+
+# %% [markdown]
+# The **embeddings**, one vector for each token of the vocabulary, stay as they
+# are. The smaller the model, the larger their share: in our teacher it is more than half. If you want a small file, shrink the
+# vocabulary (lesson 5).
+#
+# Now the time. The paper's table 3 has 668 seconds for BERT and 410 for DistilBERT, on one CPU, one sentence at a time. So DistilBERT is 668 / 410 = 1.63 times as fast. But it needs 410 / 668 = 61 % of the time, and saves 39 %:
+# "60 % faster" is true as a statement about speed, and wrong as a statement about time.
+#
+# Does it hold on your machine? Here is DistilBERT itself, at its true size. Its weights are random, because speed does not depend on them.
+# **Only these cells contain DistilBERT itself.** All others use students of MiniLM, which train in seconds. A copy of BERT is the control: its true ratio is 1. We compare all three in
+# PyTorch, in turns, in a new order each time. If the copy's interval leaves out 1, your computer was too busy to measure, and we give no verdict.
+
+# %% jupyter={"source_hidden": true}
+forms = {"BERT-base": bert, "BERT-base, a copy": bert, "DistilBERT": distilbert}
+forms = {name: copy.deepcopy(model) for name, model in forms.items()}  # all in fresh memory
+speed = {}
+for batch, length in ((1, settings.tokens[0]), (settings.batch, settings.tokens[1])):
+    example = {"input_ids": torch.randint(1000, 30_000, (batch, length))}
+    times = evaluation.latency(forms, example, settings.rounds)
+    ratios = {name: evaluation.speedup(times["BERT-base"], times[name]) for name in forms}
+    speed[f"batch {batch}, {length} tokens"] = ratios
+del bert, distilbert, shown, forms  # 1.1 GB
+print("times as fast as BERT-base, with the 95 % interval over the rounds:")
+pd.DataFrame(speed).map(lambda v: f"{v.value:.2f} × ({v.low:.2f} to {v.high:.2f})")
+
+# %% [markdown]
+# Half of the layers is about half of the work, and looking up embeddings takes almost no time. So the time falls by more than the size does.
+#
+# ## 2 · What the student copies
+#
+# A student needs weights to start from. DistilBERT takes every other layer of its teacher, and the teacher's embeddings (Sanh et al. 2019, section 3). This works because the teacher and the
+# student have the same width: a layer of the one fits into the other.
+
+# %%
+by_hand = copy.deepcopy(teacher)
+by_hand.bert.encoder.layer = nn.ModuleList([teacher.bert.encoder.layer[i] for i in (1, 3, 5)])
+by_hand.config.num_hidden_layers = 3
+
+student = distillation.student_from_teacher(teacher, (1, 3, 5))
+pairs = zip(by_hand.parameters(), student.parameters(), strict=True)
+print("the library's student has the same weights:", all(torch.equal(a, b) for a, b in pairs))
+diagrams.copied_layers((1, 3, 5))
+
+# %% [markdown]
+# `by_hand` uses the teacher's own layer objects, so training it would change the teacher. The library's student has copies.
+#
+# Which layers should it take? People and the drawing count layers from 1, code counts from 0: `(1, 3, 5)` are layers 2, 4, and 6.
+#
+# **Predict first.** Before any training, which student is better: one of layers 1, 3, and 5, or one of layers 2, 4, and 6?
+
+# %% jupyter={"source_hidden": true}
+validation = reviews["validation"].select(range(settings.validation))
+choices = [(0, 1, 2), (0, 2, 4), (1, 3, 5), (0, 2, 5), (0, 4, 5), (3, 4, 5)]
+untrained = {}
+for kept in choices:
+    found = evaluation.evaluate(distillation.student_from_teacher(teacher, kept), validation)
+    untrained[f"layers {', '.join(str(i + 1) for i in kept)}"] = found
+look = {"title": "Before training, layer 6 matters most", "xlabel": "validation accuracy"}
+look["roles"] = dict.fromkeys(untrained, "student")
+plots.intervals(untrained, reference={"teacher": evaluation.evaluate(teacher, validation)}, **look)
+
+# %% [markdown]
+# The students that keep layer 6 do much better. The pooler and the classifier are copied, too, and they were trained on the outputs of layer 6. Without that layer they get inputs that they never
+# saw, and the student does little better than guessing.
+#
+# Training may erase the difference. The stored experiment trained both:
+
+# %% jupyter={"source_hidden": true}
+teacher_right = scored("the teacher itself", "no training")[0]
+pairs = {"with teacher": (taught[ours], taught[odd]), "labels alone": (alone[ours], alone[odd])}
+tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, pair in pairs.items()})
+
+# %% [markdown]
+# The order has turned. After training, the student of layers 1, 3, and 5 is ahead, although it started far behind. So the accuracy before training does not tell you
+# which start is better: you have to train both. (The student of layers 2, 4, and 6 gains only about two points by training, as far as a validation set and a test set can be compared.)
+#
+# This lesson uses layers 2, 4, and 6, which we had fixed before we knew this result.
+#
+# ## 3 · Three losses
+#
+# DistilBERT learns from three things at once: the teacher's answers, the labels, and the teacher's **hidden states**. A hidden state is the vector that a layer outputs for a token. We
+# compare those of the last layer.
+#
+# $$L = 5 \, L_{\text{soft}} + 2 \, L_{\text{hard}} + 1 \, L_{\text{cos}}$$
+#
+# $$L_{\text{soft}} = T^2 \, \mathrm{KL}\left(p_T \,\|\, q_T\right) \qquad L_{\text{hard}} = -\log q(y) \qquad L_{\text{cos}} = \frac{1}{\sum_i m_i} \sum_i m_i \left(1 - \frac{s_i \cdot t_i}{\lVert s_i \rVert \, \lVert t_i \rVert}\right)$$
+#
+# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T = 2$, $q$ is the student's at $T = 1$, and $y$ is the label. $s_i$ and $t_i$ are the last hidden states
+# of student and teacher for token $i$. $m_i$ is the **attention mask**: 1 for a real token and 0 for **padding**, which fills shorter sentences up to the longest
+# one of the batch.
+#
+# The weights 5, 2, and 1 are not in the paper's text. They are in the training command that the authors published with their code. When DistilBERT itself was trained,
+# the label $y$ was a masked word. Here it is the sentiment.
+
+# %% tags=["nbval-check-output"]
+tokenizer = models.load_tokenizer()
+lines = ["A moving film.", "It starts well and then goes on for far too long."]
+batch = tokenizer(lines, padding=True, return_tensors="pt")
+labels, mask = torch.tensor([1, 0]), batch["attention_mask"]
+with torch.no_grad():
+    t = teacher(**batch, output_hidden_states=True)
+    s = student(**batch, output_hidden_states=True)
+print(f"logits {list(s.logits.shape)}, last hidden states {list(s.hidden_states[-1].shape)}")
+print(mask)
+diagrams.distilbert_losses(weights=(5, 2, 1))
+
+# %% [markdown]
+# **Your turn (1 of 2).** Write the cosine loss. `F.cosine_similarity(a, b, dim=-1)` computes the fraction in the formula.
+
+
+# %%
+def cosine_loss(student_hidden, teacher_hidden, mask):
+    """Hidden states [n, length, width] of both, mask [n, length] → 1 − cosine, mean over the tokens."""
+    ...
+
+
+same, other = torch.eye(3)[None], torch.tensor([[[1.0, 0, 0], [0, 2, 0], [0, 0, -1]]])  # [1, 3, 3]
+examples = [(same, other, torch.tensor([[1, 1, 1]])), (same, other, torch.tensor([[1, 1, 0]]))]
+cosine_loss = fill_in.check(cosine_loss, against=distillation.hidden_cosine_loss, examples=examples)
+
+# %% [markdown]
+# <details><summary>One answer</summary>
 #
 # ```python
-# from transformers import pipeline
-# classify = pipeline("sentiment-analysis")
-# classify("I love this movie!")
+# def cosine_loss(student_hidden, teacher_hidden, mask):
+#     similarity = F.cosine_similarity(student_hidden, teacher_hidden, dim=-1)  # [n, length]
+#     return ((1 - similarity) * mask).sum() / mask.sum()
 # ```
-#
-# They need the Hugging Face Hub once. If it is not reached, the cell below takes the course's own teacher, a MiniLM that was fine-tuned on movie reviews; then only the
-# form of the answer is tested.
-
-# %%
-NAME = "distilbert-base-uncased-finetuned-sst-2-english"
-try:
-    model, its_tokenizer = encoders.load_encoder(NAME), encoders.load_tokenizer(NAME)
-except ConnectionError:
-    print("The Hub is not reached: here is the course's teacher instead.")
-    model, its_tokenizer = teacher, tokenizer
-
-# %%
-# device: else the pipeline would take the model to a GPU, where there is one, for good.
-classify = pipeline("sentiment-analysis", model=model, tokenizer=its_tokenizer, device="cpu")
-answer = classify("I love this movie!")
-answer
-
-# %% [markdown]
-# The score is the model's own probability for its answer. Lesson 3 showed that such a number is a *confidence*, and not yet a chance of
-# being right: look at what it says to nonsense.
-
-# %%
-for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer", ""):
-    print(f"{line!r:35} {classify(line)[0]}")
-claims.add(
-    "pipeline answers [{'label': 'POSITIVE', 'score': 0.9998}]",
-    source="many tutorials, for DistilBERT on SST-2",
-    measured=f"{answer} by {'the course teacher: the Hub was not reached' if model is teacher else NAME}",
-    holds="in part"
-    if model is teacher  # another model: its form alone is tested
-    else answer[0]["label"] == "POSITIVE" and answer[0]["score"] > 0.999,
-)
-
-# %% [markdown]
-# ## 2 · What is smaller, and where
-#
-# Here are both at their true sizes, as `transformers` defines them, each with a classifier. The weights are random:
-# size and speed do not depend on them.
-#
-# **Predict first.** Half of the layers are gone. Is half of the model gone?
-
-# %%
-my_guess_smaller = 0.5  # the share of the parameters that is gone
-
-# %%
-bert = transformers.BertForSequenceClassification(transformers.BertConfig()).eval()
-distilbert = transformers.DistilBertForSequenceClassification(
-    transformers.DistilBertConfig()
-).eval()
-
-
-def where(model):
-    """Millions of parameters in the embeddings, in the layers, and in the rest."""
-    count = {"embeddings": 0.0, "layers": 0.0, "the rest": 0.0}
-    for name, parameter in model.named_parameters():
-        part = (
-            "embeddings" if "embeddings." in name else "layers" if "layer." in name else "the rest"
-        )
-        count[part] += parameter.numel() / 1e6
-    return count
-
-
-small = student_from_teacher(teacher, (0, 2, 4))
-shown = {
-    "BERT-base": bert,
-    "DistilBERT": distilbert,
-    "our teacher": teacher,
-    "3 of its layers": small,
-}
-places = {name: where(model) for name, model in shown.items()}
-
-# %%
-plots.show(
-    plots.parts(places, "million parameters"),
-    alt="Parameters in the embeddings, the layers and the rest of four models",
-)
-sizes = {name: sum(p.numel() for p in model.parameters()) for name, model in shown.items()}
-for name, size in sizes.items():
-    share = places[name]["embeddings"] * 1e6 / size
-    print(f"{name:16} {size:>11,} parameters, {4 * size / 1e6:5.0f} MB, {share:4.0%} embeddings")
-gone = {
-    "DistilBERT": 1 - sizes["DistilBERT"] / sizes["BERT-base"],
-    "ours": 1 - sizes["3 of its layers"] / sizes["our teacher"],
-}
-print(
-    f"gone: {gone['DistilBERT']:.1%} of BERT (your guess: {my_guess_smaller:.0%}), {gone['ours']:.1%} of ours"
-)
-
-# %% tags=["nbval-check-output"]
-claims.add(
-    "DistilBERT is 40 % smaller than BERT-base",
-    source="Sanh et al. 2019, abstract and table 3 (110 against 66 million parameters)",
-    measured=f"{sizes['BERT-base']:,} against {sizes['DistilBERT']:,} parameters, with a classifier each: {100 * gone['DistilBERT']:.1f} % smaller; MiniLM with half of its layers: {100 * gone['ours']:.1f} %",
-    holds=gone["DistilBERT"] > 0.395 or "in part",
-)
-
-# %% [markdown]
-# The paper counts the models without classifiers, and rounds; with them it is a little less than 40 %. The layers halve; the **embeddings** stay. In BERT they are a fifth of the parameters, in a small model they are most of it. Who wants a small file
-# must look at the vocabulary: that is lesson 5.
-#
-# ### "60 % faster"
-#
-# The paper's table 3: 668 seconds for BERT, 410 for DistilBERT, on one CPU at batch 1. **Predict first:** is that 60 % less time?
-
-# %% tags=["nbval-check-output"]
-claims.add(
-    "60 % faster means 60 % less time",
-    source="a common reading of Sanh et al. 2019",
-    measured=f"668 s → 410 s is {100 * (1 - 410 / 668):.0f} % less time, and {668 / 410:.2f} × the speed",
-    holds=False,
-)
-
-# %% [markdown]
-# Does it hold at every batch and every length? A column of the picture is a length, a row a batch size; a number says how many times
-# DistilBERT is as fast as BERT-base, on your machine; the frame marks the largest.
-
-# %%
-batches, lengths = ((1, 8), (16, 64, 128)) if full else ((1,), (8, 16))
-speed = {}
-for batch in batches:
-    for length in lengths:
-        ids = torch.randint(1000, 30_000, (batch, length))
-        times = measure.latency(
-            {"BERT-base": bert, "DistilBERT": distilbert},
-            {"input_ids": ids},
-            rounds=8 if full else 4,
-        )
-        speed[batch, length] = times
-        print(f"{batch} × {length:3}: {times['DistilBERT'].faster_than(times['BERT-base'])}")
-ratio = {at: t["BERT-base"].median / t["DistilBERT"].median for at, t in speed.items()}
-
-# %%
-figure, axes = plots.heat_map(
-    [[ratio[batch, length] for length in lengths] for batch in batches],
-    batches,
-    lengths,
-    unit="times as fast",
-)
-axes.set(xlabel="tokens in a sentence", ylabel="batch")
-plots.show(figure, alt="How many times DistilBERT is as fast as BERT-base, by batch and by length")
-
-# %%
-slowest, fastest = min(ratio.values()), max(ratio.values())
-clear = all(t["DistilBERT"].q3 < t["BERT-base"].q1 for t in speed.values())  # no overlap
-claims.add(
-    "DistilBERT is 60 % faster than BERT-base",
-    source="Sanh et al. 2019, abstract and table 3",
-    measured=f"{slowest:.2f} to {fastest:.2f} × the speed over batches {batches} and lengths {lengths}, {torch.get_num_threads()} threads",
-    holds=(clear and slowest >= 1.6) or ("in part" if fastest >= 1.6 else False),
-)
-
-# %% [markdown]
-# Half of the layers is about half of the work, and the embeddings cost no time: they are looked up. So the time falls more than the size.
-#
-# ## 3 · Which layers should the student take?
-#
-# Our teacher has six layers; the student gets three of them, the teacher's embeddings and the teacher's classifier. Each layer was trained to
-# read what the one before it wrote.
-#
-# **Predict first.** Before any training: is a student of layers 1, 2, 3 better, or one of 1, 3, 5, or one of 4, 5, 6? (People count
-# from 1; the code below counts from 0.)
-
-# %%
-del bert, distilbert, shown  # 0.7 GB
-choices = [(0, 1, 2), (0, 2, 4), (1, 3, 5), (0, 2, 5), (0, 4, 5), (3, 4, 5)]
-untrained = {
-    kept: training.evaluate(student_from_teacher(teacher, kept), reviews["validation"])
-    for kept in choices
-}
-named = {kept: "layers " + ", ".join(str(i + 1) for i in kept) for kept in choices}
-plots.show(
-    plots.comparison(
-        {named[kept]: accuracy for kept, accuracy in untrained.items()},
-        title="before any training, validation",
-    ),
-    alt="Validation accuracy of six choices of three layers, before any training",
-)
-
-# %% [markdown]
-# Look at which choices hold layer 6. The classifier was trained to read what layer 6 writes. A student without that layer gives it something else, and does hardly better
-# than a coin, even where its own layers follow each other as before. But a start is not a result: training mends much of it. This lesson takes every other layer, as the
-# paper says. (The script that made DistilBERT took layers 1, 3, 5, 8, 10 and 12: it kept the last one.)
-#
-# ## 4 · The three losses, one at a time
-#
-# DistilBERT learns from three things at once: what the teacher *answers*, what is *true*, and what the teacher *thinks*. Take a
-# batch of two sentences, one shorter than the other. A batch must be a rectangle, so the shorter one is filled up with **padding**; the **attention mask** is 1 for
-# real tokens and 0 for padding. What a layer hands on for each token, a vector, is its **hidden state**.
-
-# %% tags=["nbval-check-output"]
-student = student_from_teacher(teacher, (0, 2, 4))
-lines = tokenizer(
-    ["A moving film.", "It starts well and then goes on for far too long."],
-    padding=True,
-    return_tensors="pt",
-)
-mask, truth = lines["attention_mask"], torch.tensor([1, 0])
-with torch.no_grad():
-    told = training.forward(teacher, {**lines, "output_hidden_states": True})
-    said = training.forward(student, {**lines, "output_hidden_states": True})
-print(
-    f"logits {tuple(said.logits.shape)}, last hidden states {tuple(said.hidden_states[-1].shape)}"
-)
-print(mask)
-
-# %% [markdown]
-# **1. Soft loss**: the KL divergence of lesson 3, at T = 2, with its T². **2. Hard loss**: cross-entropy with the label. (When DistilBERT itself
-# was made, the "label" was the masked word.) **3. Cosine loss**: the last hidden states of student and teacher should point the same way, for each
-# token:
+# </details>
 
 # %%
 T = 2
-p, log_q = (told.logits / T).softmax(-1), (said.logits / T).log_softmax(-1)
+p, log_q = (t.logits / T).softmax(-1), (s.logits / T).log_softmax(-1)  # [2, 2]
 soft = T**2 * (p * (p.log() - log_q)).sum(-1).mean()
-hard = torch.nn.functional.cross_entropy(said.logits, truth)
-mine, theirs = said.hidden_states[-1], told.hidden_states[-1]  # [2, words, 384]
-angle = torch.cosine_similarity(mine, theirs, dim=-1)  # [2, words]
-cosine = ((1 - angle) * mask).sum() / mask.sum()
+hard = F.cross_entropy(s.logits, labels)
+cosine = cosine_loss(s.hidden_states[-1], t.hidden_states[-1], mask)
 print(f"soft {soft:.4f}, hard {hard:.4f}, cosine {cosine:.4f}")
-print(
-    f"together: {5 * soft + 2 * hard + 1 * cosine:.4f}; triple_loss: {triple_loss(said, told, truth, mask):.4f}"
-)
-
-# %%
-torch.testing.assert_close(soft, soft_loss(said.logits, told.logits, T))
-torch.testing.assert_close(cosine, hidden_cosine_loss(mine, theirs, mask))
-together = triple_loss(said, told, truth, mask)
-claims.add(
-    "The triple loss is 5 · soft + 2 · hard + 1 · cosine, and padding does not count",
-    source="the code that made DistilBERT (its weights); Sanh et al. 2019, section 2",
-    measured=f"{together:.4f} by the library, {5 * soft + 2 * hard + cosine:.4f} by hand; with padding counted {5 * soft + 2 * hard + (1 - angle).mean():.4f}",
-    holds=bool(torch.isclose(together, 5 * soft + 2 * hard + cosine)),
-    must=True,
-)
+print(f"together, by hand {5 * soft + 2 * hard + 1 * cosine:.4f}")
+print(f"by the library    {distillation.triple_loss(s, t, labels, mask):.4f}")
+without_soft = distillation.triple_loss(s, t, labels, mask, weights=(0, 2, 1))
+print(f"without the soft loss {without_soft:.4f}")
 
 # %% [markdown]
-# Without `* mask` the padding of the short sentence would count, too: the student would also be taught to imitate the teacher where there is no word.
+# By hand and by the library agree. A weight of 0 leaves a loss out. The cosine loss sees only the *direction* of a vector, neither its length nor what the classifier makes of it.
 #
-# ## 5 · Distil the teacher
-#
-# Now for real. The student sees the labelled sentences, and as many without a label from the transfer set of lesson 3, once. Sentences
-# without a label have no hard loss. The embeddings stay as they were pretrained, as with the teacher. It takes some three minutes.
-#
-# Mind the difference. DistilBERT was distilled *before* fine-tuning, on plain text, to predict masked words: **task-agnostic** distillation. Here the teacher is fine-tuned
-# already, for its one task: **task-specific** distillation. So what you measure is no replication of the paper's tables. It asks whether their advice carries over.
-#
-# **Predict first.** What share of the teacher's accuracy will it keep?
+# What is the mask for? **Predict first.** We pad the same two sentences to 128 tokens. Which share of the loss without a mask comes from padding?
 
 # %%
-my_guess_kept = 0.9
+for length in (14, 128):
+    padded = tokenizer(lines, padding="max_length", max_length=length, return_tensors="pt")
+    with torch.no_grad():
+        a, b = (
+            m(**padded, output_hidden_states=True).hidden_states[-1] for m in (student, teacher)
+        )
+    each, real = 1 - F.cosine_similarity(a, b, dim=-1), padded["attention_mask"]  # [2, length]
+    print(f"{length} tokens: with mask {cosine_loss(a, b, real):.4f},", end=" ")
+    print(f"without {each.mean():.4f}, of which {1 - (each * real).sum() / each.sum():.0%} padding")
 
 # %% [markdown]
-# `taught` makes every student of this lesson: `layers` chooses the start, `loss` the losses, `transfer` the unlabelled text, `fresh` new weights.
+# With the mask, padding changes nothing. Without it, the loss of a sentence depends on its neighbors in the batch. With much padding, most of the loss comes from positions where there is no word, and so
+# does most of what the student learns from it.
+#
+# ## 4 · One step, then a whole pass
+#
+# DistilBERT was distilled before fine-tuning, on plain text. Our student is distilled after fine-tuning, for one task. So this lesson does not
+# replicate the paper's table 4, on GLUE, a mean over tasks of language understanding. There, new weights instead of the teacher's cost 3.7 points, leaving out the soft loss costs 3 points, the cosine loss 1.5, and the hard loss 0.3. Section 5 asks whether the order is the same here.
+
+# %% jupyter={"source_hidden": true}
+diagrams.distill_before_or_after()
+
+# %% [markdown]
+# A training step is lesson 3's, with one more loss. Here are twenty steps on the two sentences. (`train()` switches dropout on, so the first loss differs a little from the one above.)
 
 # %%
-some = text.transfer_set().shuffle(seed=0).select(range(len(reviews["train"])))
-unlabelled = encoders.tokenize(some, tokenizer)
-logits = torch.cat([zoo.cached_logits(teacher, part) for part in (reviews["train"], unlabelled)])
-recipe = training.Recipe(1, lr=2e-4, batch_size=32, warmup=0.1, decay=True)
-labelled = {"train": reviews["train"]}
-again = 2  # passes over the labelled part alone: as many steps as one over both
+teacher = models.teacher(settings.teacher_sentences)  # trained once, then stored
+learner = copy.deepcopy(student).train()
+optimizer = torch.optim.AdamW(learner.parameters(), lr=2e-5)  # low: two sentences, over and over
+for step in range(1, 21):
+    with torch.no_grad():
+        t = teacher(**batch, output_hidden_states=True)
+    s = learner(**batch, output_hidden_states=True)
+    loss = distillation.triple_loss(s, t, labels, mask)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step in (1, 10, 20):
+        print(f"step {step}: loss {loss.item():.2f}")
 
-
-def taught(seed=0, layers=(0, 2, 4), loss="triple", transfer=True, fresh=False):
-    """A student: as many steps for each way, so without the transfer set it sees the rest more often."""
-    student = student_from_teacher(teacher, layers, fresh=fresh, seed=seed)
-    student.base_model.embeddings.requires_grad_(fresh)
-    its = replace(recipe, seed=seed, epochs=1 if transfer else again)
-    more = unlabelled if transfer else None
-    if loss == "triple":
-        return distill_hidden(student, teacher, labelled, its, transfer=more).model
-    if loss == "labels":
-        return training.fit(student, labelled, its).model
-    told = logits if transfer else logits[: len(reviews["train"])]
-    soft = partial(distillation_loss, T=2, alpha=1)
-    return distill(student, told, labelled, its, loss=soft, transfer=more).model
-
+# %% [markdown]
+# `distill_hidden` does these steps for all batches, and `fit` is lesson 1's loop, with labels alone. Both train a copy of the model that they get. Two students start from the teacher's layers 2, 4, and 6, and train by the recipe of the stored experiment (in float32; that one used
+# bfloat16 to save time). The embeddings stay as they are.
+#
+# **Predict first.** Section 2 showed the accuracy of teacher and untrained student on the validation set. Where will the two trained students end, and how far apart?
 
 # %%
-made_from = {
-    "recipe": training.settings(recipe),
-    "train": zoo.fingerprint(reviews["train"]),
-    "transfer": zoo.fingerprint(unlabelled),
-    "teacher": training.settings(zoo.TEACHER),
+fresh = copy.deepcopy(student)
+fresh.base_model.embeddings.requires_grad_(False)
+train = models.reviews_tokenized()["train"].select(range(settings.sentences))
+plan = training.Recipe(epochs=1, lr=4e-4, batch_size=32, warmup=0.1, decay=True)
+student = distillation.distill_hidden(fresh, teacher, {"train": train}, plan).model
+untaught = training.fit(fresh, {"train": train}, plan).model
+right = [evaluation.correct(model, validation) for model in (student, untaught, teacher)]
+print("with teacher against labels alone:", evaluation.paired_test(*right[:2]))
+names = ["student with teacher", "student, labels alone", "teacher"]
+pd.DataFrame({"validation accuracy": [f"{r.double().mean():.1%}" for r in right]}, names)
+
+# %% [markdown]
+# Do not trust one seed, even if the test calls one student better. The test covers the choice of sentences, but training is random, too, and another seed may turn the order around. So we go back to the stored experiment, which has three seeds.
+#
+# ## 5 · Start, losses, or teacher?
+#
+# **Predict first.** We leave one thing out at a time, always from the teacher's layers 2, 4, and 6. Which of the three losses costs most? And what if the start is not MiniLM's layers, as in the first figure, but new weights?
+
+# %% jupyter={"source_hidden": true}
+left_out = {"fine-tuning of the start": taught[pretrained], "the teacher": alone[ours]}
+for loss in ("soft", "hard", "cosine"):
+    left_out[f"the {loss} loss"] = scored(ours, f"without {loss}")
+costs = {
+    name: evaluation.paired_test_over_seeds(row, taught[ours]) for name, row in left_out.items()
 }
-weights = zoo.made_once(
-    "student",
-    made_from
-    | {"layers": [0, 2, 4], "told": zoo.fingerprint(torch.utils.data.TensorDataset(logits))},
-    lambda: taught().state_dict(),
-)
-student.load_state_dict(weights)
-student.eval()
-print(f"student {training.evaluate(student, reviews['validation'])}, on validation")
-print(f"teacher {training.evaluate(teacher, reviews['validation'])}")
+from_new = ablation.runs(start=new, losses="all three")
+print(f"from new weights, with teacher: {from_new}")
+xlabel = "change of the test accuracy when it is left out, in points"
+roles = dict.fromkeys(costs, "student")
+plots.intervals(costs, title="Leaving out the start costs most", xlabel=xlabel, roles=roles)
 
 # %% [markdown]
-# ## 6 · Three layers, two, one
+# Of these five, only the start costs anything that we can measure: about three points without its fine-tuning. The other intervals contain 0, so we cannot tell whether leaving
+# these parts out helps or hurts. This does not contradict the paper's order of the losses. From this start the teacher as a whole adds next to nothing, so there is nothing to divide among its losses.
 #
-# One run says little. The tables from here on hold three seeds of each way, on the test part. They take more than an hour, so they
-# were made once (`make notebooks` makes them anew when anything they depend on changes) and are stored beside the notebook, in `stored/04_*.json`, with
-# what they were made from. The next three cells only fetch them: skip those at first reading. What you need is `results[way][part]`: for each seed and each sentence,
-# whether the answer was right.
-
-# %%
-electronics = encoders.tokenize(
-    text.amazon_test() if full else text.amazon_test().select(range(few)), tokenizer
-)
-judged = {name: reviews[name] for name in ("validation", "test")} | {"electronics": electronics}
-seeds = range(3) if full else (0, 0)  # quick: one training, counted twice
-
-
-def answers(way):
-    """For each part and seed, which sentences are answered rightly, as a line of 0 and 1."""
-    lines = {}
-    for seed in set(seeds):
-        model = taught(seed, **way)
-        lines[seed] = {
-            part: "".join(str(int(r)) for r in training.correct(model, data))
-            for part, data in judged.items()
-        }
-    return {part: [lines[seed][part] for seed in seeds] for part in judged}
+# Why does it add so little? Two reasons are likely. First, the student without a teacher still starts from the teacher's fine-tuned layers, so it inherits from the teacher, too. Second, the teacher was trained on these very labels, so its
+# answers to these sentences are nearly the labels (section 6 prints how nearly).
+#
+# The student with new weights only guesses (printed line; its embeddings are new, too, and are trained). That is failed training, because 80 steps are too few for it. So it does not measure what a start is worth. The paper's
+# student with new weights saw all of the pretraining text during distillation.
+#
+# ### Is 97 % a lot?
+#
+# The third number of the abstract is a share: the student's score divided by the teacher's. It hides what a simple model already has, such as a linear model on **TF-IDF**, weighted counts of words and word pairs.
+#
+# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is.
 
 
 # %%
-ways = {
-    "3 layers": {},
-    "2 layers": {"layers": (0, 3)},
-    "1 layer": {"layers": (0,)},
-    "fresh start": {"fresh": True},
-    "answers alone": {"loss": "soft"},
-    "no transfer set": {"transfer": False},
-    "no teacher": {"transfer": False, "loss": "labels"},
-}
+def kept_gain(student, teacher, linear):
+    """Three accuracies, 0 to 1 → the share of the teacher's gain over the linear model."""
+    ...
 
 
-def results_of(name):
-    """Bool [seeds, n] for each part: which sentences the students of this way answer rightly."""
-    known = made_from | {"seeds": list(seeds), "way": ways[name]}
-    file = "04_" + name.replace(" ", "_")
-    lines = zoo.stored(file, known, lambda: answers(ways[name]))
-    return {
-        part: torch.tensor([[letter == "1" for letter in line] for line in rows])
-        for part, rows in lines.items()
-    }
-
-
-# %%
-results = {name: results_of(name) for name in ways}
-truth_test = training.labels_of(reviews["test"])
-teacher_right = zoo.cached_logits(teacher, reviews["test"]).argmax(-1) == truth_test
-tfidf = zoo.baseline_tfidf()
-linear_right = tfidf.correct[: len(truth_test)]  # the quick profile has fewer sentences
-
-
-def runs(name, part="test"):
-    """The accuracies of one way, a seed each."""
-    return measure.Runs(
-        tuple(measure.Accuracy(int(row.sum()), len(row)) for row in results[name][part])
-    )
-
-
-def accuracy(right):
-    return measure.Accuracy(int(right.sum()), len(right))
-
-
-# %%
-layers = {"3 layers": (0, 2, 4), "2 layers": (0, 3), "1 layer": (0,)}
-plots.show(
-    plots.comparison(
-        {"TF-IDF": accuracy(linear_right)}
-        | {name: runs(name) for name in reversed(layers)}
-        | {"teacher, 6 layers": accuracy(teacher_right)},
-        title="movie reviews, test",
-    ),
-    alt="Test accuracy of TF-IDF, of students of one, two and three layers, and of the teacher",
-)
+examples = [(0.85, 0.9, 0.8), (0.75, 0.9, 0.8)]
+kept_gain = fill_in.check(kept_gain, against=tables.kept_gain, examples=examples)
 
 # %% [markdown]
-# Two shares tell how much a student keeps. The first is the one that papers print: the student's accuracy over the teacher's. The second takes away what a
-# linear model gets for nothing: the share of what the teacher *gained over TF-IDF*.
+# <details><summary>One answer</summary>
+#
+# ```python
+# def kept_gain(student, teacher, linear):
+#     return (student - linear) / (teacher - linear)
+# ```
+#
+# In the second example the student is below the linear model, so the share is negative.
+# </details>
 
-# %%
-shares = {}
-for name in layers:
-    right = results[name]["test"]
-    shares[name] = measure.kept(right, teacher_right)
-    gained = measure.kept(right, teacher_right, linear_right)
-    print(f"{name}: {runs(name)}\n  keeps {shares[name]} of the accuracy, {gained} of the gain")
-print(f"your guess for three layers: {my_guess_kept:.0%}")
 
-# %%
-students = {name: student_from_teacher(teacher, kept) for name, kept in layers.items()}
-words = tokenizer(
-    ["one word and another"] * 8, return_tensors="pt", padding="max_length", max_length=32
-)
-first = {key: value[:1] for key, value in words.items()}
-for title, example in (("one sentence", first), ("eight sentences", words)):
-    times = measure.latency({"teacher": teacher} | students, example, 30 if full else 4)
-    print(f"{title} of 32 tokens:")
-    for name, time in times.items():
-        parameters = sum(p.numel() for p in (students.get(name) or teacher).parameters())
-        faster = "" if name == "teacher" else time.faster_than(times["teacher"])
-        print(f"  {name:9} {parameters:>11,} parameters, {time} {faster}")
+# %% jupyter={"source_hidden": true}
+def accuracy(right):  # bool [sentences] or [seeds, sentences]
+    found = [evaluation.Accuracy(int(row.sum()), len(row)) for row in torch.atleast_2d(right)]
+    return evaluation.Runs(tuple(found)) if len(found) > 1 else found[0]
+
+
+tfidf, kept = models.baseline_tfidf(), {}
+linear = test.stored("TF-IDF", tfidf.correct)
+table = {"teacher": [accuracy(teacher_right), "", ""], "TF-IDF": [accuracy(linear), "", ""]}
+for way, right in {"with teacher": taught[ours], "labels alone": alone[ours]}.items():
+    kept[way] = evaluation.retained(right, teacher_right)
+    gain = kept_gain(*(accuracy(row).value for row in (right, teacher_right, linear)))
+    table[f"student, {way}"] = [accuracy(right), kept[way], f"{gain:.0%}"]
+names = ["accuracy", "share of the teacher's", "share of its gain over TF-IDF"]
+over = evaluation.paired_test_over_seeds(taught[ours], linear.expand_as(taught[ours]))
+print(f"student with teacher against TF-IDF: {over}")
+pd.DataFrame(table, names).map(str).T
 
 # %% [markdown]
-# Look at the intervals of the second share. Below zero throughout: the linear model, trained in seconds, is better. Across zero: you cannot tell the two apart. The interval is
-# wide because the gain that it divides by is small.
+# The share of the accuracy looks high for both students, and one of them had no teacher. So a share like 97 % says nothing about distillation, unless the same student without a teacher
+# stands beside it. The share of the gain is close to zero, because our student is about as good as TF-IDF on movie reviews (printed line). But teacher and TF-IDF learned from all 7,241 labels, and the students from 2,560.
 #
-# And what is DistilBERT's 97 %? The ratio of two mean *scores* over GLUE, a set of nine language tasks, and not all of them are accuracies. On RTE, with its few examples, the paper's own
-# table has 69.3 % for BERT and 59.9 % for DistilBERT.
+# The paper's 97 % is a ratio of two mean scores over nine tasks. On SST-2, its task nearest to ours, the share is 98.5 % (table 1: 91.3 of 92.7).
 #
-# ## 7 · What did it?
+# ## 6 · When labels are few
 #
-# Four things are in the recipe: the start from the teacher's weights, the three losses, the teacher, the transfer set. *Fresh start* gives up all pretrained weights, the
-# embeddings too, and trains them all. *Answers alone* keeps the soft loss only. *No transfer set* sees the labelled sentences twice. *No teacher* learns from labels alone, so it
-# has no transfer set either: compare it with *no transfer set*.
+# What if you have a good teacher and much text, but only 200 labels? The script
+# [lesson4_few_labels.py](experiments/lesson4_few_labels.py) trained students in three ways. Each sees 2,560 sentences in 80 steps of 32:
 #
-# **Predict first.** Which of them costs most, when it is gone?
+# | way | labeled sentences | unlabeled sentences | what it learns from the unlabeled ones |
+# |---|---|---|---|
+# | labels alone | 200, over and over | none | |
+# | hard answers | 200, once | 2,360, once | the teacher's most probable class |
+# | teacher | 200, once | 2,360, once | the soft and the cosine loss |
+#
+# The teacher is given: somebody else trained it, with 7,241 labels. "Hard answers" is the control: it shows what a class from the teacher is
+# worth, and what its probabilities and hidden states add.
+#
+# **Predict first.** How many points does the teacher add, compared with the better start of the first figure? And does it have to give more than a class?
 
-# %%
-plots.show(
-    plots.comparison(
-        {"the whole recipe": runs("3 layers")}
-        | {name: runs(name) for name in list(ways)[3:]}
-        | {"teacher": accuracy(teacher_right)},
-        title="three layers, test",
-    ),
-    alt="Test accuracy of three-layer students made by five recipes, and of the teacher",
-)
-
-# %%
-pairs = {
-    "start from the teacher's weights": ("3 layers", "fresh start"),
-    "three losses, not the answers alone": ("3 layers", "answers alone"),
-    "the transfer set": ("3 layers", "no transfer set"),
-    "a teacher, with labelled sentences only": ("no transfer set", "no teacher"),
-    "teacher and transfer set": ("3 layers", "no teacher"),
-}
-tests = {
-    part: measure.paired_test_over_seeds(results[a]["test"], results[b]["test"])
-    for part, (a, b) in pairs.items()
-}
-for part, test in tests.items():
-    print(f"{part}:\n  {test}")
-
-
-# %%
-def claim(statement, source, part):
-    """A claim that one part of the recipe makes the student better."""
-    test = tests[part]
-    better = test.verdict == "the first is better"
-    shown = claims.add(
-        statement,
-        source=source,
-        measured=f"{runs(pairs[part][0])} against {runs(pairs[part][1])}: {test}",
-        holds=better or ("in part" if test.points > 0 else False),
-        n=test.n,
-    )
-    display(shown)
-
-
-claim(
-    "A student that starts from its teacher's weights beats one that starts anew",
-    "Sanh et al. 2019, table 4 (a random start costs 3.7 points)",
-    "start from the teacher's weights",
-)
-claim(
-    "The three losses together beat the soft loss alone",
-    "Sanh et al. 2019, table 4 (it leaves out one loss at a time)",
-    "three losses, not the answers alone",
-)
-
-# %%
-claim(
-    "With labelled sentences alone, a teacher makes the student better",
-    "Sanh et al. 2019, section 4.1 (a second step of distillation, for SQuAD)",
-    "a teacher, with labelled sentences only",
-)
-claim(
-    "Unlabelled sentences that the teacher explains make the student better",
-    "a common hope; Hinton et al. 2015, section 1: a transfer set may be unlabelled",
-    "the transfer set",
-)
+# %% jupyter={"source_hidden": true}
+few = lessons.results("lesson4_few_labels")
+few_ways, few_starts = ["labels alone", "hard answers", "teacher"], [pretrained, ours]
+few_rows = {(s, way): few.runs(start=s, way=way) for s in few_starts for way in few_ways}
+rows = {f"{s.removesuffix(' 2, 4, 6')}: {way}": found for (s, way), found in few_rows.items()}
+look = {"title": "With 200 labels the teacher helps, and its classes suffice"}
+look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": few.runs(start="TF-IDF")}}
+look |= {"roles": dict(zip(rows, ("labels", "accent", "student") * 2, strict=True))}
+known = reviews["train"].select(range(settings.validation))
+many = {s: f"{100 * ablation.runs(start=s, losses='no teacher').value:.1f} %" for s in few_starts}
+rows_of_first = "; ".join(f"{value} from {s}" for s, value in many.items())
+print(f"the teacher on text that it was trained on: {evaluation.evaluate(teacher, known)}")
+print(f"labels alone, 2,560 of them: {rows_of_first}")
+plots.show(plots.intervals(rows, **look))
+by, compared = {}, {}
+for start in few_starts:
+    for way in few_ways:
+        answers = torch.stack(few.column("test", start=start, way=way))
+        by[start, way] = test.stored(f"{start}, {way}, 200 labels", answers)
+    for way in few_ways[:2]:
+        compared[f"with teacher − {way}: {start}"] = by[start, "teacher"], by[start, way]
+begin = (by[ours, "labels alone"], by[pretrained, "labels alone"])
+tables.differences(compared | {"teacher's − MiniLM's layers: labels alone": begin})
 
 # %% [markdown]
-# "In part" stands for a difference in the right direction that may be luck. Read "no significant difference" as it stands: this experiment, with its three seeds and its test sentences, cannot tell the two apart. It does not prove that
-# they are equal; the interval says how large a difference may hide.
+# With so few labels the teacher adds six to eight points, from either start. That is more than the better start adds, so now the teacher matters most. But soft answers and hidden states are no improvement over hard answers with
+# these settings: they score lower, clearly so from the teacher's layers. So the gain comes from more labeled text, with the teacher as the labeler.
 #
-# Lesson 3's text CNN gained from a teacher with a transfer set, at equal steps, too. What differs here? The transfer set is smaller beside the labelled part, which gets a second
-# pass without it. And the student begins with pretrained embeddings and layers, so it may have less to learn from more text. These are guesses: nothing above tests them. How
-# would you test one?
-
-# %%
-halves = [name for name in ways if name not in ("2 layers", "1 layer", "no teacher")]
-best = max(halves, key=lambda name: runs(name, "validation").value)
-for name in halves:
-    print(f"{name:16} on validation: {runs(name, 'validation')}")
-share = measure.kept(results[best]["test"], teacher_right)
-print(f"the best of them: {best}. On the test part it keeps {share}")
-claims.add(
-    "A student with half of the layers keeps 97 % of its teacher's accuracy",
-    source="Sanh et al. 2019, abstract (there: scores on GLUE)",
-    measured=f"{best}, chosen on validation: {runs(best)} against {accuracy(teacher_right)}, so {share}",
-    holds=share.low >= 0.97 or ("in part" if share.value >= 0.97 else False),
-    n=len(teacher_right),
-)
-
-# %% [markdown]
-# The interval decides: where it begins below 97 %, other sentences could have said otherwise. Compare it with the whole recipe's in section 6. Then look at *no teacher* in the figure,
-# and divide by the teacher's accuracy. That student was never distilled. So a kept share alone says nothing about distillation: for that you need the same student
-# without a teacher, and a paired test.
+# Hard answers come close to 2,560 true labels. The printed lines say why: the teacher was trained on this text, with its labels, so
+# its answers there are nearly the true labels. On text that is new to it, it is wrong more often, so expect a smaller gain.
 #
-# ## 8 · Does the student look where the teacher looks?
+# ## 7 · Outside the domain
 #
-# Attention says, for each word, from which other words it takes its information. The student's three layers began as the teacher's layers 1, 3 and 5 (the sliders count from 1; the figure behind them counts from 0).
-# Nobody told the student to keep their attention. Move the sliders: does it still look where its teacher looks? ([CLS] and [SEP] are the
-# tokens that BERT puts at the start and the end. A head that looks at them all the time is resting.)
-
-# %%
-line = "A slow start, but then it becomes one of the most moving films of the year."
-tokens, of_teacher = sentences.attention_maps(teacher, tokenizer, line)
-of_student = sentences.attention_maps(student, tokenizer, line)[1]
-maps = {"teacher": of_teacher, "student": of_student}
-pairs_of_layers = [{"teacher": 2 * i, "student": i} for i in range(3)]
-sentences.attention_explorer(tokens, maps, pairs_of_layers)
-
-# %%
-same = torch.tensor(
-    [
-        [sentences.overlap(s[h], t[h]) for h in range(12)]
-        for t, s in zip(of_teacher[::2], of_student, strict=True)
-    ]
-)
-figure = plots.unit_map(
-    same, "layer of the student (from 0)", "head (from 0)", "attention in common"
-)
-plots.show(
-    figure, alt="Share of attention that student and teacher have in common, by layer and head"
-)
-others = sum(
-    sentences.overlap(s, of_teacher[j])
-    for i, s in enumerate(of_student)
-    for j in range(6)
-    if j != 2 * i
-)
-print(f"with the layer it began as: {same.mean():.0%}; with the other layers: {others / 15:.0%}")
-
-# %% [markdown]
-# Read the rows. The student's first layer reads what the teacher's first layer reads, for the embeddings were not trained. The later ones read something new, and may move. The second
-# printed number is the measure for "alike": what maps of different layers share anyway. This is one sentence and one student. And attention is where
-# information *may* come from: Jain & Wallace (2019) found very different attention with the same answer.
+# Teacher and students learned from sentences about movies. Here are 2,925 sentences from Amazon's reviews of cameras, phones, and players (Hu & Liu 2004). Nobody trained on them.
 #
-# ## 9 · Try your own sentence
-#
-# Write a sentence and press Enter. Can you find one about which teacher and student disagree? Try a "not", irony, or two moods in one sentence.
+# **Predict first.** Who loses most: the teacher, the students, or TF-IDF?
 
-# %%
-both = {"teacher": teacher, "student": student}
-sentences.answers_explorer(
-    both, tokenizer, "Not the masterpiece everyone talks about, but I smiled a lot."
-)
+# %% jupyter={"source_hidden": true}
+amazon = datasets.amazon_test()
+guesses = torch.from_numpy(tfidf.pipeline.predict(list(amazon["text"])))
+home = {"teacher": teacher_right, "student with teacher": taught[ours]}
+home |= {"student, labels alone": alone[ours], "TF-IDF": linear}
 
-# %%
-at_validation = {
-    name: training.predict(m, reviews["validation"]).softmax(-1) for name, m in both.items()
-}
-apart = (at_validation["teacher"][:, 1] - at_validation["student"][:, 1]).abs()
-disagree = at_validation["teacher"].argmax(-1) != at_validation["student"].argmax(-1)
-written = text.reviews()["validation"]
-print(
-    f"They disagree on {int(disagree.sum())} of {len(disagree)} validation sentences. The widest apart:"
-)
-for i in apart.argsort(descending=True)[:5].tolist():
-    a, b = (at_validation[name][i, 1] for name in both)
-    print(
-        f"- {written[i]['text']}\n  positive: teacher {a:.0%}, student {b:.0%}; people: {text.LABELS[written[i]['label']]}"
-    )
 
-# %% [markdown]
-# ## 10 · Out of its world: sentences about electronics
-#
-# Teacher and students learned from movies. Here are sentences from Amazon's reviews of cameras, phones and players. Nobody trained on them, and none is in
-# the transfer set.
-#
-# **Predict first.** The student is smaller. Does it lose more than the teacher, out of its domain?
+def on_electronics(start, losses):
+    return torch.stack(ablation.column("electronics", start=start, losses=losses))
 
-# %%
-truth_abroad = training.labels_of(electronics)
-teacher_abroad = zoo.cached_logits(teacher, electronics).argmax(-1) == truth_abroad
-amazon = text.amazon_test()["text"][: len(electronics)]
-linear_abroad = torch.tensor(tfidf.pipeline.predict(list(amazon))) == truth_abroad
+
 abroad = {
-    "TF-IDF": accuracy(linear_abroad),
-    "3 layers": runs("3 layers", "electronics"),
-    "no teacher": runs("no teacher", "electronics"),
-    "teacher": accuracy(teacher_abroad),
+    "teacher": on_electronics("the teacher itself", "no training")[0],
+    "student with teacher": on_electronics(ours, "all three"),
+    "student, labels alone": on_electronics(ours, "no teacher"),
+    "TF-IDF": guesses == torch.tensor(amazon["label"][:]),
 }
-plots.show(
-    plots.comparison(abroad, title="sentences about electronics"),
-    alt="Accuracy on sentences about electronics: TF-IDF, students, teacher",
-)
-at_home = measure.kept(results["3 layers"]["test"], teacher_right)
-gained_at_home = measure.kept(results["3 layers"]["test"], teacher_right, linear_right)
-keeps = measure.kept(results["3 layers"]["electronics"], teacher_abroad)
-gains = measure.kept(results["3 layers"]["electronics"], teacher_abroad, linear_abroad)
-print(f"of the teacher's accuracy it keeps {at_home} at home, {keeps} abroad")
-print(f"of the gain over TF-IDF it keeps {gained_at_home} at home, {gains} abroad")
-
-# %%
-helped = measure.paired_test_over_seeds(
-    results["3 layers"]["electronics"], results["no teacher"]["electronics"]
-)
-print(f"taught against untaught, abroad: {helped}")
-claims.add(
-    "A student keeps as much of its teacher's accuracy out of the domain as in it",
-    source="this course",
-    measured=f"in the domain {at_home}, out of it {keeps}",
-    holds=bool(keeps.low >= at_home.value) or (False if keeps.high < at_home.low else "in part"),
-    n=len(truth_abroad),
-)
+rows = {name: (accuracy(home[name]), accuracy(abroad[name])) for name in home}
+colors = dict(zip(rows, ("teacher", "student", "labels", "baseline"), strict=True))
+look = {"ylabel": "accuracy", "title": "Outside the domain, TF-IDF loses most", "roles": colors}
+positive = torch.tensor(amazon["label"][:]).double().mean()
+print(f"electronics: {positive:.0%} positive, so always saying so has {positive:.0%}")
+plots.show(plots.slopes(rows, between=("movies", "electronics"), **look))
+students = abroad["student with teacher"], abroad["student, labels alone"]
+tables.differences({"electronics: with teacher − labels alone": students})
 
 # %% [markdown]
-# The two shares may point in different directions, for the linear model suffers most, abroad. Say which share you mean before you say "it loses more".
+# TF-IDF loses most. A plausible reason is that the words that praise a movie are often not those that praise a camera. The networks lose less.
 #
-# ## 11 · A genuine DistilBERT, and a larger one
+# Compare the two students, too. On movies they are about equal. On electronics the one with teacher is a little ahead, but not clearly: one of the three seeds disagrees. In the figure, the thick bar of "labels alone" is long on the right, because its seeds differ on electronics. (Teacher and TF-IDF were trained once, so they have thin lines only.)
 #
-# Our student is a BERT with three layers. If you want the class `DistilBertForSequenceClassification` itself, which every tool knows:
-# `distilbert_from_bert` copies the tensors one by one. DistilBERT has no segment embeddings (`token_type_ids`, which tell the first sentence of a pair from the second), and a ReLU where BERT has a tanh: it must be trained before you use it.
+# ## 8 · A look inside
+#
+# **Attention** weights say from which other tokens a token takes its information. Nothing in the three losses compares them. Here you can see, for one sentence, how much the student with teacher and the teacher have in common.
 
-# %%
-genuine = distilbert_from_bert(teacher, (0, 2, 4))
-with tempfile.TemporaryDirectory() as folder:
-    genuine.save_pretrained(folder)
-    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
-print(type(loaded).__name__, f"{sum(p.numel() for p in loaded.parameters()):,} parameters")
-first_layer = loaded.distilbert.transformer.layer[0].attention.q_lin.weight
-print(torch.equal(first_layer, teacher.bert.encoder.layer[0].attention.self.query.weight))
+# %% jupyter={"source_hidden": true}
+sentence = "A slow start, but the ending moved me."
+tokens, of_teacher = sliders.attention_maps(teacher, tokenizer, sentence)
+pairs = [{"teacher": 2 * i + 1, "student": i} for i in range(3)]
+both = {"teacher": of_teacher, "student": sliders.attention_maps(student, tokenizer, sentence)[1]}
+sliders.attention_explorer(tokens, both, pairs)
 
 # %% [markdown]
-# The same functions distil BERT-base on Wikipedia, on one GPU or on many: [docs/scaling.md](../docs/scaling.md) has the script, the commands, and what it costs.
+# Each row is a token, and the darker a cell, the more attention (by the square root, so that small weights show). The likeness does not prove that the teacher's losses caused it, because the student's layers began as copies. Do attention weights say *why* a model answers as it does?
+# Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
-# ## Recap
+# ## 9 · Use it
 #
-# - DistilBERT is BERT with half of the layers. The embeddings stay, so it is less than half smaller; they cost no time, so it is about twice as fast where layers are
-#   all the work.
-# - "60 % faster" is 1.6 times the speed, which is 39 % less time.
-# - The start from the teacher's weights does most of the work. (Layers and embeddings were not tested apart.) What teacher, losses and transfer set add to it must be tested, and may be too small to see.
-# - The triple loss: what the teacher answers, what is true, what the teacher thinks. Mask the padding.
-# - "97 % of the accuracy" needs an interval, a linear baseline, and the same student without a teacher beside it.
+# A student is a plain `transformers` model. `pipeline` needs one line, and each answer one more. With the name of a model on the Hugging Face Hub it downloads it, for example
+# `pipeline("sentiment-analysis", model="distilbert-base-uncased-finetuned-sst-2-english")`. We give it our own student. The score is the model's own
+# probability of its answer, and nonsense gets one, too.
+#
+# The figure below has the shortest validation sentence about which teacher and student disagree. Then write your own and press Enter. Try a "not" or irony.
 
 # %%
+classify = transformers.pipeline("sentiment-analysis", student, tokenizer=tokenizer, device="cpu")
+for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"):
+    (answer,) = classify(line)
+    print(f"{line:32} {answer['label']} {answer['score']:.2f}")
+
+said = [evaluation.predict(model, validation).argmax(-1) for model in (teacher, student)]
+texts = datasets.reviews()["validation"]["text"][:]
+line = min((texts[i] for i in torch.where(said[0] != said[1])[0]), key=len, default=line)
+sliders.answers_explorer({"teacher": teacher, "student": student}, tokenizer, line)
+
+# %% [markdown]
+# To distill BERT-base on Wikipedia, see [docs/scaling.md](../docs/scaling.md).
+#
+# ## 10 · The claims
+#
+# Each claim has a margin that we wrote down before we measured. The intervals are over the test sentences, with the seeds averaged. Where a single seed lies outside, we widen the interval to include it, so a claim holds only if
+# it holds for each seed.
+
+# %% jupyter={"source_hidden": true}
+points, gap, paper = {"unit": "points"}, tables.gap, "Sanh et al. 2019, table 4"
+abstract = "Sanh et al. 2019, abstract (there: of the score on GLUE)"
+for shape, ratios in speed.items():
+    said = f"DistilBERT is 60 % faster than BERT-base ({shape}, PyTorch)"
+    faster = {"margin": 1.6, "unit": "×", "source": "Sanh et al. 2019, table 3"}
+    value = evaluation.controlled(ratios["DistilBERT"], ratios["BERT-base, a copy"])
+    claims.add(said, value=value, **faster)
+for loss in ("soft", "hard", "cosine"):
+    said, value = f"Without the {loss} loss the student is worse", left_out[f"the {loss} loss"]
+    value = gap(value, taught[ours])
+    claims.add(said, value=value, margin=0, side="below", source=paper, **points)
+said, value = (
+    "The teacher changes the accuracy by less than 1 point",
+    gap(taught[ours], alone[ours]),
+)
+claims.add(said, value=value, margin=0.01, side="within", **points)
+said = "After training, layers 2, 4, 6 are a better start than 1, 3, 5"
+claims.add(said, value=gap(taught[ours], taught[odd]), margin=0, **points)
+said = "A student with half of the layers keeps 97 % of its teacher's accuracy"
+claims.add(said, value=kept["with teacher"], margin=0.97, unit="%", source=abstract)
+said = "Outside the domain, the student with teacher beats the one with labels alone"
+claims.add(said, value=gap(*students), margin=0, **points)
+by_labels, by_hard, by_three = (by[ours, way] for way in few_ways)
+said = "With 200 labels, a teacher and unlabeled text add more than 2 points"
+claims.add(said, value=gap(by_three, by_labels), margin=0.02, **points)
+said = "With 200 labels, the three losses beat the teacher's hard answers"
+claims.add(said, value=gap(by_three, by_hard), margin=0, **points)
 claims
 
 # %% [markdown]
+# All rows but the first two are about the start from the teacher's layers 2, 4, and 6. The tables above have the other starts.
+#
+# ## Recap
+#
+# - DistilBERT is BERT with half of its layers. The embeddings stay, so less than half of the parameters go, but half of the work goes.
+# - "60 % faster" means 1.6 times as fast. That is 39 % less time.
+# - With a label for each sentence, the start matters more than the teacher. The accuracy before training does not tell which layers are the better start.
+# - With few labels and much text, the teacher matters more than the start, and its most probable class is enough.
+# - "97 % of the teacher" means something only with an interval, a simple baseline, and the same student without a teacher beside it.
+#
 # ## Quiz
 #
-# **1.** Model B takes 40 % less time than model A. How many per cent faster is it?
-# <details><summary>Answer</summary>1 / 0.6 = 1.67 times the speed, so 67 % faster.</details>
+# **1.** Model B takes 40 % less time than model A. How many percent faster is it?
+# <details><summary>Answer</summary>1 / 0.6: it is 1.67 times as fast, so 67 % faster.</details>
 #
-# **2.** You halve the layers of a 12-layer model whose embeddings are 60 % of its parameters. How much smaller is it?
-# <details><summary>Answer</summary>Half of the other 40 %: 20 % smaller. But about twice as fast.</details>
+# **2.** You halve the layers of a model whose embeddings are 60 % of its parameters. How much smaller is it, and how much faster?
+# <details><summary>Answer</summary>Half of the other 40 %, so 20 % smaller. But it is about twice as fast, because looking up embeddings takes almost no time.</details>
 #
-# **3.** Your student's cosine loss falls nicely, and its answers are poor. What did you compare?
-# <details><summary>Answer</summary>Two suspects. Without the mask padding counts: in a batch of short sentences it can be most positions. And even a right
-# cosine loss says nothing about the answers: it sees neither the length of the vectors nor the classifier. Look at the soft loss and the accuracy.</details>
+# **3.** Your student's cosine loss falls nicely, and its answers are poor. What do you check?
+# <details><summary>Answer</summary>First the mask: without it, padding counts, and in a batch of short sentences that can be most positions. Then the other losses: the cosine loss sees neither
+# the length of a vector nor the classifier.</details>
 #
-# **4.** A student has 84 %, its teacher 87 %, a linear model 80 %. Which share does it keep?
-# <details><summary>Answer</summary>97 % of the accuracy, but 4 / 7 = 57 % of what the teacher gained over the linear model.</details>
+# **4.** A student has 84 %, its teacher 87 %, a linear model 80 %. Which share does the student keep? Which number do you still need before you credit the distillation?
+# <details><summary>Answer</summary>97 % of the accuracy (84 / 87), but 57 % of the gain over the linear model (4 / 7). You need the accuracy of the same student from the same start without a teacher.</details>
 #
-# **5.** The teacher is a BERT and reads `token_type_ids`; the student is a DistilBERT and does not. What happens if you leave them out for both?
-# <details><summary>Answer</summary>For single sentences nothing: they are all 0. For pairs of sentences the teacher no longer knows which is which.</details>
+# **5.** When would you expect the most from a teacher?
+# <details><summary>Answer</summary>If labels are few and unlabeled text is plenty. Then the teacher can label that text. Compare with its hard answers before you credit the distillation
+# losses.</details>
 #
 # ## Try it yourself
 #
-# - Train a student of layers 2, 4 and 6 with the same recipe. Does the better start survive the training?
-# - Beat the two-layer student: other layers, another temperature, two passes. Choose on validation.
-# - Distil a *narrower* student: `structured.prune` the three-layer one first, then `distill_hidden`.
-# - Give `triple_loss` the weights (5, 2, 0). Is the cosine loss worth its time?
+# The [exercises of this lesson](../exercises/04_distilbert.ipynb) take you further: choose layers, write the losses, and beat a student of two layers.
 #
 # ## References
 #
-# - Sanh, Debut, Chaumond & Wolf 2019, *DistilBERT, a distilled version of BERT*: sections 2 and 3, tables 1 to 4.
-# - Devlin et al. 2019, *BERT*: section 3.
-# - Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: sections 1 and 2.
-# - Vaswani et al. 2017, *Attention is all you need*: section 3.2.1; Jain & Wallace 2019, *Attention is not explanation*.
-# - Efron & Tibshirani 1993, *An introduction to the bootstrap*: section 13.3.
-# - Hutto & Gilbert 2014, *VADER*: section 3.3 (the ratings); Hu & Liu 2004 (the sentences about electronics).
-# - Wang et al. 2020, *MiniLM*; Reimers & Gurevych 2019, *Sentence-BERT* (the pretrained encoder).
+# - Sanh, Debut, Chaumond & Wolf 2019, *DistilBERT, a distilled version of BERT*: sections 2 to 4, tables 1, 3 and 4.
+# - Devlin, Chang, Lee & Toutanova 2019, *BERT*: section 3.
+# - Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: section 2.
+# - Wang et al. 2020, *MiniLM*: section 3; Reimers & Gurevych 2019, *Sentence-BERT*: section 3 (the pretrained encoder).
+# - Vaswani et al. 2017, *Attention is all you need*: section 3.2.1.
+# - Jain & Wallace 2019, *Attention is not explanation*: sections 4 and 5; Wiegreffe & Pinter 2019, *Attention is not not explanation*: sections 3 and 4.
+# - Hutto & Gilbert 2014, *VADER*: section 3 (the movie reviews and their ratings); Hu & Liu 2004, *Mining and summarizing customer reviews*: section 4 (electronics).
+# - Efron & Tibshirani 1993, *An introduction to the bootstrap*: section 13.3 (the interval of a share).

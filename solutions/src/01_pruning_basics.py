@@ -7,6 +7,8 @@
 # Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
 # came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
 # at, so keep your own eyes open. Stuck? Open one hint at a time.
+#
+# A function leaves its arguments as they are, unless its name ends in `_`. Leave `course_lib.pruning` aside until the challenge: you are writing it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -15,7 +17,7 @@
 import torch
 from torch import nn
 
-from course_lib import checks, data, models, pruning, training
+from course_lib import checks, datasets, models, pruning, training
 
 # %% [markdown]
 # ## 1 · The sparsity of a module
@@ -23,11 +25,12 @@ from course_lib import checks, data, models, pruning, training
 # **Goal** say how sparse a network is, whatever it is built of. **5 minutes, difficulty 1 of 3**
 #
 # `sparsity(module)` is the share of zeros among all weights of the linear and convolution layers, wherever they stand in
-# the module. It lies between 0 and 1. Biases do not count.
+# the module, at any depth; the module may also be a single layer. It is one number between 0 and 1 (a float, or a tensor of one number). Biases do not count, and neither do the
+# weights of batch norms.
 #
 # <details><summary>Hint 1</summary>Two numbers, added up over all layers: how many weights are exactly zero, and how many there are.</details>
 # <details><summary>Hint 2</summary>module.modules() walks through everything, at any depth. isinstance(layer, (nn.Linear, nn.Conv2d)) picks the layers.</details>
-# <details><summary>Hint 3</summary>For one layer: (layer.weight == 0).sum() zeros, layer.weight.numel() weights. Divide at the very end.</details>
+# <details><summary>Hint 3</summary>A comparison with == gives a tensor of True and False, and True counts as 1 in a sum. Divide once, at the very end.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "sparsity", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -47,15 +50,15 @@ checks.sparsity(sparsity)
 #
 # **Goal** choose exactly the share of weights you were asked for, ties or not. **10 minutes, difficulty 2 of 3**
 #
-# `magnitude_mask(weight, amount)` gives a mask of the weight's shape: True where a weight stays, False where it goes. The
-# smallest by absolute value go, over the whole tensor: exactly `round(amount * n)` of n. Of equal ones the first go, in the
+# `magnitude_mask(weight, amount)` gives a bool mask of the weight's shape: True where a weight stays, False where it goes. An amount may be anything from 0 to 1. The
+# smallest by absolute value go, over the whole tensor: exactly `round(amount * n)` of n, with Python's `round`. Of equal ones the first go, in the
 # order in which `flatten()` lists them.
 #
 # Try it on paper first: `[[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]]`, amount 0.5. Which three go?
 #
 # <details><summary>Hint 1</summary>A threshold cannot cut through a tie: four of the weights above have one size. Rank them and count instead.</details>
 # <details><summary>Hint 2</summary>argsort gives the places of the values from smallest to largest; stable=True keeps equal ones in order.</details>
-# <details><summary>Hint 3</summary>Begin with a flat mask of all True. Set False at the first places that argsort gives you, then bring it into the weight's shape.</details>
+# <details><summary>Hint 3</summary>The first places of that order are those that go. A mask is easiest to fill while it is flat; mask.view(weight.shape) gives it the weight's shape.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "magnitude_mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -76,12 +79,12 @@ checks.magnitude_mask(magnitude_mask)
 #
 # **Goal** let the layers find out for themselves which can give. **10 minutes, difficulty 2 of 3**
 #
-# `global_masks(weights, amount)` takes a dict, layer name → weight, and gives a dict, layer name → mask. The lowest `amount`
-# of *all* weights together goes. No two weights are equal here, so ties are no concern.
+# `global_masks(weights, amount)` takes a dict, layer name → weight, and gives a dict, layer name → bool mask of that weight's shape. The `round(amount * n)` lowest
+# of *all* n weights together go, by absolute value. At least one weight goes. No two weights are equal here, so ties are no concern.
 #
 # <details><summary>Hint 1</summary>Which number do all layers have to be compared with? You find it only when all weights lie in one row.</details>
 # <details><summary>Hint 2</summary>torch.cat of the flattened absolute values makes the row; sort it and read off the last value that goes.</details>
-# <details><summary>Hint 3</summary>kthvalue(k) gives the k-th smallest value. Then one comparison for each layer, with that same number.</details>
+# <details><summary>Hint 3</summary>torch.tensor([3.0, 1.0, 2.0]).kthvalue(2).values is 2: the k-th smallest, counted from 1. Every layer is compared with the same number.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "global_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -102,12 +105,12 @@ checks.global_masks(global_masks)
 # **Goal** say how sparse a network should be at each step of gradual pruning. **5 minutes, difficulty 1 of 3**
 #
 # With $t$ = step / steps, the sparsity is $\text{final} \cdot (1 - (1 - t)^3)$ (Zhu & Gupta 2017, equation 1). Training may go
-# on after the last pruning step: there the sparsity stays at `final`. Sketch the curve before you write it: where is it
+# on after the last pruning step: there the sparsity stays at `final`. `step` counts from 0, `steps` is at least 1. The answer is one number, not rounded. Sketch the curve before you write it: where is it
 # steep?
 #
 # <details><summary>Hint 1</summary>1 − t is what is left of the schedule. What is its cube at the start, and at the end?</details>
 # <details><summary>Hint 2</summary>Behind the end t would be more than 1. What should it be at most?</details>
-# <details><summary>Hint 3</summary>Python's min() of two numbers holds t back. Then it is the formula, once.</details>
+# <details><summary>Hint 3</summary>Which of Python's functions gives the smaller of two numbers?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "cubic_sparsity", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -122,16 +125,16 @@ def cubic_sparsity(step, steps, final):
 checks.cubic_sparsity(cubic_sparsity)
 
 # %% [markdown]
-# ## 5 · A mask that survives the optimiser
+# ## 5 · A mask that survives the optimizer
 #
-# **Goal** train what is left without waking what is gone. **10 minutes, difficulty 2 of 3**
+# **Goal** train the weights that are left and keep the others at zero. **10 minutes, difficulty 2 of 3**
 #
 # `masked_step_(layer, mask, optimizer, loss)` does one whole training step: it clears old gradients, computes new ones
-# from `loss`, lets the optimiser move the weights, and sees to it that `layer.weight` is zero wherever `mask` is False. It changes
-# the layer (hence the `_` at the end) and returns nothing. The optimiser has momentum from the time before the pruning.
+# from `loss`, lets the optimizer move the weights, and sees to it that `layer.weight` is zero wherever `mask` is False, whether it was zero there before or not. It changes
+# the layer (hence the `_` at the end) and returns nothing. The optimizer has momentum from the time before the pruning. The bias is not masked, and the layer can still be trained afterwards.
 #
 # <details><summary>Hint 1</summary>Four things happen, and their order decides. What must come last?</details>
-# <details><summary>Hint 2</summary>zero_grad, backward, step: you know these three. A weight whose gradient is zero can still move.</details>
+# <details><summary>Hint 2</summary>zero_grad, backward, step: you know these three. All three can move a weight that is zero, so what has to happen after them?</details>
 # <details><summary>Hint 3</summary>A parameter that takes part in gradients cannot be changed in place just so: use torch.no_grad(), or its .data.</details>
 
 
@@ -170,11 +173,11 @@ for _ in range(2):
 
 # %% [markdown]
 # Write `prune_to(weight, amount)`, which gives a pruned copy. Its amount is a fraction of the *original* weights: twice 0.5 is 0.5,
-# and 0.5 followed by 0.75 is 0.75. The sizes here are all different.
+# and 0.5 followed by 0.75 is 0.75. Of n weights, `round(amount * n)` are zero afterwards; from call to call the amount only grows, and at least one weight goes. `weight` is flat, and its sizes are all different.
 #
-# <details><summary>Hint 1</summary>A weight that is zero already counts towards the amount. How many more must go?</details>
+# <details><summary>Hint 1</summary>A weight that is zero already counts toward the amount. How many more must go?</details>
 # <details><summary>Hint 2</summary>You need not count the zeros. Where do they stand, when all weights are ranked by size?</details>
-# <details><summary>Hint 3</summary>Take the threshold from all the weights, zeros among them; kthvalue is exact, quantile interpolates.</details>
+# <details><summary>Hint 3</summary>Exercise 3 found its threshold by counting. quantile does not count: it interpolates between two weights.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "prune_to", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -193,19 +196,19 @@ checks.prune_to(prune_to)
 #
 # **Goal** use all of it on a real network, and decide without peeking. **25 minutes, difficulty 3 of 3**
 #
-# Give `my_network`: the CNN of lesson 1, trained and pruned by you, with as few weights as you can. On pictures that neither you nor
+# Give `my_network`: a small convolutional network (`models.SmallCNN`), trained and pruned by you, with as few weights as you can. On pictures that neither you nor
 # the network has seen it must answer at least 95 % rightly, and at least 90 % of its weights must be zero. The first line is
 # given; you may use anything in `course_lib`.
 #
 # **Budget** four epochs in all. Decide on `mnist["validation"]`. The check looks at the test part: run it once you
 # have decided, not to decide. How far do you get: 95 %, 97 %, 98 %?
 #
-# <details><summary>Hint 1</summary>Lesson 1 compared one-shot, iterative and gradual pruning at the same number of epochs. Which one won?</details>
+# <details><summary>Hint 1</summary>Lesson 1 compared one-shot, iterative and gradual pruning at the same number of epochs. Which one lost least with 1 % of the weights left?</details>
 # <details><summary>Hint 2</summary>pruning.gradual_pruning may start from a fresh network. Its `end` says when the sparsity is reached; the rest of the budget is for recovery.</details>
 # <details><summary>Hint 3</summary>A recipe is training.Recipe(epochs=…, lr=…). The result holds `model` and `validation`. Leave a margin of a point: on 500 pictures the interval is wide.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "most_sparsity", "locked": false, "schema_version": 3, "solution": true, "task": false}
-mnist, fresh = data.mnist(), models.build(models.SmallCNN)
+mnist, fresh = datasets.mnist(), models.build(models.SmallCNN)
 ### BEGIN SOLUTION
 recipe = training.Recipe(epochs=3, lr=2e-3)
 fitted = pruning.gradual_pruning(fresh, mnist, recipe, final=0.95, end=0.6)
@@ -219,5 +222,5 @@ checks.most_sparsity(my_network)
 # %% [markdown]
 # ## And then
 #
-# - Which of your answers would `course_lib.pruning` and `course_lib.masking` have saved you? Read them: they are short.
+# - Which of your answers would `course_lib.pruning` have saved you? Read them: they are short.
 # - On to [lesson 2](../notebooks/02_structured_pruning.ipynb), where the zeros go for good.

@@ -8,7 +8,7 @@
 # came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
 # at, so keep your own eyes open. Stuck? Open one hint at a time.
 #
-# Leave `course_lib.distillation` aside here: you are writing it.
+# A function leaves its arguments as they are, unless its name ends in `_`. Leave `course_lib.distillation` aside here: you are writing it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -25,11 +25,11 @@ from course_lib import checks
 # **Goal** make a distribution as soft as you like, for any logits. **8 minutes, difficulty 1 of 3**
 #
 # `soften(logits, T)` gives the probabilities $p_i = e^{z_i/T} / \sum_j e^{z_j/T}$ over the last dimension. The logits may be
-# one example `[classes]` or a batch `[batch, classes]`, and as large as 1000.
+# one example `[classes]` or a batch `[batch, classes]`, and as large as ±1000. The answer has their shape.
 #
 # <details><summary>Hint 1</summary>Where in the formula does T stand: at the logits, or at the probabilities?</details>
 # <details><summary>Hint 2</summary>If you write exp() yourself: softmax does not change when you take the same number off all logits of a row. Which number keeps exp() small?</details>
-# <details><summary>Hint 3</summary>PyTorch's own softmax is safe for large logits. Tell it the dimension of the classes: -1.</details>
+# <details><summary>Hint 3</summary>PyTorch has a softmax of its own, which is safe for large logits. Which dimension holds the classes, in both shapes?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "soften", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -50,7 +50,7 @@ checks.soften(soften)
 # **Goal** measure how far a student is from its teacher. **8 minutes, difficulty 2 of 3**
 #
 # `kl(p, q)` is $KL(p\,\|\,q) = \sum_i p_i\,(\log p_i - \log q_i)$, with the natural logarithm; p is the teacher, q the student, each
-# of shape `[classes]`. A class with $p_i = 0$ adds nothing. Work out `p = [0.7, 0.2, 0.1]`, `q = [0.5, 0.25, 0.25]` on paper.
+# of shape `[classes]`. The answer is one number, not rounded. A class with $p_i = 0$ adds nothing; each $q_i$ is above 0. Work out `p = [0.7, 0.2, 0.1]`, `q = [0.5, 0.25, 0.25]` on paper.
 #
 # <details><summary>Hint 1</summary>What is 0 times minus infinity on paper, and what is it for PyTorch?</details>
 # <details><summary>Hint 2</summary>Add up the classes with p > 0 alone, or put 0 in the place of the others with torch.where.</details>
@@ -75,12 +75,12 @@ checks.kl(kl)
 #
 # $L = \alpha \cdot T^2 \cdot KL(\text{teacher}_T\,\|\,\text{student}_T) + (1-\alpha) \cdot CE(\text{student}, \text{labels})$
 #
-# Logits are `[batch, classes]`, labels `[batch]`. Both parts are means over the batch. Write it with `F.kl_div` and
+# Logits are `[batch, classes]`, labels `[batch]`. Both parts are means over the batch. The answer is a tensor of one number, through which the gradient flows to the student. Write it with `F.kl_div` and
 # `F.cross_entropy`: then you have met all of `kl_div`'s traps once.
 #
 # <details><summary>Hint 1</summary>Four questions for F.kl_div: who comes first? Who comes as a logarithm? Which reduction? Which T?</details>
 # <details><summary>Hint 2</summary>PyTorch's documentation of KLDivLoss names the reduction that agrees with the mathematics. The default is another one.</details>
-# <details><summary>Hint 3</summary>The first argument is log_softmax of what learns, the second softmax of what teaches. The labels' part knows no temperature.</details>
+# <details><summary>Hint 3</summary>Try kl_div on two equal distributions: it must be 0. Only one of the ways to call it gives that, and is right at T = 1.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "distillation_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -102,11 +102,12 @@ checks.distillation_loss(distillation_loss)
 # **Goal** say where T² comes from, with a gradient of your own. **10 minutes, difficulty 3 of 3**
 #
 # `soft_gradient(student_logits, teacher_logits, T)` is the gradient of $KL(\text{teacher}_T\,\|\,\text{student}_T)$, the mean over the batch
-# and **without** T², by the student's logits. Its shape is theirs. Autograd may do it for you; on paper it is shorter.
+# and **without** T², by the student's logits. Its shape is theirs. Autograd may do it for you; on paper it is shorter. The logits that you are given stay as they are: no `requires_grad`, no `.grad`
+# is left on them, because `.backward()` adds to what is there already.
 #
 # <details><summary>Hint 1</summary>By autograd: make a copy of the student's logits that requires a gradient, compute the divergence, ask torch.autograd.grad.</details>
 # <details><summary>Hint 2</summary>On paper: the gradient of cross-entropy by z is softmax(z) minus the target. Here z is the logits divided by T, so the chain rule has its say.</details>
-# <details><summary>Hint 3</summary>Student's probabilities minus teacher's, both at T. Two divisions are left: one for the inner derivative, one for the mean.</details>
+# <details><summary>Hint 3</summary>What is the gradient where both agree? That leaves a difference. Then count the divisions: the chain rule brings one, the mean over the batch another.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "soft_gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -140,7 +141,8 @@ for T in (1, 2, 4, 8, 16, 32, 64):
 # **Goal** get labels from a teacher without noise, and without teaching it. **6 minutes, difficulty 1 of 3**
 #
 # `ask_teacher(teacher, inputs)` gives the teacher's logits, `teacher(inputs)`. The teacher has dropout and batch norms, and
-# may come in training mode. No gradient may flow into it, and nothing in it may change but its mode.
+# may come in training mode. No gradient may flow into it, and nothing in it may change but its mode: it must not be left frozen, and what came
+# frozen stays so. In which mode you leave it is up to you, but one that came in eval mode stays in it.
 #
 # <details><summary>Hint 1</summary>Two switches. One tells the layers that this is no training, the other tells autograd to keep no record.</details>
 # <details><summary>Hint 2</summary>A method of the module, called with brackets and before the question; and a context: with torch.no_grad():.</details>
@@ -165,7 +167,7 @@ checks.ask_teacher(ask_teacher)
 # **Goal** average over real tokens alone. **8 minutes, difficulty 2 of 3**
 #
 # Sentences in a batch are padded to one length. `masked_mean(losses, mask)` takes a loss for each token, `[batch, length]`, and a
-# mask of the same shape, 1 for a real token and 0 for padding, and gives the mean over all real tokens of the batch. What
+# mask of the same shape, 1 for a real token and 0 for padding, and gives the mean over all real tokens of the batch, one number. At least one token is real. What
 # stands in the padding must not matter, not even nan.
 #
 # <details><summary>Hint 1</summary>By what do you divide: all positions, sentences, or real tokens?</details>
@@ -186,10 +188,10 @@ checks.masked_mean(masked_mean)
 # %% [markdown]
 # ## 7 · Spot the error, four times
 #
-# **Goal** recognise the four classic errors in other people's code. **10 minutes, difficulty 2 of 3**
+# **Goal** recognize the four classic errors in other people's code. **10 minutes, difficulty 2 of 3**
 #
 # Four colleagues have written the teacher's part of the loss. It runs, it falls, and each has one error of its own:
-# *missing T²*, *swapped arguments*, *mean for batchmean*, *softmax for log_softmax*.
+# *missing T²* (or *missing T2*), *swapped arguments*, *mean for batchmean*, *softmax for log_softmax*.
 
 
 # %% nbgrader={"grade": false, "grade_id": "colleagues", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -239,5 +241,5 @@ checks.errors(errors)
 # %% [markdown]
 # ## And then
 #
-# - Compare your loss with [course_lib/distillation.py](../course_lib/distillation.py). What does it guard against that yours does not?
-# - Put your own loss into section 6 of lesson 3: `distill(…, loss=…)` takes any function of that form.
+# - Compare your loss with [course_lib/distillation](../course_lib/distillation). What does it guard against that yours does not?
+# - Put your own loss into section 4 of lesson 3: `distill(…, loss=…)` takes any function of that form.

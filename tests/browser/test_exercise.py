@@ -11,7 +11,8 @@ WRONG = """def sparsity(module):
     zeros = sum((p == 0).sum() for p in module.parameters())
     return zeros / sum(p.numel() for p in module.parameters())"""
 RIGHT = """def sparsity(module):
-    weights = [p for name, p in module.named_parameters() if name.endswith("weight")]
+    layers = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    weights = [layer.weight for layer in layers]
     return sum((w == 0).sum() for w in weights) / sum(w.numel() for w in weights)"""
 
 pytestmark = pytest.mark.browser

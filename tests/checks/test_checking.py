@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
+import sys
+import time
 import warnings
 
 import numpy as np
@@ -13,17 +16,19 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from course_lib import checks
+from course_lib.checks import guarding, naming
 from course_lib.checks.checking import (
+    SHARED,
     Check,
-    Mistake,
-    Range,
-    Seen,
     WrongAnswerError,
-    agree,
     call,
-    show,
-    unchanged,
+    edited,
+    mistakes_of,
+    slopes,
 )
+from course_lib.checks.comparing import Range, agree, show, unchanged
+from course_lib.checks.guarding import Seen
+from course_lib.checks.naming import COMMON
 
 EVERY = [
     check
@@ -32,23 +37,29 @@ EVERY = [
     if isinstance(check, Check)
 ]
 each_check = pytest.mark.parametrize("check", EVERY, ids=lambda check: check.name)
-MADE = [
-    (check, mistake)
-    for check in EVERY
-    for mistake in check.mistakes
-    if not isinstance(mistake.wrong, Seen)
-]
 
 double = Check(
     name="double",
-    right=lambda x: 2 * x,
-    tries={"double([1, 2])": call(torch.tensor([1.0, 2.0])), "double(3)": call(3.0)},
-    mistakes=(
-        Mistake("x² for 2x", "They agree at 2 alone.", lambda x: x * x),
-        Mistake("half of it", "Twice is the other way.", lambda x: x / 2),
-    ),
+    right="""
+def double(x):
+    y = 2 * x
+    return y
+""",
+    tries={
+        "double([1, 2.5])": call(torch.tensor([1.0, 2.5])),
+        "double(3.7)": call(3.7),
+        "double(-1.3) | a negative number": call(-1.3),
+    },
+    mistakes="""
+x² for 2x | They agree at 2 alone.
+  2 * x => x**2
+half of it | Twice is the other way.
+  2 * x => x / 2
+one is added | Nothing is added here.
+  return y => return y + 1
+""",
     checked="two numbers",
-    not_checked="negative ones",
+    not_checked="large ones",
 )
 
 
@@ -64,7 +75,7 @@ def wrong(answer) -> WrongAnswerError:
 def test_a_right_answer_is_told_what_was_checked_and_what_was_not(capsys):
     assert double(lambda x: x + x) is None  # nbgrader would take a value for a partial grade
     said = capsys.readouterr().out
-    assert said == "✓ double\n  checked      two numbers\n  not checked  negative ones\n"
+    assert said == "✓ double\n  checked      two numbers\n  not checked  large ones\n"
 
 
 def test_a_mistake_is_named_with_what_was_tried_came_and_expected():
@@ -72,17 +83,43 @@ def test_a_mistake_is_named_with_what_was_tried_came_and_expected():
     assert error.mistake == "x² for 2x"
     titles = [line.split()[0] for line in str(error).splitlines()]
     assert titles == ["double:", "tried", "came", "expected", "mistake", "They"]
-    assert "[1, 4]" in str(error) and "[2, 4]" in str(error)
+    assert "[1, 6.25]" in str(error) and "[2, 5]" in str(error)
 
 
 def test_an_unknown_mistake_is_not_guessed():
-    error = wrong(lambda x: 7 * x)
+    error = wrong(lambda x: 7 * x + x**3)
     assert error.mistake == "none that this check knows"
     assert "x²" not in str(error)
 
 
-def test_a_mistake_must_agree_everywhere():
-    assert wrong(lambda x: x * x if isinstance(x, torch.Tensor) else 6.5).mistake.startswith("none")
+def test_two_mistakes_at_once_are_both_named():
+    assert wrong(lambda x: x * x + 1).mistake == "x² for 2x; and one is added"
+
+
+def test_a_mistake_made_in_a_part_of_the_tries_is_named():
+    assert wrong(lambda x: x * x if isinstance(x, torch.Tensor) else 2 * x).mistake == "x² for 2x"
+
+
+@pytest.mark.parametrize(
+    ("answer", "fact"),
+    [
+        (lambda x: 7 * x, naming.FACTOR),
+        (lambda x: -2 * x, naming.SIGN),
+        (lambda x: 2 * x - 0.3, naming.OFFSET),
+        (lambda x: (2 * x,), naming.WRAPPED),
+        (lambda x: [2 * x], naming.WRAPPED),
+        (lambda x: 2 * x * float("nan"), naming.NAN),
+        (lambda x: "two", naming.KIND),
+        (lambda x: (2 * x).reshape(2, 1) if isinstance(x, torch.Tensor) else 2 * x, naming.SHAPED),
+        (lambda x: torch.zeros(3, 3), naming.SHAPE),
+    ],
+)
+def test_what_can_be_seen_is_said(answer, fact):
+    assert wrong(answer).mistake == fact.name
+
+
+def test_what_is_special_about_the_wrong_tries_is_said():
+    assert wrong(lambda x: 2 * abs(x)).mistake == "wrong with a negative number"
 
 
 @pytest.mark.parametrize("nothing", [lambda x: None, lambda x: ...])
@@ -128,16 +165,18 @@ def test_a_changed_input_is_a_mistake_of_its_own():
     double(lambda x: in_place(x.clone() if isinstance(x, torch.Tensor) else x))  # a copy is fine
 
 
-@pytest.mark.parametrize("value", ["two", object(), [1, "x"], {"a": 2}, torch.zeros(3, 3)])
+@pytest.mark.parametrize("value", ["two", object(), [1, "x"], {"a": 2}])
 def test_a_value_of_another_kind(value):
-    assert wrong(lambda x: value).mistake == "none that this check knows"
+    assert wrong(lambda x: value).mistake == naming.KIND.name
 
 
 def test_chance_is_seeded_and_the_callers_stays_as_it_was():
-    check = Check("chance", lambda: torch.rand(3), {"chance()": call()}, (), "", "")
-    before = torch.random.get_rng_state()
-    check(lambda: torch.rand(3))
-    assert torch.equal(before, torch.random.get_rng_state())
+    right = "def chance():\n    return torch.rand(3)"
+    check = Check("chance", right, {"chance()": call()}, "none | of them\n  3 => 4", "", "")
+    states = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    check(lambda: torch.rand(3) + 0 * random.random() + 0 * np.random.rand())
+    assert torch.equal(states[0], torch.random.get_rng_state())
+    assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())
 
 
 def test_warnings_cost_no_points(capsys):
@@ -164,6 +203,79 @@ def test_in_a_notebook_the_message_stands_alone(capsys):
     assert said.strip() == str(result.error_in_exec).strip()
 
 
+# --- guarding -------------------------------------------------------------------------------------
+
+
+def switches(value, answer=2):
+    def switching(x):
+        if callable(value):
+            value()
+        return answer * x
+
+    return switching
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [lambda: torch.set_grad_enabled(False), lambda: torch.set_default_dtype(torch.float64)],
+)
+def test_a_switch_that_is_left_on_is_named_and_switched_back(switch):
+    assert wrong(switches(switch)).mistake == guarding.LEFT.name
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("leave", [exit, sys.exit, lambda: sys.exit("done")])
+def test_leaving_python_is_a_mistake_and_ends_nothing(leave):
+    assert wrong(switches(leave)).mistake == guarding.EXITS.name
+
+
+def endless(x):
+    while True:
+        time.sleep(0)
+
+
+def test_an_endless_loop_is_stopped(monkeypatch):
+    monkeypatch.setattr(guarding, "SECONDS", 0.3)
+    error = wrong(endless)
+    assert error.mistake == guarding.ENDLESS.name and "nothing within 0.3 seconds" in str(error)
+
+
+def frozen(layer):
+    layer.requires_grad_(False)
+    return 1
+
+
+def accumulating(layer):
+    layer.weight.sum().backward()
+    return 1
+
+
+def resized(layer):
+    layer.in_features = 7
+    return 1
+
+
+@pytest.mark.parametrize(
+    "answer", [frozen, accumulating, resized, lambda layer: layer.eval() and 1]
+)
+def test_what_an_answer_leaves_on_its_input_is_a_change(answer):
+    right, tries = "def one(layer):\n    return 1", {"one": call(nn.Linear(2, 2))}
+    check = Check("one", right, tries, "a | b\n  1 => 2", "", "")
+    assert check.find(answer).mistake == guarding.CHANGED.name
+
+
+def test_the_gradient_of_a_loss_is_a_value():
+    tries = {
+        "value": call(torch.tensor([1.0, 2.5])),
+        "slope | gradient": slopes(lambda x: {"x": x}, torch.tensor([1.0, 2.5])),
+    }
+    right = "def loss(x):\n    return (x * x).sum()"
+    loss = Check("loss", right, tries, "no square | why\n  x * x => x", "", "")
+    assert loss.find(lambda x: x.square().sum()) is None
+    assert loss.find(lambda x: (x * x).sum().item()).mistake == naming.CUT_OFF.name
+    assert loss.find(lambda x: (x * x.detach()).sum()).mistake == naming.PART_CUT.name
+
+
 # --- comparing ------------------------------------------------------------------------------------
 
 
@@ -178,10 +290,15 @@ def test_in_a_notebook_the_message_stands_alone(capsys):
         (torch.tensor([0.0, 1.0]), torch.tensor([False, True]), True),
         (float("nan"), float("nan"), True),
         (float("nan"), 0.5, False),
-        (0.502, 0.5, False),
+        (0.5003, 0.5, False),
         (torch.zeros(2, 2), torch.zeros(4), False),
         ({"a": 1.0}, {"a": torch.tensor(1)}, True),
         ({"b": 1.0}, {"a": 1.0}, False),
+        ({"a": 1.0, "b": 2.0}, {"a": 1.0}, True),
+        ((0.5,), 0.5, False),
+        ([0.5, 0.25], torch.tensor([0.5, 0.25]), True),
+        (torch.tensor([[1.0, 2.0]]), torch.tensor([1.0, 2.0]), False),
+        (1000.5, 1000, False),
         ("A ", "a", True),
         (1, "1", False),
         (0.89999, Range(0.9, 1), True),
@@ -210,6 +327,8 @@ def test_unchanged_sees_every_kind_of_change():
     one, other = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     assert unchanged(one, other)
     assert not unchanged(one, other.eval())
+    other.train().weight.requires_grad = False
+    assert not unchanged(one, other)
     assert not unchanged(nn.Sequential(nn.Linear(1, 1)), nn.Sequential())
 
 
@@ -223,37 +342,51 @@ def test_the_package_offers_it_under_its_name(check):
 
 
 @each_check
-def test_the_right_answer_passes(check):
-    if not isinstance(check.right, Seen):
-        check(check.right)
+def test_the_right_answer_passes_and_cannot_be_taken_from_the_check(check):
+    if isinstance(check.right, str):
+        check(check.made(check.right))
+        assert check.find(check.right).mistake == "no function"
 
 
 @each_check
 def test_it_knows_five_mistakes_and_says_what_it_leaves_out(check):
-    assert len({mistake.name for mistake in check.mistakes}) == len(check.mistakes) >= 5
+    assert len({mistake.name for mistake in check.known}) == len(check.known) >= 5
     assert check.checked and check.not_checked
-    for mistake in check.mistakes:
-        assert len(mistake.name) <= 60 and 20 <= len(mistake.why) <= 260, mistake.name
+    for mistake in check.known:
+        assert len(mistake.name) <= 70 and 20 <= len(mistake.why) <= 300, mistake.name
+        assert mistake.wrong, f"{mistake.name} has neither edit nor pattern"
 
 
-@pytest.mark.parametrize(("check", "mistake"), MADE, ids=lambda one: one.name)
-def test_each_mistake_is_told_from_all_others(check, mistake):
-    assert check.find(mistake.wrong).mistake == mistake.name
+def test_an_edit_that_does_not_fit_in_one_place_does_not_load():
+    for old in ("3 * x", "x"):
+        with pytest.raises(ValueError, match="stands"):
+            Check("f", "def f(x):\n    return 2 * x", {}, f"a | b\n  {old} => 1", "", "")
+    with pytest.raises(ValueError, match="must name one try"):
+        mistakes_of("a | b\n  ? size: 3", {"the size": call(), "another size": call()})
+
+
+def test_edits_over_several_lines_and_whole_bodies():
+    text = "a | @stay\n  - y = 2 * x\n  -     return y\n  + return 2\nb | why\n  = return 1"
+    several, body = mistakes_of(text, {})
+    assert several.why == SHARED["stay"]
+    assert edited(double.right, several).strip() == "def double(x):\n    return 2"
+    assert edited(double.right, body) == "def double(x):\n    return 1"
 
 
 @each_check
 def test_patterns_do_not_hold_for_the_right_answer_nor_for_each_other(check):
-    patterns = [m for m in check.mistakes if isinstance(m.wrong, Seen)]
-    right = check.seen(check.right)
+    patterns = [m for m in check.known if isinstance(m.wrong, Seen)]
+    right = check.expected
     for pattern in patterns:
-        assert pattern.wrong.keys() <= check.tries.keys()
-        assert not all(pattern.wrong[what] == right[what] for what in pattern.wrong)
+        whats = pattern.wrong.keys() - {naming.BEFORE}
+        assert whats <= check.tries.keys()
+        assert not all(pattern.wrong[what] == right[what] for what in whats)
     for one, other in itertools.combinations(patterns, 2):
         assert one.wrong != other.wrong
 
 
 def test_no_hint_praises_or_shouts():
     words = re.compile(r"!|\b(all passed|perfect|awesome|great job|simply|obviously)\b", re.I)
-    texts = [t for check in EVERY for m in check.mistakes for t in (m.name, m.why)]
+    texts = [t for check in EVERY for m in (*check.known, *COMMON) for t in (m.name, m.why)]
     texts += [text for check in EVERY for text in (check.checked, check.not_checked)]
     assert [text for text in texts if words.search(text)] == []

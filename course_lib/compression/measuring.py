@@ -1,0 +1,190 @@
+"""What `compress` measures: lengths of texts, answers on the test part, bytes, and latency."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from course_lib.batching import labels_of
+from course_lib.evaluation.accuracy import Accuracy
+from course_lib.evaluation.prediction import predict
+from course_lib.evaluation.timing import latency, one_thread, speedup
+from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx
+
+Numbers = tuple[float, float, float]  # a value and its interval, or a median and its quartiles
+LIMITS = (32, 64, 128)  # tokens; the usual choices of max_length, where none is given
+MOST_CUT = 0.01
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long texts are, in tokens.
+
+    Example:
+        >>> print(Lengths((5, 9, 31, 40), max_length=32))
+        4 texts: median 20 tokens, 95th percentile 38, longest 40. At max_length 32, 25.0 % are cut.
+    """
+
+    tokens: tuple[int, ...]
+    max_length: int
+
+    def percentile(self, percent: float) -> int:
+        """The length that so many percent of the texts do not exceed."""
+        return int(np.percentile(self.tokens, percent))
+
+    @property
+    def share_cut(self) -> float:
+        return sum(n > self.max_length for n in self.tokens) / len(self.tokens)
+
+    def time_at(self, other: int) -> float:
+        """About how many times as long the work takes with another max_length."""
+        return sum(min(n, other) for n in self.tokens) / sum(
+            min(n, self.max_length) for n in self.tokens
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about texts that are cut; "" where they are few."""
+        if self.share_cut <= 0.05:
+            return ""
+        longer = 8 * math.ceil(self.percentile(95) / 8)
+        return (
+            f"{self.share_cut:.0%} of the texts lose their end, for your model and for the small one. "
+            f"A max_length of {longer} keeps 95 % of them whole and takes about "
+            f"{self.time_at(longer):.1f} times as long. Or shorten the texts, so that what matters "
+            f"stands in the first {self.max_length} tokens."
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.tokens):,} texts: median {self.percentile(50)} tokens, 95th percentile "
+            f"{self.percentile(95)}, longest {max(self.tokens):,}. At max_length {self.max_length}, "
+            f"{self.share_cut:.1%} are cut.".replace("%", " %")
+        )
+
+
+def lengths_of(
+    texts: Sequence[str], tokenizer: Any, max_length: int | None = None, most: int = 512
+) -> Lengths:
+    """The lengths of texts as a tokenizer splits them, and a max_length for them.
+
+    Args:
+        texts: of the training part.
+        tokenizer: of the large model.
+        max_length: default: 32, 64 or 128, the first at which at most 1 % of the texts are cut.
+        most: tokens that the model can read.
+
+    Raises:
+        ValueError: a max_length below 4, or above what the model can read.
+
+    Example:
+        >>> from course_lib.models.encoders import load_tokenizer
+        >>> lengths_of(["A film."] * 3 + ["so " * 99], load_tokenizer()).max_length
+        128
+    """
+    rows = tokenizer(list(texts), verbose=False, return_attention_mask=False)["input_ids"]
+    tokens = tuple(map(len, rows))
+    if max_length is None:
+        fits = [n for n in LIMITS if sum(t > n for t in tokens) <= MOST_CUT * len(tokens)]
+        max_length = min(most, fits[0] if fits else LIMITS[-1])
+    if not 4 <= max_length <= most:
+        raise ValueError(f"max_length is {max_length}; this model reads 4 to {most} tokens.")
+    return Lengths(tokens, max_length)
+
+
+def recall(right: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, Accuracy]:
+    """For each class: how many of its rows are answered correctly.
+
+    Example:
+        >>> recall(torch.tensor([True, False, True]), torch.tensor([0, 0, 1]), ["no", "yes"])["no"]
+        50.0 % (9.5–90.5, n = 2)
+    """
+    found = {label: right[truth == i] for i, label in enumerate(labels)}
+    return {label: Accuracy(int(r.sum()), len(r)) for label, r in found.items() if len(r)}
+
+
+def one_by_one(model: Any, rows: Dataset) -> Tensor:
+    """Bool ``[n]``: which texts are answered correctly, one at a time, as the folder's program does it.
+    (In int8, a longer text in the batch changes the scales of the others a little.)"""
+    return predict(model, rows, batch_size=1).argmax(-1) == labels_of(rows)
+
+
+def linear_baseline(parts: Mapping[str, Dataset]) -> Tensor:
+    """Bool ``[n]`` on the test part: a linear model on TF-IDF, with C chosen on the validation part."""
+    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+", sublinear_tf=True)
+    x = {"train": words.fit_transform(parts["train"]["text"][:])}
+    x |= {name: words.transform(parts[name]["text"][:]) for name in ("validation", "test")}
+    y = {name: np.array(rows["label"][:]) for name, rows in parts.items()}
+    models = [
+        LogisticRegression(C=C, max_iter=1000).fit(x["train"], y["train"]) for C in (2, 8, 32)
+    ]
+    best = max(
+        models, key=lambda one: float((one.predict(x["validation"]) == y["validation"]).sum())
+    )
+    return torch.from_numpy(best.predict(x["test"]) == y["test"])
+
+
+def times(
+    large: Any, small: OnnxClassifier, at: Mapping[str, int], rounds: int = 30
+) -> dict[str, tuple[dict[str, Numbers], dict[str, Numbers]]]:
+    """Latency of both models, in turns, on one thread, for one text of each of some lengths.
+
+    Args:
+        large: in PyTorch; it is exported, too, so that both can be compared in one runtime.
+        small: the int8 file.
+        at: name of a length → tokens.
+        rounds: samples of each (default 30).
+
+    Returns:
+        Name of a length → two dicts. The first: "PyTorch" (the large model there), "before" (the same
+        in ONNX Runtime) and "after" → median and quartiles in milliseconds. The second: the runtime of
+        the large model → how many times as fast the small one is, with the interval.
+    """
+    found = {}
+    with one_thread(), TemporaryDirectory() as work:
+        exported = OnnxClassifier(export_onnx(large, Path(work) / "large.onnx").path, threads=1)
+        alone = OnnxClassifier(small.content(), threads=1)
+        models = {"PyTorch": large, "before": exported, "after": alone}
+        for name, tokens in at.items():
+            row = latency(models, text_of(tokens), rounds)
+            taken = {who: (one.median, one.q1, one.q3) for who, one in row.items()}
+            ratios = {
+                runtime: speedup(row[who], row["after"])
+                for runtime, who in {"ONNX Runtime": "before", "PyTorch": "PyTorch"}.items()
+            }
+            found[name] = (taken, {k: (r.value, r.low, r.high) for k, r in ratios.items()})
+    return found
+
+
+def seconds_for(model: Any, rows: Dataset, n: int = 128) -> float:
+    """Seconds of a forward pass for one of these rows, by a quick look at some of them.
+
+    Example:
+        >>> from course_lib.models.text_classifiers import TextCNN
+        >>> rows = Dataset.from_dict({"input_ids": [[1, 2]] * 9, "attention_mask": [[1, 1]] * 9})
+        >>> seconds_for(TextCNN(torch.arange(1, 9)), rows) < 1
+        True
+    """
+    few = rows.select(range(min(n, len(rows))))
+    predict(model, few.select(range(min(32, len(few)))))  # the first call of a model is slower
+    start = time.perf_counter()
+    predict(model, few)
+    return (time.perf_counter() - start) / len(few)
+
+
+def text_of(tokens: int) -> dict[str, Tensor]:
+    """A batch of one text of so many tokens. Latency does not depend on which tokens they are."""
+    ids = (torch.arange(tokens) % 90 + 3).unsqueeze(0)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

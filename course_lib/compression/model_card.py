@@ -1,0 +1,80 @@
+"""The model card: the README.md that lies beside a small model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from course_lib.compression.report import Report
+
+PICTURE = "sizes.png"
+
+
+def card(report: Report) -> str:
+    """The card of a compressed model in Markdown: where it comes from, what it can do, its limits."""
+    given, lengths = report.settings, report.lengths
+    parts = ", ".join(f"{n:,} to {_verb(part)}" for part, n in report.rows.items())
+    unlabeled = (
+        f"unlabeled text from `{given['unlabeled']}`"
+        if given["unlabeled"]
+        else "variations of them"
+    )
+    counts = [(name, *(f"{n:,}" for n in row.values())) for name, row in report.classes.items()]
+    sizes = [(name, *both) for name, both in report.cut.items()]
+    measured = [(name, *both) for name, both in report.table().items()]
+    return f"""# {report.folder}
+
+A small text classifier: {", ".join(report.classes)}. It was made from a larger one by pruning,
+distillation and int8, with `python -m course_lib compress`. It needs onnxruntime, tokenizers and
+numpy, and no PyTorch:
+
+    python run.py "A text."
+
+## Where it comes from
+
+- **Base model**: {given["model"]}{"" if given["classifier"] else ", fine-tuned on the labeled texts"}.
+- **Labeled texts**: `{given["texts"]}`, {parts}.
+- **Read by the small model, too**: {unlabeled}, answered by the large model.
+
+{_table(("class", *report.rows), counts)}
+
+## What was cut
+
+{_table(("", "before", "after"), sizes)}
+
+![Size and validation accuracy after each step]({PICTURE})
+
+## What was measured
+
+{_table(("", "before", "after"), measured)}
+
+{report.sentence()} {report._linear()}
+
+Accuracies have 95 % intervals. The test part was used for this table only. Before and after were
+compared on the same texts. Times are medians of one run in ONNX Runtime on one
+thread, float32 before and int8 after, without tokenizing. They differ from machine to machine.
+
+## Limits
+
+- Texts are cut at {lengths["max_length"]:.0f} tokens. That shortened
+  {100 * lengths["share cut"]:.1f} % of the training texts (95th percentile:
+  {lengths["95th percentile"]:.0f} tokens, longest: {lengths["longest"]:,.0f}).
+- It was tested on texts like those of `{given["texts"]}`. On other kinds of text, or in other
+  languages, expect more errors: measure before you use it there.
+- It has the errors and biases of its base model and of the labels. The recall of a class may be lower
+  than the accuracy.
+- The probability that `run.py` prints is the model's own, and was not calibrated.
+"""
+
+
+def _verb(part: str) -> str:
+    return {"train": "train", "validation": "choose", "test": "test"}.get(part, part)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")

@@ -1,0 +1,247 @@
+"""Your own labeled texts, read from a file and checked."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from course_lib.datasets.sentences import normalized
+from course_lib.evaluation.accuracy import Accuracy
+from course_lib.files import quoted
+
+ROWS, ROWS_OF_A_CLASS = 200, 10  # the fewest that are accepted
+COLUMNS = 1000
+PARTS = ("train", "validation", "test")
+LONGEST = 131_072  # characters of one field, the limit of Python's csv
+
+
+def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
+    """Labeled texts from a file, in three parts: 60 % to train, 20 % to validate, 20 % to test.
+
+    A text is dropped if an earlier one has the same words (`sentences.normalized`), so that no text is
+    in two parts; how many were dropped is printed. The parts are stratified. Explained in lesson 6.
+
+    Args:
+        path: a ``.csv`` with the columns ``text`` and ``label``, or a ``.jsonl`` with these keys.
+            Labels are whole numbers 0, 1, …, or words, which are numbered in alphabetical order. A
+            column ``split`` with the words train, validation and test fixes the parts.
+        seed: of the split (default 0).
+
+    Returns:
+        ``train``, ``validation`` and ``test`` with the columns ``text`` and ``label``, a `ClassLabel`
+        with the words.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, lacks a column, a text or a label, or has a text of more than
+            131,072 characters, too few different texts, one class, a class with too few rows, labels
+            with gaps or fractions; or its column ``split`` holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> rows = [json.dumps({"text": f"Film {i}.", "label": "no yes".split()[i % 2]})
+        ...         for i in range(300)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "mine.jsonl")
+        ...     _ = file.write_text("\\n".join(rows))
+        ...     parts = read_examples(file)
+        mine.jsonl: 300 rows, 0 repeated ones dropped; train 180, validation 60, test 60.
+        >>> parts["train"].features["label"].names
+        ['no', 'yes']
+    """
+    path = Path(path)
+    rows = _read(path)
+    for number, row in enumerate(rows, 1):
+        _check_row(row, f"Row {number} of {path.name}")
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:  # signs alone, such as ":)", have no words
+        first.setdefault(normalized(row["text"]) or row["text"].strip(), row)
+    different = list(first.values())
+    if len(different) < ROWS:
+        n = max(5, len(different)) // 5
+        raise ValueError(
+            f"{path.name} has {len(different)} different texts; expected {ROWS} or more. A fifth of "
+            f"them is the validation part, where an accuracy would be {Accuracy(round(0.8 * n), n)}: "
+            "too vague to choose by."
+        )
+    names, numbers = _numbered([str(row["label"]).strip() for row in different], path.name)
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    texts = [row["text"] for row in different]
+    whole = Dataset.from_dict({"text": texts, "label": numbers}, features=features)
+    parts = _own_split(whole, different, path.name) or _random_split(whole, seed)
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
+    dropped = len(rows) - len(different)
+    print(f"{path.name}: {len(rows):,} rows, {dropped:,} repeated ones dropped; {sizes}.")
+    return DatasetDict(parts)
+
+
+def read_unlabeled(path: str | Path) -> list[str]:
+    """Texts without labels from a file, each once: what a teacher can label for its student.
+
+    Args:
+        path: a ``.txt`` with one text a line, or a ``.csv`` or ``.jsonl`` with the column ``text``.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_examples`; or it holds no text.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "more.txt")
+        ...     _ = file.write_text("A film.\\n\\nAnother film.\\nA film.\\n")
+        ...     read_unlabeled(file)
+        ['A film.', 'Another film.']
+    """
+    path = Path(path)
+    rows = _read(path)
+    texts = [row if isinstance(row, str) else _text_of(row, path.name) for row in rows]
+    found = list(dict.fromkeys(text.strip() for text in texts if text and text.strip()))
+    if not found:
+        raise ValueError(f"{path.name} holds no text; expected one a line in a .txt.")
+    return found
+
+
+def class_counts(parts: Mapping[str, Dataset]) -> dict[str, dict[str, int]]:
+    """Class → the number of its rows in each part.
+
+    Example:
+        >>> kind = Features({"label": ClassLabel(names=["no", "yes"])})
+        >>> class_counts({"train": Dataset.from_dict({"label": [1, 0, 1]}, features=kind)})
+        {'no': {'train': 1}, 'yes': {'train': 2}}
+    """
+    names = parts["train"].features["label"].names
+    counted = {part: Counter(rows["label"][:]) for part, rows in parts.items()}
+    return {
+        name: {part: count[i] for part, count in counted.items()} for i, name in enumerate(names)
+    }
+
+
+def listed(words: Sequence[str]) -> str:
+    """The first six of some words, at most 200 characters, for an error message.
+
+    Example:
+        >>> listed("negative positive".split())
+        'negative, positive'
+    """
+    line = ", ".join(word[:200] for word in words[:6])
+    return line if len(line) <= 200 and len(words) <= 6 else f"{line[:198]} …"
+
+
+def _random_split(whole: Dataset, seed: int) -> dict[str, Dataset]:
+    settings: dict[str, Any] = {"stratify_by_column": "label", "seed": seed}
+    most = whole.train_test_split(test_size=0.4, **settings)
+    rest = most["test"].train_test_split(test_size=0.5, **settings)
+    return {"train": most["train"], "validation": rest["train"], "test": rest["test"]}
+
+
+def _own_split(whole: Dataset, rows: Sequence[Any], file: str) -> dict[str, Dataset] | None:
+    """The parts that a column ``split`` names; None where there is no such column."""
+    if not any("split" in row for row in rows):
+        return None
+    words = [str(row.get("split", "")).strip().lower() for row in rows]
+    if set(words) != set(PARTS):
+        raise ValueError(
+            f"The column 'split' of {file} holds {listed(sorted(set(words)))}; expected "
+            f"{', '.join(PARTS)}, each of them. Rename the words, or leave the column out: then the "
+            "rows are split at random."
+        )
+    at = {part: [i for i, word in enumerate(words) if word == part] for part in PARTS}
+    return {part: whole.select(places) for part, places in at.items()}
+
+
+def _text_of(row: Any, file: str) -> str:
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise ValueError(f"A row of {file} is {quoted(row)}; expected one with a column 'text'.")
+    return row["text"]
+
+
+def _read(path: Path) -> list[Any]:
+    if not os.path.isfile(path):  # False, too, where no path can be so long
+        raise FileNotFoundError(
+            f"There is no file {quoted(str(path))}; expected a .csv or .jsonl. A path that does not "
+            "begin with / starts at the notebook's folder."
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel begins with a BOM
+            if path.suffix.lower() == ".txt":
+                return file.read().splitlines()
+            if path.suffix.lower() == ".jsonl":
+                return [json.loads(line) for line in file if line.strip()]
+            # Unlike pandas, it leaves words such as "None" alone, and hides no surplus column.
+            reader = csv.DictReader(file, strict=True)
+            if (columns := len(reader.fieldnames or ())) > COLUMNS:
+                raise ValueError(f"it has {columns:,} columns, and at most {COLUMNS} are read")
+            return list(reader)
+    except (ValueError, csv.Error, RecursionError, OSError) as error:
+        raise ValueError(
+            f"{path.name} cannot be read: {str(error)[:200]}. Expected UTF-8 with texts of at most "
+            f"{LONGEST:,} characters: a .csv with commas between the columns and texts in double "
+            "quotes, or a .jsonl with one JSON object a line."
+        ) from error
+
+
+def _check_row(row: Any, place: str) -> None:
+    if not isinstance(row, dict) or not {"text", "label"} <= set(row):
+        there = (
+            listed([quoted(key) for key in [*row][:7]]) if isinstance(row, dict) else quoted(row)
+        )
+        raise ValueError(
+            f"{place} has {there}; expected 'text' and 'label', separated by commas in a .csv. Rename "
+            "what holds them."
+        )
+    if None in row:
+        raise ValueError(
+            f"{place} has more fields than the first line names: put texts that hold a comma into "
+            "double quotes."
+        )
+    for column, right in (("text", str), ("label", (str, int, float))):
+        value = row[column]
+        finite = not isinstance(value, float) or math.isfinite(value)  # JSON here knows NaN
+        if not isinstance(value, right) or not str(value).strip() or not finite:
+            raise ValueError(
+                f"{place} has the {column} {quoted(value)}: fill it in, or delete the row."
+            )
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise ValueError(
+                f"{place} has a {column} of {len(value):,} characters; expected at most {LONGEST:,}. "
+                "Cut it."
+            )
+        if re.search("[\ud800-\udfff]", str(value)):
+            raise ValueError(
+                f"{place} has the {column} {quoted(value)}, with half of a character (a lone "
+                "surrogate such as \\ud83d): delete that half."
+            )
+
+
+def _numbered(words: Sequence[str], file: str) -> tuple[list[str], list[int]]:
+    """The names of the classes, and the number of each row's class."""
+    names = sorted(set(words))
+    if all(re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", name, re.IGNORECASE) for name in names):
+        expected = [str(number) for number in range(len(names))]
+        if set(names) != set(expected):
+            raise ValueError(
+                f"The labels of {file} are {listed(names)}; expected whole numbers without a gap, "
+                f"{listed(expected)}, or words."
+            )
+        names = expected
+    count = Counter(words)
+    if len(names) == 1:
+        raise ValueError(
+            f"Every label of {file} is {quoted(names[0])}; expected two classes or more."
+        )
+    if few := [f"{name[:30]!r}: {count[name]}" for name in names if count[name] < ROWS_OF_A_CLASS]:
+        raise ValueError(
+            f"Of {len(names)} classes in {file}, {len(few)} have too few rows ({listed(few)}); "
+            f"expected {ROWS_OF_A_CLASS} or more of each. Add rows, or join or drop small classes."
+        )
+    number = {name: i for i, name in enumerate(names)}
+    return names, [number[word] for word in words]

@@ -1,0 +1,173 @@
+"""Train a student on the outputs of its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel
+
+from course_lib.distillation.losses import NO_LABEL, distillation_loss, triple_loss
+from course_lib.distillation.transfer import with_transfer
+from course_lib.evaluation.prediction import predict
+from course_lib.modules import copy_of, forward, logits_of
+from course_lib.training.loop import fit
+from course_lib.training.recipe import Fitted, Recipe
+
+
+def distill(
+    student: nn.Module,
+    teacher: nn.Module | Tensor,
+    data: Mapping[str, Dataset],
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    *,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] = distillation_loss,
+    transfer: Dataset | None = None,
+) -> Fitted:
+    """Train a copy of `student` on the teacher's logits. Both arguments are left alone.
+
+    The teacher runs over the examples once, in eval mode; its logits stay in memory. Hinton, Vinyals &
+    Dean 2015, § 2. Explained in lesson 3.
+
+    Args:
+        student: a classifier of single examples (logits ``[batch, classes]``), as `fit` takes it.
+        teacher: a classifier with the same classes, or its logits ``[n, classes]`` for the training
+            part and then `transfer`, from `predict`: one pass of the teacher for many students.
+        data: ``{"train": …}`` with labels and, to choose the epoch, ``"validation"``: as for `fit`.
+        recipe: as for `fit`. An epoch passes over the training part and `transfer`.
+        loss: ``loss(student_logits, teacher_logits, labels) → scalar``; a label of −100 means "no
+            label". Another T or alpha: ``functools.partial(distillation_loss, T=2.0, alpha=0.7)``.
+        transfer: an unlabeled transfer set of the same form. Labels in it are not used.
+
+    Raises:
+        ValueError: no training part, not one row of teacher's logits per example, or a teacher that
+            numbers its tokens differently; and what `fit` and `loss` raise.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> points = TensorDataset(torch.eye(2), torch.tensor([0, 1]))
+        >>> student, teacher = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> distill(student, teacher, {"train": points}, Recipe(epochs=1, batch_size=2)).epoch
+        1
+    """
+    _check_parts(data, "distill")
+    _check_vocabularies(student, teacher)
+    data = {**data, "train": _labeled(data["train"])}
+    parts = [data["train"]] if transfer is None else [data["train"], transfer]
+    if not isinstance(teacher, Tensor):
+        teacher = torch.cat([predict(teacher, part) for part in parts])  # [n, classes]
+    n = sum(len(part) for part in parts)  # type: ignore[arg-type, misc]
+    if teacher.dim() != 2 or len(teacher) != n:
+        raise ValueError(
+            f"The teacher's logits are {list(teacher.shape)}; expected [{n}, classes]: one row for "
+            "each example of data['train'], then one for each of `transfer`."
+        )
+    train = with_transfer(data["train"], transfer, teacher.detach().cpu())
+
+    def batch_loss(output: Any, batch: Any) -> Tensor:
+        if isinstance(batch, Mapping):
+            return loss(logits_of(output), batch["teacher_logits"], batch["labels"])
+        _, teacher_logits, labels = batch
+        return loss(logits_of(output), teacher_logits, labels)
+
+    return fit(student, {**data, "train": train}, recipe, loss=batch_loss)
+
+
+def distill_hidden(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    data: Mapping[str, Any],
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    *,
+    loss: Callable[[Any, Any, Tensor, Tensor], Tensor] = triple_loss,
+    transfer: Any = None,
+) -> Fitted:
+    """Train a copy of `student` on the teacher's logits *and* its hidden states.
+
+    The teacher runs beside the student, in eval mode, because the hidden states of all examples would
+    fill the memory. If the student is narrower or wider than the teacher, a linear projection to the
+    teacher's width is trained with it and dropped afterward. Explained in lesson 4.
+
+    Args:
+        student, teacher: `transformers` classifiers with the same labels; both are left alone.
+        data, recipe, transfer: as for `distill`, tokenized.
+        loss: ``loss(student_output, teacher_output, labels, attention_mask) → scalar``. Other weights:
+            ``functools.partial(triple_loss, weights=(5, 2, 0))``. Only the last hidden state is
+            projected: a loss that compares others needs models of one width (lesson 5).
+
+    Raises:
+        ValueError: no training part, or `transfer` lacks a column; and what `fit` and `loss` raise.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> from transformers import BertConfig, BertForSequenceClassification
+        >>> from course_lib.distillation.students import student_from_teacher
+        >>> sizes = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 2}
+        >>> teacher = BertForSequenceClassification(BertConfig(**sizes, num_attention_heads=2))
+        >>> rows = {"input_ids": [[1, 2]], "attention_mask": [[1, 1]], "labels": [1]}
+        >>> train = {"train": Dataset.from_dict(rows)}
+        >>> student = student_from_teacher(teacher, [0])
+        >>> distill_hidden(student, teacher, train, Recipe(epochs=1, batch_size=1)).epoch
+        1
+    """
+    _check_parts(data, "distill_hidden")
+    _check_vocabularies(student, teacher)
+    teacher = copy_of(teacher).eval().requires_grad_(False)  # type: ignore[assignment]
+    projected = _Projected(student, teacher.config.hidden_size, recipe.seed)
+    train = with_transfer(data["train"], transfer)
+
+    def batch_loss(student_output: Any, batch: Any) -> Tensor:
+        teacher.to(batch["labels"].device)
+        with torch.no_grad():  # tensors of inference_mode could not be used in a gradient
+            teacher_output = forward(teacher, batch | {"output_hidden_states": True})
+        return loss(student_output, teacher_output, batch["labels"], batch.get("attention_mask"))
+
+    fitted = fit(projected, {**data, "train": train}, recipe, loss=batch_loss)
+    return Fitted(fitted.model.student, fitted.history, fitted.epoch)  # type: ignore[arg-type]
+
+
+class _Projected(nn.Module):
+    """A student that returns its hidden states, the last of them projected to the teacher's width."""
+
+    def __init__(self, student: PreTrainedModel, width: int, seed: int) -> None:
+        super().__init__()
+        self.student = student
+        own_width = student.config.hidden_size
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            projection = nn.Identity() if own_width == width else nn.Linear(own_width, width)
+        self.projection = projection.to(student.device, student.dtype)
+
+    def forward(self, **batch: Any) -> Any:
+        output = forward(self.student, batch | {"output_hidden_states": True})
+        *others, last = output.hidden_states
+        output.hidden_states = (*others, self.projection(last))
+        return output
+
+
+def _labeled(rows: Any) -> Any:
+    """Unlabeled texts have the label −100: the teacher's logits are enough."""
+    if "labels" in getattr(rows, "column_names", ["labels"]):
+        return rows
+    return rows.add_column("labels", [NO_LABEL] * len(rows))
+
+
+def _check_vocabularies(student: Any, teacher: Any) -> None:
+    """Both read the same rows, so a number must mean the same token to both."""
+    if isinstance(student, PreTrainedModel) and isinstance(teacher, PreTrainedModel):
+        rows = [getattr(model.config, "vocab_size", None) for model in (student, teacher)]
+        kept = [getattr(model, "vocabulary", None) for model in (student, teacher)]
+        if rows[0] != rows[1] or kept[0] != kept[1]:
+            raise ValueError(
+                f"The student has {rows[0]:,} tokens and the teacher {rows[1]:,}, so the ids of the "
+                "rows mean other words to the teacher. Give its logits on rows of its own tokenizer: "
+                "predict(teacher, tokenize(texts, its_tokenizer)) in place of the teacher."
+            )
+
+
+def _check_parts(data: Mapping[str, Any], function: str) -> None:
+    if "train" not in data:
+        raise ValueError(f"data has the parts {sorted(data)}; {function} needs one named 'train'.")

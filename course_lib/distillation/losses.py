@@ -1,0 +1,267 @@
+"""The losses of distillation, as functions of tensors."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NO_LABEL = -100  # as in PyTorch's cross-entropy
+
+
+def soften(logits: Tensor, T: float = 4.0) -> Tensor:
+    """Softmax with temperature T: 1 is the ordinary softmax, a larger T gives a flatter one.
+
+    `logits` are ``[..., classes]``, and so is the result. Hinton, Vinyals & Dean 2015, § 2. Explained
+    in lesson 3.
+
+    Raises:
+        ValueError: T is not positive and finite.
+        TypeError: the logits are not floating-point.
+
+    Example:
+        >>> soften(torch.tensor([2.0, 0.0]), T=2.0)
+        tensor([0.7311, 0.2689])
+    """
+    _check_tensors(True, logits=logits)
+    _check_temperature(T)
+    return torch.softmax(_wide(logits) / T, dim=-1)
+
+
+def soft_loss(
+    student_logits: Tensor, teacher_logits: Tensor, T: float = 4.0, mask: Tensor | None = None
+) -> Tensor:
+    """KL(teacher_T ‖ student_T) · T² in nats: the mean over valid examples or tokens.
+
+    The factor T² keeps the size of the gradient when T changes; as T → ∞ the gradient is that of
+    matching logits, (z_student − z_teacher) / classes if both are centered (Hinton, Vinyals & Dean
+    2015, § 2.1). The error in float32 is about 1e-7 · T²: for T above 100 use float64. Shapes and
+    errors are those of `distillation_loss`. Explained in lesson 3.
+
+    Example:
+        >>> soft_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]]), T=2.0)
+        tensor(0.4438)
+    """
+    _check_logits(student_logits, teacher_logits)
+    _check_temperature(T)
+    student, teacher = _valid(mask, student_logits, teacher_logits.detach())
+    # Both logarithms by themselves: with confident models, log(p / q) would be log(0 / 0).
+    log_p, log_q = F.log_softmax(teacher / T, dim=-1), F.log_softmax(student / T, dim=-1)
+    p = log_p.exp()
+    # A class that the teacher rules out by −inf adds nothing; −inf − (−inf) would be NaN.
+    kl = (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1)  # [n, classes] → [n]
+    return T**2 * _mean(kl)
+
+
+def distillation_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    true_labels: Tensor | None,
+    T: float = 4.0,
+    alpha: float = 0.5,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """alpha · KL(teacher_T ‖ student_T) · T² + (1 − alpha) · cross-entropy, in nats.
+
+    Each term has its own mean: KL over all valid examples, cross-entropy over the labeled ones (0 if
+    there are none). So alpha means the same however much of a batch is unlabeled. After Hinton,
+    Vinyals & Dean 2015, § 2; T = 4 is the default of later code, not theirs. Explained in lesson 3.
+
+    Args:
+        student_logits, teacher_logits: ``[batch, classes]`` or ``[batch, length, classes]``.
+        true_labels: ``[batch]`` or ``[batch, length]``; −100 means "no label". None if alpha is 1.
+        T: temperature of student and teacher (default 4).
+        alpha: weight of the KL term, 0 to 1 (default 0.5).
+        mask: of the labels' shape; 1 is valid, 0 is padding (default: all are valid).
+
+    Raises:
+        ValueError: logits of two shapes; labels missing, out of range or of another shape; a mask
+            of another shape or other values; T not positive and finite; alpha outside [0, 1].
+        TypeError: a tensor or a number of another type.
+
+    Example:
+        >>> student, teacher = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> distillation_loss(student, teacher, torch.tensor([0]), T=2.0, alpha=0.5)
+        tensor(0.2093)
+    """
+    _check_number("alpha", alpha, 0, 1, "0 (labels only) to 1 (teacher only)")
+    soft = soft_loss(student_logits, teacher_logits, T, mask)
+    if true_labels is None:
+        if alpha < 1:
+            raise ValueError(
+                f"true_labels is None and alpha is {alpha}, but cross-entropy needs labels. Give "
+                "them (−100 where there is none), or alpha=1."
+            )
+        return soft
+    student, labels = _labeled(student_logits, true_labels, mask)
+    hard = _mean(F.cross_entropy(student, labels, reduction="none"))
+    return alpha * soft + (1 - alpha) * hard
+
+
+def hidden_cosine_loss(
+    student_hidden: Tensor, teacher_hidden: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """1 − cos(student, teacher), 0 to 2: the mean over valid vectors. Only their direction counts.
+
+    Both are ``[batch, width]`` or ``[batch, length, width]``; `mask` is ``[batch]`` or ``[batch,
+    length]``. Sanh et al. 2019 (DistilBERT), § 2. Explained in lesson 4.
+
+    Raises:
+        ValueError: other shapes, or two widths. TypeError: integers.
+
+    Example:
+        >>> hidden_cosine_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
+        tensor(0.2929)
+    """
+    _check_tensors(True, student_hidden=student_hidden, teacher_hidden=teacher_hidden)
+    if student_hidden.shape != teacher_hidden.shape:
+        raise ValueError(
+            f"Hidden states are {list(student_hidden.shape)} (student) and "
+            f"{list(teacher_hidden.shape)} (teacher); expected one shape. If the widths differ, "
+            "project the student's first, as distill_hidden does."
+        )
+    student, teacher = _valid(mask, student_hidden, teacher_hidden.detach())
+    return _mean(1 - F.cosine_similarity(student, teacher, dim=-1))  # [n, width] → [n]
+
+
+def triple_loss(
+    student: Any,
+    teacher: Any,
+    labels: Tensor,
+    mask: Tensor | None = None,
+    *,
+    T: float = 2.0,
+    weights: tuple[float, float, float] = (5.0, 2.0, 1.0),
+) -> Tensor:
+    """5 · soft loss + 2 · cross-entropy + 1 · cosine loss between the last hidden states.
+
+    These weights and T are those of the code that trained DistilBERT, where the cross-entropy is that
+    of masked words. A weight of 0 leaves a loss out. Sanh et al. 2019, § 2. Explained in lesson 4.
+
+    Args:
+        student, teacher: outputs of `transformers` models with ``logits [batch, classes]`` or
+            ``[batch, length, classes]``, and ``hidden_states``.
+        labels: ``[batch]`` or ``[batch, length]``; −100 means "no label".
+        mask: the attention mask ``[batch, length]``; 0 is padding (default: all tokens are valid).
+        T: temperature of the soft loss (default 2).
+        weights: of the soft loss, the cross-entropy and the cosine loss (default 5, 2, 1).
+
+    Raises:
+        ValueError: an output without hidden states; and what the losses raise.
+
+    Example:
+        >>> from transformers.modeling_outputs import SequenceClassifierOutput
+        >>> def output(*logits):
+        ...     hidden = (torch.tensor([[[3.0, 4.0]]]),)
+        ...     return SequenceClassifierOutput(logits=torch.tensor([logits]), hidden_states=hidden)
+        >>> triple_loss(output(0.0, 0.0), output(2.0, 0.0), torch.tensor([0]))
+        tensor(3.6052)
+    """
+    for role, output in (("student", student), ("teacher", teacher)):
+        if weights[2] and not getattr(output, "hidden_states", None):
+            raise ValueError(
+                f"The {role}'s output has no hidden states; call the model with "
+                "output_hidden_states=True, or give the cosine loss a weight of 0."
+            )
+    per_token = student.logits.dim() == 3
+    soft = soft_loss(student.logits, teacher.logits, T, mask if per_token else None)
+    labeled = labels != NO_LABEL
+    hard = F.cross_entropy(student.logits[labeled], labels[labeled], reduction="sum")
+    total = weights[0] * soft + weights[1] * hard / labeled.sum().clamp(min=1)
+    if weights[2]:
+        hidden = student.hidden_states[-1], teacher.hidden_states[-1]
+        total = total + weights[2] * hidden_cosine_loss(*hidden, mask)
+    return total
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.sum() / max(values.numel(), 1)
+
+
+def _valid(mask: Tensor | None, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both at the valid positions. Selected, not multiplied: 0 times NaN is NaN."""
+    first, second = _wide(first), _wide(second)
+    if mask is None:
+        return first, second
+    mask, expected = torch.as_tensor(mask), first.shape[:-1]
+    if mask.shape != expected or not ((mask == 0) | (mask == 1)).all():
+        values = sorted(set(mask.flatten()[:1000].tolist()))[:3]
+        raise ValueError(
+            f"mask is {list(mask.shape)} with values such as {values}; expected {list(expected)}, "
+            "1 (valid) or 0 (padding): a tokenizer's attention_mask, not an additive 0 and −inf."
+        )
+    keep = mask.bool()
+    return first[keep], second[keep]  # [batch, length, …] → [n, …]
+
+
+def _labeled(
+    student_logits: Tensor, true_labels: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Logits ``[n, classes]`` and labels ``[n]`` of the valid examples that have a label."""
+    _check_tensors(False, true_labels=true_labels)
+    if true_labels.shape != student_logits.shape[:-1]:
+        raise ValueError(
+            f"true_labels is {list(true_labels.shape)}; for logits {list(student_logits.shape)} it "
+            f"is {list(student_logits.shape[:-1])}: one class number each. One-hot: .argmax(-1)."
+        )
+    student, labels = _valid(mask, student_logits, true_labels)
+    labeled = labels != NO_LABEL
+    student, labels = student[labeled], labels[labeled].long()
+    wrong = labels[(labels < 0) | (labels >= student.shape[-1])]
+    if wrong.numel():
+        raise ValueError(
+            f"true_labels holds {wrong[0].item()}; expected 0 to {student.shape[-1] - 1}, or −100 "
+            "for no label. Do the labels count from 1, or do the logits lack a class?"
+        )
+    return student, labels
+
+
+def _check_tensors(floating: bool, **tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.is_floating_point() != floating:
+            got = getattr(tensor, "dtype", type(tensor).__name__)
+            need = "floating-point numbers (.float())" if floating else "class numbers (.long())"
+            raise TypeError(
+                f"{name} is {got}; expected a tensor of {need}. "
+                "Of a transformers output, take `.logits`."
+            )
+
+
+def _check_number(name: str, value: float, low: float, high: float, expected: str) -> None:
+    if not isinstance(value, Real):
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}; expected a number, {expected}: try float({name}).")
+    if not low <= value <= high:  # false for nan
+        raise ValueError(f"{name} is {value}; choose a number that is {expected}.")
+
+
+def _check_temperature(T: float) -> None:
+    # In float32 T² must not become 0 or infinite, nor logits / T infinite.
+    _check_number("T", T, 1e-18, 1e18, "positive and finite, between 1e-18 and 1e18")
+
+
+def _check_logits(student: Tensor, teacher: Tensor) -> None:
+    _check_tensors(True, student_logits=student, teacher_logits=teacher)
+    s, t = list(student.shape), list(teacher.shape)
+    if s == t and len(s) in (2, 3) and s[-1] > 0:
+        return
+    advice = "Give both networks one batch, cut or padded alike; a single example: .unsqueeze(0)."
+    if s[-1:] != t[-1:]:
+        advice = (
+            f"The student's classes (or vocabulary) are {s[-1:]}, the teacher's {t[-1:]}: soft "
+            "labels need the same ones in the same order. Give the student as many outputs."
+        )
+        least = min(s[-1], t[-1])
+        if least > 1000 and max(s[-1], t[-1]) < 1.02 * least:  # padded to a round number
+            advice += f" If the last rows of one are padding, cut them: logits[..., :{least}]."
+    raise ValueError(
+        f"Logits are {s} (student) and {t} (teacher); expected one shape, [batch, classes] or "
+        f"[batch, length, classes]. {advice}"
+    )

@@ -1,0 +1,162 @@
+"""Drawings of lesson 6: the steps of `compress`, texts that are cut, and a verdict by an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.patches import Rectangle
+
+from course_lib.lessons import style
+from course_lib.lessons.sketch import Drawing, arrow, box, finish, label, line, number
+
+TEACHER, STUDENT = style.COLORS["teacher"], style.COLORS["student"]
+FILES, ACCENT = style.COLORS["labels"], style.COLORS["accent"]
+VERDICTS = {"holds": "yes", "does not hold": "no", "cannot tell": "cannot tell"}
+
+
+def compress_steps() -> Drawing:
+    """The six steps of `compression.compress`: which files go in, and what comes out.
+
+    Explained in lesson 6.
+
+    Example:
+        >>> print(compress_steps().alt)  # doctest: +NORMALIZE_WHITESPACE
+        From left to right: measure, choose, prune, distill, int8, measure again. Labeled text and the
+        large model go into the first step. The large model's answers to unlabeled text go into
+        distill. The last step compares both models, and a folder comes out.
+    """
+    steps = ("measure", "choose", "prune", "distill", "int8", "measure\nagain")
+    ax = style.canvas(style.WIDTH, 2.75)
+    slot, y, size = style.WIDTH / len(steps), 1.1, (0.92, 0.56)
+    middle = [slot * (i + 0.5) for i in range(len(steps))]
+    for i, (x, step) in enumerate(zip(middle, steps, strict=True)):
+        color = STUDENT if 2 <= i <= 4 else style.GRAY
+        box(ax, (x - size[0] / 2, y), size, step, color)
+        if i:
+            arrow(
+                ax,
+                (middle[i - 1] + size[0] / 2 + 0.03, y + 0.28),
+                (x - size[0] / 2 - 0.03, y + 0.28),
+            )
+    box(ax, (middle[0] - 0.52, 2.1), (1.04, 0.5), "labeled\ntext", FILES)
+    arrow(ax, (middle[0], 2.06), (middle[0], y + size[1] + 0.04))
+    box(ax, (middle[3] - 0.52, 2.1), (1.04, 0.5), "unlabeled\ntext", FILES)
+    arrow(ax, (middle[3], 2.06), (middle[3], y + size[1] + 0.04))
+    box(ax, (middle[0] - 0.52, 0.08), (1.04, 0.5), "large\nmodel", TEACHER)
+    arrow(ax, (middle[0], 0.62), (middle[0], y - 0.04))
+    line(ax, [(middle[0] + 0.56, 0.33), (middle[5], 0.33)], TEACHER)
+    for i, text in ((3, "answers"), (5, "")):
+        arrow(ax, (middle[i], 0.33), (middle[i], y - 0.04), TEACHER)
+        if text:
+            label(ax, (middle[i] - 0.07, 0.72), text, style.SMALL, ha="right")
+    box(ax, (middle[5] - 0.52, 2.1), (1.04, 0.5), "folder", STUDENT)
+    arrow(ax, (middle[5], y + size[1] + 0.04), (middle[5], 2.06))
+    return finish(
+        ax,
+        "From left to right: measure, choose, prune, distill, int8, measure again. Labeled text and "
+        "the large model go into the first step. The large model's answers to unlabeled text go into "
+        "distill. The last step compares both models, and a folder comes out.",
+    )
+
+
+def texts_cut(lengths: Sequence[int] = (9, 14, 22, 30, 45, 80), max_length: int = 32) -> Drawing:
+    """Texts as bars, one unit a token: what lies behind `max_length` is never read. Lesson 6.
+
+    Args:
+        lengths: tokens of 1 to 8 texts.
+        max_length: where they are cut.
+
+    Raises:
+        ValueError: no text, or more than 8; a length or a limit below 1.
+
+    Example:
+        >>> print(texts_cut((10, 50), max_length=32).alt)
+        2 texts of 10, 50 tokens, cut at 32: 1 of them loses its end, 18 tokens in all.
+    """
+    if not 1 <= len(lengths) <= 8 or min(lengths) < 1 or max_length < 1:
+        raise ValueError(
+            f"Got lengths {list(lengths)} and {max_length}; expected 1 to 8, all above 0."
+        )
+    left, height, gap = 1.1, 0.2, 0.12
+    ax = style.canvas(style.WIDTH, (height + gap) * len(lengths) + 0.75)
+    unit = (style.WIDTH - left - 0.3) / max(*lengths, max_length)
+    for i, n in enumerate(lengths):
+        top, kept = 0.45 + i * (height + gap), min(n, max_length)
+        for start, end, color in (
+            (0, kept, style.COLORS["kept"]),
+            (kept, n, style.COLORS["pruned"]),
+        ):
+            if end > start:
+                corner = (left + start * unit, top)
+                ax.add_patch(Rectangle(corner, (end - start) * unit, height, facecolor=color))
+        label(ax, (left - 0.1, top + height / 2), f"{n} tokens", style.SMALL, ha="right")
+    x, bottom = left + max_length * unit, 0.45 + len(lengths) * (height + gap)
+    line(ax, [(x, 0.36), (x, bottom)], style.INK, linestyle="--")
+    at, side = (
+        ((x, 0.2), "center") if x < style.WIDTH - 1.3 else ((style.WIDTH - 0.1, 0.2), "right")
+    )
+    label(ax, at, f"max_length = {max_length} tokens", ha=side)
+    lost = [n - max_length for n in lengths if n > max_length]
+    lose = "loses its end" if len(lost) == 1 else "lose their ends"
+    return finish(
+        ax,
+        f"{len(lengths)} texts of {', '.join(map(str, lengths))} tokens, cut at {max_length}: "
+        f"{len(lost)} of them {lose}, {sum(lost)} tokens in all.",
+    )
+
+
+def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float = 2.0) -> Drawing:
+    """Does a small model lose less than you can afford? Three intervals and their verdicts. Lesson 6.
+
+    Args:
+        yours: the change of the accuracy and its interval, in points: a fourth row (default: none).
+        points: how many you can lose.
+
+    Raises:
+        ValueError: points are not above 0.
+
+    Example:
+        >>> print(loss_verdicts((-0.5, -1.4, 0.4)).alt)  # doctest: +NORMALIZE_WHITESPACE
+        Does it lose less than 2 points? An interval above −2: yes. One below it: no. One across it:
+        cannot tell. Yours, from −1.4 to 0.4: yes.
+    """
+    from course_lib.lessons.claims import verdict
+
+    if not points > 0:
+        raise ValueError(f"points is {points}; expected a number above 0.")
+    rows = [
+        ("example 1", (-0.3 * points, 0.35 * points)),
+        ("example 2", (-1.9 * points, -1.2 * points)),
+        ("example 3", (-1.4 * points, -0.4 * points)),
+    ]
+    rows += [] if yours is None else [("yours", (yours[1], yours[2]))]
+    ends = [end for _, interval in rows for end in interval]
+    low, high = min(*ends, -2 * points), max(*ends, 0.5 * points)
+    ax = style.canvas(style.WIDTH, 0.42 * len(rows) + 1.0)
+    left, right = 1.1, style.WIDTH - 1.3
+    bottom = 0.45 + 0.42 * len(rows)
+
+    def place(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    look: dict[str, Any] = {"color": style.INK, "linewidth": style.THIN}
+    line(ax, [(left, bottom), (right, bottom)], **look)
+    for value, dashes in ((-points, "--"), (0.0, "-")):
+        line(ax, [(place(value), 0.3), (place(value), bottom)], linestyle=dashes, **look)
+    label(ax, (place(0), bottom + 0.17), "0", style.SMALL)
+    label(ax, (place(-points), 0.15), f"you can lose {points:g} points", style.SMALL)
+    label(ax, ((left + right) / 2, bottom + 0.4), "change of the accuracy, in points", style.SMALL)
+    for i, (name, interval) in enumerate(rows):
+        y, color = 0.52 + 0.42 * i, ACCENT if name == "yours" else style.GRAY
+        line(ax, [(place(interval[0]), y), (place(interval[1]), y)], color, linewidth=style.BOLD)
+        label(ax, (left - 0.15, y), name, ha="right")
+        label(ax, (right + 0.15, y), VERDICTS[verdict(interval, -points)], ha="left")
+    told = (
+        f"Does it lose less than {points:g} points? An interval above −{points:g}: yes. One below "
+    )
+    told += "it: no. One across it: cannot tell."
+    if yours is not None:
+        said = VERDICTS[verdict(yours[1:], -points)]
+        told += f" Yours, from {number(yours[1])} to {number(yours[2])}: {said}."
+    return finish(ax, told)

@@ -1,0 +1,186 @@
+"""Cost against accuracy: a scatter plot whose labels stand beside their points and never collide."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
+
+from course_lib.lessons import style
+from course_lib.lessons.plots_axes import (
+    TICK,
+    axes,
+    explain,
+    finish,
+    legend,
+    looks,
+    plain,
+    say,
+    set_log_ticks,
+    unit,
+    whisker,
+)
+from course_lib.lessons.sketch import Drawing
+
+# Where a label may stand: (right, up) of its point in points, and its alignment; the nearest first.
+NEAR = 7
+HALO = withStroke(linewidth=3, foreground="white")  # readable where a name must cross a line
+SIDE, LEVEL = ("center", "left", "right"), ("center", "bottom", "top")
+PLACES = [
+    (x * far, y * far, SIDE[x], LEVEL[y])
+    for far in (NEAR, 14, 22, 32, 44)
+    for x, y in ((1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (-1, 0), (0, 1), (0, -1))
+]  # fmt: skip
+
+
+def scatter(
+    points: Mapping[str, tuple[Any, Any]],
+    *,
+    title: str,
+    xlabel: str,
+    log: bool = True,
+    front: bool = False,
+    roles: Mapping[str, str] | None = None,
+) -> Drawing:
+    """Cost against a result, one point a name, with 95 % intervals: what a trade-off looks like.
+
+    Args:
+        points: name → (cost, result with `value` and `interval`), all results of one unit. A cost is a
+            number, or a measured one with `value` and `interval`, too.
+        title: the finding, or the question.
+        xlabel: the cost with its unit, such as "megabytes on disk".
+        log: is the cost's axis logarithmic? (default: yes)
+        front: join the points that no other beats in both cost and result (the Pareto front).
+        roles: name → role of `style.look` (default: all in one color).
+
+    Raises:
+        ValueError: no point, a cost of 0 or less on a log axis, or a role for a name that is not there.
+
+    Example:
+        >>> from course_lib.evaluation import Accuracy
+        >>> points = {"teacher": (90, Accuracy(90, 100)), "student": (10, Accuracy(85, 100))}
+        >>> drawing = scatter(points, title="A ninth of the size", xlabel="megabytes", front=True)
+        >>> print(drawing.alt)  # doctest: +NORMALIZE_WHITESPACE
+        Accuracy against megabytes: teacher 90.0 % at 90; student 85.0 % at 10. The cheapest is
+        student, the highest teacher. On the Pareto front, from the cheapest: student; teacher.
+    """
+    measured = {name: cost for name, (cost, _) in points.items() if hasattr(cost, "interval")}
+    points = {name: (getattr(cost, "value", cost), one) for name, (cost, one) in points.items()}
+    costs = [cost for cost, _ in points.values()]
+    if not costs or (log and min(costs) <= 0):
+        raise ValueError(
+            f"points have the costs {costs}, expected at least one, and above 0 on a log axis. Pass "
+            "log=False to show a cost of 0."
+        )
+    figure, (ax,) = axes(4, title)
+    best = pareto(points)
+    found = looks(points, dict.fromkeys(points, "teacher") | dict(roles or {}))
+    results = [result for _, result in points.values()]
+    handles: list[Any] = []
+    for name, (cost, result) in points.items():
+        beaten = front and name not in best
+        color = style.COLORS["random"] if beaten else found[name]["color"]
+        whisker(ax, cost, result, color, upright=True)
+        if name in measured:
+            whisker(ax, result.value, measured[name], color)
+        ax.plot(cost, result.value, "o", color=color, markersize=7, gid=name)
+    if front:
+        y = [points[name][1].value for name in best]
+        look: Any = {"color": style.COLORS["teacher"], "linewidth": 1, "linestyle": (0, (4, 2))}
+        text = "Pareto front: no other point is cheaper and higher"
+        handles += ax.plot(
+            [points[name][0] for name in best], y, drawstyle="steps-post", label=text, zorder=1, **look
+        )  # fmt: skip
+    if log:
+        ax.set_xscale("log")
+        set_log_ticks(ax.xaxis, costs, plain)
+    ax.margins(x=0.18, y=0.12)
+    if not log and min(costs) >= 0:
+        ax.set_xlim(left=0)
+    ax.yaxis.set_major_formatter(TICK[unit(results[0])])
+    ax.set(xlabel=xlabel, ylabel="accuracy")
+    ax.grid(alpha=0.25)
+    dot = Line2D([], [], linestyle="", marker="o", color=style.INK, label="accuracy")
+    crossing = explain(measured.values())
+    legend(figure, [dot, *explain(results, upright=True), *crossing, *handles])
+    _label_points(ax, points)
+    listed = "; ".join(
+        f"{name} {say(result)} at {plain(cost)}" for name, (cost, result) in points.items()
+    )
+    cheapest = min(points, key=lambda name: points[name][0])
+    highest = max(points, key=lambda name: points[name][1].value)
+    told = (
+        f"Accuracy against {xlabel}: {listed}. The cheapest is {cheapest}, the highest {highest}."
+    )
+    if front:
+        told += f" On the Pareto front, from the cheapest: {'; '.join(best)}."
+    return finish(figure, told)
+
+
+def pareto(points: Mapping[str, tuple[float, Any]]) -> list[str]:
+    """The names that no other beats in cost and value, the cheapest first.
+
+    One point beats another if it costs no more and is worth no less, and one of the two is better.
+    """
+    best: list[str] = []
+    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1].value)):
+        if not best or points[name][1].value > points[best[-1]][1].value:
+            best.append(name)
+    return best
+
+
+def _label_points(ax: Axes, points: Mapping[str, tuple[float, Any]]) -> None:
+    """Write each name near its point where it covers least; one that is far gets a thin line."""
+    figure: Any = ax.figure
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what was measured must not move any more
+    lines = [box for line in ax.lines for box in _covered(line)]
+    at = {name: ax.transData.transform((cost, one.value)) for name, (cost, one) in points.items()}
+    marks = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()]
+    across, up = ax.bbox.intervalx, ax.bbox.intervaly
+    for name, (cost, result) in points.items():
+        note = ax.annotate(
+            name, (cost, result.value), (7, 0), textcoords="offset points", gid="name",
+            fontsize=style.SMALL, color=style.INK, zorder=5, path_effects=[HALO],
+        )  # fmt: skip
+        costs = []
+        for x, y, ha, va in PLACES:
+            note.set(position=(x, y), ha=ha, va=va)
+            box = note.get_window_extent(renderer)
+            far = max(abs(x), abs(y))
+            outside = box.x0 < across[0] or box.x1 > across[1] or box.y0 < up[0] or box.y1 > up[1]
+            way = [at[name] + np.array((x, y)) * t * 100 / 72 for t in np.linspace(0.2, 0.9, 8)]
+            crossed = sum(any(mark.contains(*spot) for mark in marks) for spot in way)
+            costs.append(
+                1000 * outside + 100 * box.count_overlaps(marks) + 2 * box.count_overlaps(lines)
+                + far / 3 + 20 * crossed * (far > NEAR)
+            )  # fmt: skip
+        x, y, ha, va = PLACES[int(np.argmin(costs))]
+        note.set(position=(x, y), ha=ha, va=va)
+        marks.append(note.get_window_extent(renderer).padded(2))
+        if max(abs(x), abs(y)) > NEAR:
+            arrow = {"arrowstyle": "-", "color": style.GRAY, "linewidth": 0.7, "shrinkB": 4}
+            place: Any = {"xytext": (x, y), "textcoords": "offset points"}
+            ax.annotate("", (cost, result.value), **place, arrowprops=arrow)
+
+
+def _covered(line: Line2D) -> list[Bbox]:
+    """Small boxes along a line, in pixels."""
+    xy = line.get_transform().transform(np.column_stack(line.get_data()))
+    if line.get_drawstyle() == "steps-post":
+        corners = [[(a[0], a[1]), (b[0], a[1])] for a, b in itertools.pairwise(xy)]
+        xy = np.array([p for pair in corners for p in pair] + [tuple(xy[-1])])
+    path: Any = xy
+    for a, b in itertools.pairwise(xy):
+        count = int(np.hypot(*(b - a)) // 6) + 1
+        path = [*path, *(a + (b - a) * t for t in np.linspace(0, 1, count + 1))]
+    half = max(2, line.get_linewidth() * 100 / 72 / 2)
+    return [Bbox.from_extents(x - half, y - 2, x + half, y + 2) for x, y in path]

@@ -1,0 +1,230 @@
+"""Many compressed models in one picture: which are worth having?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from typing import Any
+
+from course_lib.evaluation.accuracy import Accuracy, Runs
+from course_lib.lessons.sliders.charts import Chart, Row, State, chart, mark, number, panel, tooltip
+from course_lib.lessons.sliders.static import Control
+from course_lib.lessons.sliders.wiring import Explorer, explore
+from course_lib.lessons.style import BLUE, GREEN, ORANGE
+
+WIDTH, HEIGHT = 320, 260
+COSTS = {"megabytes": "megabytes (log scale)", "milliseconds": "milliseconds (log scale)"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A compressed model as the picture shows it. Lesson 5.
+
+    Attributes:
+        name: for people.
+        bytes: of its file.
+        milliseconds: median latency; of all variants on the same batch, in one run.
+        accuracy: all on the same examples.
+    """
+
+    name: str
+    bytes: int
+    milliseconds: float
+    accuracy: Accuracy | Runs
+
+    def __str__(self) -> str:
+        cost = f"{self.bytes / 1e6:.2f} MB, {self.milliseconds:.3g} ms"
+        return f"{self.name}: {cost}, {_row(self)['shown']}"
+
+
+def pareto(variants: Mapping[Any, Variant]) -> list[Any]:
+    """The variants that no other one beats: none is as good in all three respects and better in one.
+
+    The smallest, the fastest and the most accurate are among them. Explained in lesson 5.
+
+    Example:
+        >>> a = Variant("a", 10, 2.0, Accuracy(90, 100))
+        >>> b = Variant("b", 20, 2.0, Accuracy(90, 100))
+        >>> c = Variant("c", 20, 3.0, Accuracy(95, 100))
+        >>> pareto({"a": a, "b": b, "c": c})
+        ['a', 'c']
+    """
+    everyone = list(variants.values())
+    return [
+        key for key, one in variants.items() if not any(_beats(other, one) for other in everyone)
+    ]
+
+
+def explorer_view(variants: Mapping[Any, Variant], at: Any, front: Sequence[Any] = ()) -> State:
+    """The variant `at` this place, and which one beats it, if any.
+
+    Args:
+        variants: key → variant.
+        at: the key of the chosen one.
+        front: what `pareto` gives, where it is known already (default: it is computed).
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    if at not in variants:
+        raise ValueError(f"There is no variant at {at}; there are {len(variants)} others.")
+    one = variants[at]
+    better = [variants[key] for key in front or pareto(variants) if _beats(variants[key], one)]
+    verdict = "not beaten by any other"
+    if better:
+        best = max(better, key=lambda other: other.accuracy.value)
+        verdict = f"another one beats it, such as {best}"
+    return State(
+        f"<b>{escape(str(one))}</b><br>{escape(verdict)}",
+        f"{one}; {verdict}.",
+        {"chosen": [{name: _row(one)[name] for name in (*COSTS, "accuracy", "low", "high")}]},
+    )
+
+
+def explorer_chart(
+    variants: Mapping[Any, Variant], marked: Mapping[str, Variant] | None = None
+) -> Chart:
+    """Accuracy against size and against latency for all variants.
+
+    Args:
+        variants: key → variant.
+        marked: some more, drawn as diamonds with their names; the fronts are drawn without them
+            (default: none).
+    """
+    marked = marked or {}
+    front = set(pareto(variants))
+    everyone = [*variants.values(), *marked.values()]
+    rows = [
+        {**_row(one), "role": "on the front" if key in front else "beaten by another"}
+        for key, one in variants.items()
+    ]
+    named = [{**_row(one), "name": name} for name, one in marked.items()]
+    ends = [end for one in everyone for end in (*one.accuracy.interval,)]
+    # The chosen one shows its interval, so the scale holds all of them.
+    y = number("accuracy", "accuracy", (min(ends), max(ends)), percent=True)
+    panels, labels = [], {}
+    for cost, title in COSTS.items():
+        costs = [_row(one)[cost] for one in everyone]
+        x = number(cost, title, (min(costs) / 1.15, max(costs) * 1.15), type="log")
+        labels[f"{cost} labels"] = _labels(named, cost, x["scale"]["domain"], y["scale"]["domain"])
+        labels[f"{cost} front"] = _staircase(rows, cost)
+        panels.append(_scatter(cost, x, y))
+    return chart(*panels, variants=rows, named=named, **labels)
+
+
+def _scatter(cost: str, x: Chart, y: Chart) -> Chart:
+    hover = tooltip(name="model", megabytes="MB|.2f", milliseconds="ms|.3~g", shown="accuracy")
+    yours = "yours, with its 95 % interval"
+    roles = {"beaten by another": "#c4c4c4", "on the front": BLUE, yours: ORANGE}
+    role = {
+        "field": "role", "type": "nominal",
+        "scale": {"domain": list(roles), "range": list(roles.values())},
+        "legend": {"title": None, "orient": "bottom", "symbolType": "circle", "symbolOpacity": 1},
+    }  # fmt: skip
+    at = {"x": x, "y": y}
+    whisker = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}
+    where = {"x": x, "y": {**y, "field": "label"}}
+    axis = cost.replace("milliseconds", "latency").replace("megabytes", "size")
+    return panel(
+        f"accuracy against {axis} (line: the best at that {axis})", WIDTH, HEIGHT,
+        mark("circle", "variants", zoom=f"{cost}_zoom", clip=True, **at, size=28, color=role,
+             opacity={"condition": {"test": "datum.role == 'on the front'", "value": 0.9},
+                      "value": 0.7}, tooltip=hover),
+        mark("line", f"{cost} front", clip=True, interpolate="step-after", color=BLUE,
+             strokeWidth=1.5, **at),
+        mark("point", "named", clip=True, shape="diamond", size=110, filled=True, opacity=1,
+             color=GREEN, **at, tooltip=hover),
+        mark("rule", f"{cost} labels", clip=True, stroke="#888888", **at,
+             x2={"field": "end"}, y2={"field": "label"}),
+        *(mark("text", f"{cost} labels", clip=True, align=side, fontSize=11, fontWeight="bold",
+               transform=[{"filter": f"datum.side == '{side}'"}], y=where["y"],
+               x={**x, "field": "end"}, text={"field": "name"}) for side in ("left", "right")),
+        mark("rule", "chosen", clip=True, color=ORANGE, strokeWidth=2, **whisker),
+        mark("circle", "chosen", clip=True, size=150, opacity=1, stroke="black", **at,
+             color={"datum": yours, "type": "nominal"}),
+    )  # fmt: skip
+
+
+def compression_explorer(
+    variants: Mapping[tuple, Variant],
+    names: Sequence[str],
+    marked: Mapping[str, Variant] | None = None,
+) -> Explorer:
+    """A slider for each technique over a grid of variants that were made before. Lesson 5.
+
+    They start at the largest variant.
+
+    Args:
+        variants: one value for each slider → the variant that was made with them.
+        names: of the sliders.
+        marked: more variants, which no slider reaches; see `explorer_chart`.
+
+    Raises:
+        ValueError: the grid has holes.
+    """
+    values = [sorted({key[i] for key in variants}) for i in range(len(names))]
+    if math.prod(map(len, values)) != len(variants):
+        raise ValueError(
+            f"The sliders have {math.prod(map(len, values))} positions, and there are "
+            f"{len(variants)} variants; give one for each."
+        )
+    start = max(variants, key=lambda key: variants[key].bytes)  # nothing compressed yet
+    controls = [
+        Control(name, str(value), {str(option): option for option in options})
+        for name, options, value in zip(names, values, start, strict=True)
+    ]
+    front = pareto(variants)
+    return explore(
+        controls,
+        lambda *at: explorer_view(variants, at, front),
+        explorer_chart(variants, marked),
+    )
+
+
+def _beats(one: Variant, other: Variant) -> bool:
+    """Whether it is at least as small, as fast and as good, and not the same."""
+    mine, its = ((v.bytes, v.milliseconds, -v.accuracy.value) for v in (one, other))
+    return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
+
+
+@cache
+def _row(one: Variant) -> dict[str, Any]:
+    """A row of the chart; an interval takes milliseconds, and there are hundreds of variants."""
+    low, high = one.accuracy.interval
+    return {
+        "name": one.name, "megabytes": one.bytes / 1e6, "milliseconds": one.milliseconds,
+        "accuracy": one.accuracy.value, "low": low, "high": high, "shown": str(one.accuracy),
+    }  # fmt: skip
+
+
+def _staircase(rows: Iterable[Row], cost: str) -> list[Row]:
+    """From the cheapest on, each variant that is more accurate than all cheaper ones."""
+    steps: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row[cost], -row["accuracy"])):
+        if not steps or row["accuracy"] > steps[-1]["accuracy"]:
+            steps.append({cost: row[cost], "accuracy": row["accuracy"]})
+    return steps
+
+
+def _labels(named: Iterable[Row], cost: str, xs: Sequence[float], ys: Sequence[float]) -> list[Row]:
+    """Where each name goes: beside its point, toward the middle, and below the names placed before."""
+    placed: list[tuple[float, float, float]] = []  # pixels: left and right end, from the top
+    found: list[Row] = []
+    for row in sorted(named, key=lambda row: -row["accuracy"]):
+        across = math.log(row[cost] / xs[0]) / math.log(xs[1] / xs[0])
+        side = "left" if across < 0.5 else "right"
+        end = across * WIDTH + (14 if side == "left" else -14)
+        down = HEIGHT * (ys[1] - row["accuracy"]) / (ys[1] - ys[0])
+        long = 7 * len(row["name"])
+        left, right = (end, end + long) if side == "left" else (end - long, end)
+        while any(a < right and left < b and abs(down - y) < 14 for a, b, y in placed):
+            down += 2
+        placed.append((left, right, down))
+        found.append(
+            {**row, "side": side, "end": xs[0] * (xs[1] / xs[0]) ** (end / WIDTH),
+             "label": ys[1] - down * (ys[1] - ys[0]) / HEIGHT}
+        )  # fmt: skip
+    return found

@@ -1,0 +1,197 @@
+"""The sliders of distillation: temperature, and a grid of students over T and alpha."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_lib.distillation.losses import soften
+from course_lib.evaluation.accuracy import Runs
+from course_lib.evaluation.significance import gap
+from course_lib.lessons.sliders.charts import (
+    Chart,
+    State,
+    category,
+    chart,
+    color,
+    mark,
+    number,
+    panel,
+    tooltip,
+)  # fmt: skip
+from course_lib.lessons.sliders.static import Control
+from course_lib.lessons.sliders.wiring import Explorer, explore
+from course_lib.lessons.style import BLUE, GRAY, ORANGE
+
+TEMPERATURES = {f"{step / 2:g}": step / 2 for step in range(1, 41)}
+
+
+def push(logits: Tensor, T: float) -> Tensor:
+    """How the soft loss T² · KL changes the logits of a student that gives every class the same.
+
+    Its negative gradient, T · (p − 1 / classes): up means "raise this logit". Hinton et al. 2015,
+    section 2.1. Explained in lesson 3.
+
+    Args:
+        logits: the teacher's, ``[classes]``.
+        T: temperature, above 0.
+
+    Example:
+        >>> push(torch.tensor([2.0, 0.0]), T=1.0)
+        tensor([ 0.3808, -0.3808])
+    """
+    return T * (soften(logits, T) - 1 / len(logits))
+
+
+def temperature_view(logits: Tensor, names: Sequence[str], T: float) -> State:
+    """Soften one row of a teacher's logits, and look at what a student would learn from it. Lesson 3.
+
+    Args:
+        logits: ``[classes]``.
+        names: of the classes, one each.
+        T: temperature, above 0.
+
+    Raises:
+        ValueError: not one name for each logit.
+    """
+    if len(names) != len(logits):
+        raise ValueError(f"Got {len(names)} names for {len(logits)} logits; give one each.")
+    p = soften(logits, T)
+    entropy = torch.special.entr(p).sum().item() / math.log(2)
+    first, second = p.argsort(descending=True).tolist()[:2]
+    said = f"entropy {entropy:.2f} of at most {math.log2(len(p)):.2f} bits"
+    readout = (
+        f'<span style="font-size:120%">T = {T:g}: <b>{100 * p[first]:.1f} %</b> '
+        f"{escape(names[first])}, <b>{100 * p[second]:.1f} %</b> {escape(names[second])}</span><br>"
+        f"{said}"
+    )
+    alt = (
+        f"At temperature {T:g} the teacher gives {100 * p[first]:.1f} % to {names[first]} and "
+        f"{100 * p[second]:.1f} % to {names[second]}; {said}."
+    )
+    rows = [
+        {
+            "name": name,
+            "p": a,
+            "push": b,
+            "p text": f"{a:.2f}",
+            "push text": f"{round(b, 2) + 0.0:+.2f}".replace("-", "−"),  # and no "−0.00"
+        }
+        for name, a, b in zip(names, p.tolist(), push(logits, T).tolist(), strict=True)
+    ]
+    return State(readout, alt, {"classes": rows, "setting": [{"setting": f"T = {T:g}"}]})
+
+
+def temperature_chart(examples: Mapping[str, Tensor], names: Sequence[str]) -> Chart:
+    """The probabilities of the classes, and the push on each logit, on scales that hold every T."""
+    pushes = [push(logits, T) for logits in examples.values() for T in TEMPERATURES.values()]
+    low = 1.1 * min(one.min().item() for one in pushes)
+    high = 1.25 * max(one.max().item() for one in pushes)  # above the bars stand the numbers
+    x = category("name", None, names, labelAngle=0 if len("".join(names)) < 40 else -40)
+
+    def bars(title: str, name: str, axis: str, ends: tuple[float, float]) -> Chart:
+        sign = {"condition": {"test": f"datum['{name}'] < 0", "value": ORANGE}, "value": BLUE}
+        hover = tooltip(name="class", **{name: f"{axis}|.3f"})
+        return panel(
+            title, 330, 180,
+            mark("bar", "classes", x=x, y=number(name, axis, ends), color=sign, tooltip=hover),
+            mark("text", "classes", fontSize=9, x=x, y={"value": 8},
+                 text={"field": f"{name} text"}),
+            setting(),
+        )  # fmt: skip
+
+    return chart(
+        bars("the teacher's probabilities", "p", "probability", (0, 1.15)),
+        bars("push on a new student's logits", "push", "push on the logit", (low, high)),
+    )
+
+
+def setting() -> Chart:
+    """A mark that says where the sliders stand, so that a stored picture says it, too."""
+    left: Chart = {"x": {"value": 8}, "y": {"value": 28}}
+    return mark("text", "setting", align="left", fontSize=13, fontWeight="bold",
+                text={"field": "setting"}, **left)  # fmt: skip
+
+
+def temperature_explorer(
+    examples: Mapping[str, Tensor], names: Sequence[str], T: float = 1.0
+) -> Explorer:
+    """The temperature slider over some examples: title → the teacher's logits ``[classes]``."""
+    controls = [
+        Control("example", next(iter(examples)), examples, "menu"),
+        Control("temperature", f"{T:g}", TEMPERATURES),
+    ]
+    return explore(
+        controls,
+        lambda logits, T: temperature_view(logits, names, T),
+        temperature_chart(examples, names),
+    )
+
+
+def grid_view(grid: Mapping[tuple[float, float], Runs], baseline: Runs, at: tuple) -> State:
+    """Students trained at one T and alpha, beside those without a teacher. Lesson 3.
+
+    Args:
+        grid: (T, alpha) → the students' results.
+        baseline: of the students without a teacher.
+        at: the T and alpha to show.
+    """
+    T, alpha = at
+    runs = grid[at]
+    name = f"T = {T:g}, alpha = {alpha:g}"
+    at_the_sliders = [{"setting": name.replace("alpha", "α")}]
+    readout = (
+        f"{name}: {runs._repr_html_()}<br>no teacher: {baseline._repr_html_()}<br>"
+        f"difference, seed by seed: <b>{gap(runs, baseline)}</b>"
+    )
+    rows = [
+        {"who": who, "accuracy": one.value, "low": one.interval[0], "high": one.interval[1],
+         "shown": str(one)}
+        for who, one in (("with a teacher", runs), ("no teacher", baseline))
+    ]  # fmt: skip
+    data: dict[str, list[dict[str, Any]]] = {"runs": rows, "setting": at_the_sliders}
+    return State(readout, f"{name}: {runs}; no teacher: {baseline}.", data)
+
+
+def grid_chart(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> Chart:
+    """Two means with their intervals, on a scale that holds all students of the grid."""
+    ends = [end for runs in (*grid.values(), baseline) for end in runs.interval]
+    rows = ["", "with a teacher", "no teacher"]  # the setting stands in the first
+    y = category("who", None, rows, ticks=False)
+    x = number("accuracy", "accuracy (line: 95 % interval over seeds)", _around(ends), percent=True)
+    look = {"y": y, "color": color("who", {"with a teacher": BLUE, "no teacher": GRAY})}
+    return chart(
+        panel(
+            "the students' accuracy", 480, 110,
+            mark("rule", "runs", strokeWidth=3, x={**x, "field": "low"}, x2={"field": "high"},
+                 **look),
+            mark("circle", "runs", size=130, opacity=1, x=x, **look,
+                 tooltip=tooltip(who="students", shown="accuracy")),
+            setting(),
+        )
+    )  # fmt: skip
+
+
+def grid_explorer(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> Explorer:
+    """Sliders for T and alpha over a grid of students that were trained before."""
+    controls = []
+    for i, name in enumerate(("T", "alpha")):
+        options = {f"{value:g}": value for value in sorted({key[i] for key in grid})}
+        controls.append(Control(name, list(options)[len(options) // 2], options))
+    return explore(
+        controls,
+        lambda T, alpha: grid_view(grid, baseline, (T, alpha)),
+        grid_chart(grid, baseline),
+        height=80,
+    )
+
+
+def _around(ends: Sequence[float]) -> tuple[float, float]:
+    """A scale's ends, a little beyond these values."""
+    space = 0.05 * (max(ends) - min(ends)) or 0.01
+    return min(ends) - space, max(ends) + space

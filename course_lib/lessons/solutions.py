@@ -1,0 +1,66 @@
+"""The functions that a lesson's gaps ask for: `fill_in.check` compares a learner's own with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib import pruning
+
+
+def magnitude_mask(weight: Tensor, amount: float) -> Tensor:
+    """A mask like `weight` [out, in]: False for the smallest magnitudes (lesson 1, section 2).
+
+    Example:
+        >>> magnitude_mask(torch.tensor([[0.9, -0.1]]), 0.5)
+        tensor([[ True, False]])
+    """
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.data = weight
+    return pruning.global_masks(layer, amount)[""]  # "" is the name of the layer itself
+
+
+def masked_linear(x: Tensor, original: Tensor, mask: Tensor, bias: Tensor) -> Tensor:
+    """x [n, in], original and mask [out, in], bias [out] → output [n, out] (lesson 1, section 4).
+
+    Example:
+        >>> one = torch.ones(1, 2)
+        >>> masked_linear(one, 3 * one, torch.tensor([[True, False]]), torch.zeros(1))
+        tensor([[3.]])
+    """
+    return F.linear(x, original * mask, bias)
+
+
+def remove_neurons(
+    w1: Tensor, b1: Tensor, w2: Tensor, keep: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """w1 [hidden, in], b1 [hidden], w2 [out, hidden] → the three with the neurons `keep` alone
+    (lesson 2a, section 2).
+
+    Example:
+        >>> three = remove_neurons(torch.ones(3, 4), torch.ones(3), torch.ones(2, 3), [0])
+        >>> [tuple(one.shape) for one in three]
+        [(1, 4), (1,), (2, 1)]
+    """
+    stay = torch.as_tensor(keep)
+    return w1.index_select(0, stay), b1.index_select(0, stay), w2.index_select(1, stay)
+
+
+def cut_sum(
+    first: Tensor, second: Tensor, readers: Sequence[Tensor], keep: Sequence[int]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Two convolutions whose outputs are added, [channels, in, 3, 3], and those that read the sum,
+    [out, channels, 3, 3] → all of them with the channels `keep` alone (lesson 2a, section 4).
+
+    Example:
+        >>> conv = torch.ones(3, 3, 3, 3)
+        >>> first, second, (reader,) = cut_sum(conv, conv, [conv], [0, 2])
+        >>> first.shape[0], second.shape[0], reader.shape[:2]
+        (2, 2, torch.Size([3, 2]))
+    """
+    stay = torch.as_tensor(keep)
+    read = [reader.index_select(1, stay) for reader in readers]
+    return first.index_select(0, stay), second.index_select(0, stay), read

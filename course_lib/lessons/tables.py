@@ -1,0 +1,148 @@
+"""Tables of what experiments stored: ways to train a model, against the number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # importing the lessons' parts does not load PyTorch
+    from pandas import DataFrame
+    from torch import Tensor
+
+    from course_lib.evaluation.accuracy import Runs
+    from course_lib.lessons.experiments import Results
+    from course_lib.lessons.test_set import TestSet
+
+Scored = Mapping[tuple[str, int], "Tensor"]
+
+
+def scored(
+    found: Results, test: TestSet, ways: Iterable[str], labels: Iterable[int], **case: Any
+) -> dict[tuple[str, int], Tensor]:
+    """Test answers of each way with each number of labels, counted in the test set.
+
+    A way that was stored with 0 labels uses none, so it has the same answers at every number.
+
+    Args:
+        found: of `lessons.results`, with the columns "way", "labels" and "test".
+        test: the test set that these were scored on.
+        ways, labels: the columns and rows of the table to come.
+        case: what else picks a row, such as ``copies=0``.
+
+    Returns:
+        (way, labels) → bool ``[seeds, n]``, which test examples are answered correctly.
+
+    Raises:
+        KeyError: nothing is stored for one of them.
+    """
+    import torch
+
+    rows = {}
+    known = {(row["way"], row["labels"]) for row in found.rows}
+    for way in ways:
+        for n in labels:
+            used = 0 if (way, 0) in known else n
+            answers = torch.stack(found.column("test", way=way, labels=used, **case))
+            more = "".join(f", {key} {value}" for key, value in case.items())
+            rows[way, n] = test.stored(f"{way}, {used} labels{more}", answers)
+    return rows
+
+
+def over_seeds(answers: Tensor) -> Runs:
+    """The accuracy over the seeds of answers bool ``[seeds, n]``.
+
+    Example:
+        >>> import torch
+        >>> over_seeds(torch.tensor([[True, True, False, True], [True, False, False, True]])).value
+        0.625
+    """
+    from course_lib.evaluation.accuracy import Accuracy, Runs
+
+    return Runs(tuple(Accuracy(int(row.sum()), len(row)) for row in answers))
+
+
+def differences(rows: Mapping[str, tuple[Tensor, Tensor]]) -> DataFrame:
+    """Differences of two accuracies in points: their paired interval, and that of each seed.
+
+    Args:
+        rows: what is compared → the answers bool ``[seeds, n]`` of both, the baseline second. The
+            interval is that of `evaluation.paired_test_over_seeds`.
+
+    Example:
+        >>> import torch
+        >>> with_teacher = torch.tensor([[True, True, True, False], [True, True, True, True]])
+        >>> differences({"4 labels": (with_teacher, with_teacher.roll(1, 0))}).iloc[0].tolist()
+        ['+0.0 (+0.0 to +0.0)', '−25.0, +25.0']
+    """
+    import pandas as pd
+
+    from course_lib.evaluation.significance import paired_test_over_seeds
+
+    shown = {}
+    for name, (one, other) in rows.items():
+        found = paired_test_over_seeds(one, other)
+        value, low, high = (_points(number) for number in (found.value, *found.interval))
+        each = (one.double().mean(1) - other.double().mean(1)).tolist()
+        shown[name] = (f"{value} ({low} to {high})", ", ".join(map(_points, each)))
+    return pd.DataFrame(shown, index=["points (95 % interval over examples)", "each seed"]).T
+
+
+def gap(one: Tensor, other: Tensor) -> tuple[float, float, float]:
+    """The difference of two accuracies, for a claim that has to be true of each seed as well.
+
+    Args:
+        one, other: answers bool ``[seeds, n]``, the baseline second.
+
+    Returns:
+        The difference, and the interval of `evaluation.paired_test_over_seeds`, widened where the
+        difference of a single seed lies outside.
+
+    Example:
+        >>> import torch
+        >>> with_teacher = torch.tensor([[True, True, True, False], [True, True, True, True]])
+        >>> gap(with_teacher, with_teacher.roll(1, 0))
+        (0.0, -0.25, 0.25)
+    """
+    from course_lib.evaluation.significance import paired_test_over_seeds
+
+    found = paired_test_over_seeds(one, other)
+    each = (one.double().mean(1) - other.double().mean(1)).tolist()
+    return found.value, min(found.interval[0], *each), max(found.interval[1], *each)
+
+
+def kept_gain(student: float, teacher: float, linear: float) -> float:
+    """Of the accuracy that a teacher has above a linear model, the share that its student keeps.
+
+    Args:
+        student, teacher, linear: accuracies, 0 to 1.
+
+    Example:
+        >>> round(kept_gain(0.85, 0.9, 0.8), 2)
+        0.5
+    """
+    return (student - linear) / (teacher - linear)
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction + 0.0:+.1f}".replace("-", "−")
+
+
+def accuracies(rows: Scored) -> DataFrame:
+    """Accuracy in percent, with its interval over the seeds: a row for each number of labels.
+
+    Example:
+        >>> import torch
+        >>> right = torch.tensor([[True, True, True, False], [True, True, True, True]])
+        >>> accuracies({("alone", 50): right, ("with a teacher", 50): right}).iloc[0, 0]
+        '87.5 (0.0 to 100.0)'
+    """
+    import pandas as pd
+
+    shown: dict[str, dict[str, str]] = {}
+    for (way, n), answers in rows.items():
+        runs = over_seeds(answers)
+        low, high = (100 * end for end in runs.interval)
+        shown.setdefault(way, {})[f"{n:,} labels"] = (
+            f"{100 * runs.value:.1f} ({low:.1f} to {high:.1f})"
+        )
+    return pd.DataFrame(shown).fillna("–")

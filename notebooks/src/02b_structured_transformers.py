@@ -1,0 +1,540 @@
+# %% [markdown]
+# # Lesson 2b · Structured pruning of transformers
+#
+# **Which parts of a transformer can I remove, and how do I make it twice as fast?**
+#
+# You will be able to
+#
+# - say which rows and columns belong to an attention head, and remove heads by hand;
+# - compute the Taylor importance of attention heads in a few lines;
+# - ask for a speed-up instead of an amount;
+# - bring the accuracy back after the cut, and say whether a teacher helps.
+#
+# **You need** [lesson 2a](02_structured_pruning.ipynb). You need not know transformers yet. **Time** about 50 minutes; the computer works about 4 of them on two
+# cores. The first time, it also trains the text classifier, which takes some minutes more.
+#
+# Our running example is **MiniLM**, a pretrained transformer. We trained it to tell positive from negative movie reviews. Lesson 3 shows how.
+
+# %% tags=["setup"]
+# the first cell of every lesson
+
+# %% tags=["parameters"] jupyter={"source_hidden": true}
+profile = "full"
+
+# %%
+from course_lib import lessons
+
+settings = lessons.start("lesson2b", profile)
+
+import copy
+from functools import partial
+
+import pandas as pd
+import torch
+
+import course_lib
+from course_lib import cache, evaluation, models, structured, training
+from course_lib.batching import batches
+from course_lib.distillation import distill, distillation_loss
+from course_lib.lessons import diagrams, fill_in, plots
+
+# %% [markdown]
+# ## The result first
+#
+# We took half of the attention heads and two thirds of the FFN neurons out of MiniLM. (Section 1 explains both words.) Then we trained it for one pass over a part of the training sentences. The script
+# [lesson2_recovery.py](experiments/lesson2_recovery.py) did this with several seeds, and the next cell loads what it stored.
+
+# %% jupyter={"source_hidden": true}
+recovery = lessons.results("lesson2_recovery")
+rows = {way: recovery.accuracies(way=way)[0] for way in ("teacher", "as cut")}
+rows |= {way: recovery.runs(way=way) for way in ("fine-tuned", "distilled")}
+print(f"MiniLM: {rows['teacher'].value:.1%}. As cut: {rows['as cut'].value:.1%}.")
+print(f"After one pass over {recovery.recipe['sentences']:,} sentences:", end=" ")
+print(f"{rows['fine-tuned'].value:.1%} and {rows['distilled'].value:.1%}, in two ways of training.")
+title = "A short training brings back most of what the cut cost"
+plots.intervals(rows, title=title, xlabel="validation accuracy", roles={"teacher": "teacher"})
+
+# %% [markdown]
+# **As cut** means without any training after the cut. **Fine-tuned** means trained on the labels. **Distilled** means trained to give the same outputs as the whole model, which is then called the
+# **teacher**. Section 7 compares the two, and says how fast the smaller model is. In this figure, lines are intervals over the sentences and bars are intervals over the seeds. They measure different
+# kinds of chance, so their widths cannot be compared.
+#
+# ## 1 · What a transformer layer is
+#
+# A text is cut into **tokens**, which are words or parts of words. A table of **embeddings** turns each token into a vector of 384 numbers. Then the vectors pass through six layers of the same kind. Each
+# layer has two parts.
+#
+# - **Attention** lets tokens exchange information. Three linear layers turn each vector into a query (Q), a key (K) and a value (V). A token compares its query with the keys of all tokens, and takes
+#   a weighted average of their values. MiniLM does this twelve times side by side. Each time is an **attention head**. It has 32 of the 384 numbers that Q, K and V give out, but
+#   it reads all 384 inputs. A linear layer O joins the outputs of all heads.
+# - The **feed-forward network** (FFN) works on each token by itself: a linear layer up to 1,536 numbers, an activation function, and a linear layer down to 384. The 1,536 numbers in the middle are the **FFN neurons**.
+#
+# The result of each part is added to its input, as in a residual network. (Each sum is then normalized, which the drawing leaves out.) At the end, a small classifier reads the vector of the first token, a special one called [CLS].
+
+# %%
+teacher = models.teacher(settings.sentences)  # MiniLM, trained on the movie reviews
+reviews = models.reviews_tokenized(settings.sentences)
+diagrams.transformer_layer()
+
+# %% jupyter={"source_hidden": true}
+test = lessons.TestSet(models.reviews_tokenized()["test"])
+claims = lessons.Claims(test)
+
+
+def library_rows(heads, size):
+    return structured.Slice("", "", unit_size=size).indices(torch.tensor(heads), 12).tolist()
+
+
+def library_heads(importance):
+    order = importance.flatten().argsort(descending=True)[: importance.numel() // 2].sort().values
+    layers, columns = order // importance.shape[1], order % importance.shape[1]
+    return [columns[layers == i].tolist() for i in range(len(importance))]
+
+
+sizes = dict.fromkeys(("embeddings", "attention", "FFN", "classifier"), 0.0)
+for name, parameter in teacher.named_parameters():
+    found = [part for part in ("embeddings", "attention", "pooler", "classifier") if part in name]
+    part = (found or ["FFN"])[0].replace("pooler", "classifier")
+    sizes[part] += parameter.numel() / 1e6
+plots.parts({"MiniLM": sizes}, "million parameters", title="Half of MiniLM is its embeddings")
+
+# %% [markdown]
+# Half of the parameters are embeddings, and pruning heads and neurons does not touch them. So if half of all heads and neurons go, far less than half of the parameters go. For the *time* it is
+# different: looking up a row of a table costs almost nothing. Pruning the layers makes a transformer fast. To make its file small, you need other tools, and lesson 5 has them.
+#
+# ## 2 · Which rows and columns belong to a head
+#
+# An FFN neuron is a neuron as in lesson 2a: a row and a bias of the layer "up", and a column of the layer "down". A head owns *several* rows, because it has 32 numbers:
+
+# %%
+diagrams.attention_head()
+
+# %% [markdown]
+# The drawing has 3 heads of size 2, and MiniLM has 12 of size 32. The cells beside Q, K, V and "up" are biases. The drawing counts heads from 1, and code counts from 0. In code, head $h$ of size $d$ owns rows $hd$ to $hd + d - 1$ of Q, K and V, with their biases, and the same columns of O. No
+# other weights belong to it.
+#
+# **Your turn (1 of 2).** Write the function that lists these rows for several heads.
+
+
+# %% tags=["nbval-check-output"]
+def rows_of_heads(heads, size):
+    """The rows of Q, K and V that belong to these heads, as a list: ([0, 2], 2) → [0, 1, 4, 5]."""
+    ...
+
+
+rows_of_heads = fill_in.check(rows_of_heads, against=library_rows, examples=[([0, 2], 2), ([1], 4)])
+
+# %% [markdown]
+# <details><summary>One answer</summary>
+#
+# ```python
+# def rows_of_heads(heads, size):
+#     return [head * size + i for head in heads for i in range(size)]
+# ```
+# </details>
+#
+# With it we remove every other head of layer 1 by hand, and compare with the library.
+
+# %%
+stay = [0, 2, 4, 6, 8, 10]
+rows = rows_of_heads(stay, 32)
+by_hand = copy.deepcopy(teacher)
+attention = by_hand.bert.encoder.layer[0].attention
+for linear in (attention.self.query, attention.self.key, attention.self.value):
+    linear.weight.data, linear.bias.data = linear.weight.data[rows], linear.bias.data[rows]
+attention.output.dense.weight.data = attention.output.dense.weight.data[:, rows]
+forms = {"by hand": by_hand}
+for name, cut in (("removed", structured.remove), ("masked", structured.masked)):
+    forms[name] = cut(teacher, {"layer.0.heads": stay})
+some = reviews["validation"].select(range(32))
+logits_of = {name: evaluation.predict(network, some) for name, network in forms.items()}
+for name in ("by hand", "masked"):
+    print(f"{name} − removed: {(logits_of[name] - logits_of['removed']).abs().max():.0e}")
+
+# %% [markdown]
+# All three give the same outputs. Our copy still says `num_attention_heads = 12`. That does no harm here, because this attention splits its numbers by the size of a head. The library's `remove` corrects such numbers, too.
+#
+# ## 3 · Importance: the Taylor gate
+#
+# Which heads should go? As in lesson 2a, we multiply the output $h_u$ of each unit $u$ by a **gate** $\xi_u = 1$. Closing the gate removes the unit. The gate's gradient says how much the loss $L$ changes, to first order, if we begin to close it. The
+# **importance score** is the absolute value of this gradient, averaged over examples $x$ (Michel et al. 2019, equation 2):
+#
+# $$I_u = \mathbb{E}_x \left| \frac{\partial L(x)}{\partial \xi_u} \right|, \qquad \frac{\partial L}{\partial \xi_u} = \sum_t h_{u,t} \cdot \frac{\partial L}{\partial h_{u,t}}$$
+#
+# A neuron of lesson 2a was one number for each image. A head is 32 numbers $h_{u,t}$ for each token $t$, and all of them share one gate. So first comes the sum over tokens and numbers, then the absolute value, and then the mean over
+# sentences. The absolute value comes before the mean because a head that helps with one sentence and hurts with another matters for both.
+
+# %%
+diagrams.gated_units()
+
+# %% [markdown]
+# Here are the gates for the heads of layer 6. The layer O reads the outputs of all heads side by side, so a hook multiplies its input.
+
+# %%
+calibration = reviews["train"].select(range(settings.scored_on))
+joining = teacher.bert.encoder.layer[5].attention.output.dense  # O of layer 6
+gradients = []
+for batch in batches(calibration, 32):
+    n = len(batch["labels"])
+    gates = torch.ones(n, 1, 12, requires_grad=True)  # [sentences, 1 for all tokens, heads]
+    wide = gates.repeat_interleave(32, dim=2)  # [sentences, 1, 384]: each head's gate 32 times
+    hook = joining.register_forward_pre_hook(lambda module, inputs, wide=wide: (inputs[0] * wide,))
+    total = n * teacher(**batch).loss  # the sum over the sentences
+    gradients.append(torch.autograd.grad(total, gates)[0][:, 0])
+    hook.remove()
+layer_6 = torch.cat(gradients).abs().mean(0)  # [heads]
+
+# %% [markdown]
+# The library's `gate_taylor` does this for all units of all layers in one pass.
+#
+# **Predict first.** MiniLM has 72 heads. If all of them were equally important, 36 would hold half of the importance. How many do hold half of it?
+
+# %%
+groups = structured.groups(teacher)
+score = structured.gate_taylor(teacher, calibration)
+same = torch.allclose(score(teacher, groups["layer.5.heads"]), layer_6, atol=1e-6)
+print("The library's scores for layer 6 are the same:", same)
+all_heads = [name for name in groups if name.endswith("heads")]
+all_ffn = [name for name in groups if name.endswith("ffn")]
+importance = torch.stack([score(teacher, groups[name]) for name in all_heads])  # [layers, heads]
+sums = importance.flatten().sort(descending=True).values.cumsum(0) / importance.sum()
+print(f"The {int((sums < 0.5).sum()) + 1} most important of 72 heads hold half of the importance.")
+title = "Two heads stand out"
+plots.unit_map(importance, "layer", "head", "importance (Taylor)", title=title)
+
+# %% [markdown]
+# The importance is spread unevenly, both over the layers and within them. So it should matter which heads go.
+#
+# **Your turn (2 of 2).** Half of the heads go. Rank the heads of *all* layers together, and say which stay in each layer.
+
+
+# %%
+def heads_that_stay(importance):
+    """importance [layers, heads] → a list for each layer: the heads of the more important half."""
+    ...
+
+
+examples = [(torch.tensor([[0.4, 0.1, 0.3], [0.9, 0.2, 0.8]]),), (torch.tensor([[3.0, 1.0]]),)]
+heads_that_stay = fill_in.check(heads_that_stay, against=library_heads, examples=examples)
+
+# %% [markdown]
+# <details><summary>One answer</summary>
+#
+# ```python
+# def heads_that_stay(importance):
+#     threshold = importance.flatten().kthvalue(importance.numel() // 2).values
+#     return [torch.where(layer > threshold)[0].tolist() for layer in importance]
+# ```
+# </details>
+#
+# The library's `choose` does the same for units of any kind.
+#
+# **Predict first.** Half of the heads and half of the FFN
+# neurons go. Which of the six layers gives the largest share of its FFN neurons?
+
+# %%
+keep = structured.choose(teacher, 0.5, score, all_heads)
+keep |= structured.choose(teacher, 0.5, score, all_ffn)
+print("by hand, the same heads:", [keep[name] for name in all_heads] == heads_that_stay(importance))
+widths = {name: (len(units), groups[name].units) for name, units in keep.items()}
+pruned = structured.remove(teacher, keep)
+parameters = [sum(p.numel() for p in network.parameters()) for network in (teacher, pruned)]
+print(f"{1 - parameters[1] / parameters[0]:.0%} of all parameters go.")
+plots.layer_widths(widths, title="The last layers give the most FFN neurons")
+
+# %% [markdown]
+# Layer 6 gives almost all of its FFN neurons. Can that be right? Remember what comes after layer 6: a classifier that reads the vector of [CLS] alone. The FFN works on each token by
+# itself, so in layer 6 its results for all other tokens are thrown away. In the formula, the gradient is a sum over the tokens $t$. In layer 6, only the term of [CLS] differs from zero. In the earlier
+# layers all terms do, because attention carries every token's result on to [CLS].
+#
+# We test this. We remove *all but one* FFN neuron from one layer at a time.
+
+
+# %%
+def accuracy(network):
+    return evaluation.evaluate(network, reviews["validation"])
+
+
+whole = accuracy(teacher)
+right = evaluation.correct(teacher, reviews["validation"])
+lost = {}
+for layer in range(1, 7):
+    one_left = structured.remove(teacher, {f"layer.{layer - 1}.ffn": [0]})
+    answers = evaluation.correct(one_left, reviews["validation"])
+    lost[f"layer {layer}"] = evaluation.paired_test(answers, right)
+xlabel = "difference from the teacher on the validation set, in points"
+plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=xlabel)
+
+# %% [markdown]
+# With one FFN neuron left in layer 6, the accuracy hardly changes, as the low scores let us expect. But compare layers 1 and 4. The ranking kept almost all neurons of layer 1 and about a quarter
+# of those of layer 4. Yet with one neuron left, either layer costs MiniLM about the same.
+#
+# This is the limit of Taylor. It is a first-order estimate, for *one* unit whose gate *begins* to close. It cannot know what happens when hundreds of units go at once. And comparing units *across* layers needs more trust than comparing them *within* a layer, because the rest of the network may make up for one layer better than for
+# another. Section 4 tries both.
+#
+# ## 4 · Which score is best?
+#
+# We compare Taylor with two others: the magnitude of a head's rows, and random. Each score ranks the heads in two ways: those of all layers together, or those of each layer by
+# itself, so that every layer gives half. The script [lesson2_scores.py](experiments/lesson2_scores.py) has measured all combinations with three seeds. Each seed draws new calibration sentences for Taylor and new random scores.
+#
+# **Predict first.** Half of the heads go, as cut. Order the three scores.
+
+# %% jupyter={"source_hidden": true}
+scores = lessons.results("lesson2_scores")
+rows, left = {"teacher": scores.accuracies(units="none")[0]}, {}
+for ranked in ("all layers together", "each layer by itself"):
+    for name in ("Taylor", "magnitude", "random"):
+        case = {"units": "heads", "ranked": ranked, "score": name}
+        fixed = name == "magnitude"  # has no randomness: the interval is over the examples
+        rows[f"{name}, {ranked}"] = scores.accuracies(**case)[0] if fixed else scores.runs(**case)
+        left[name] = left.get(name) or scores.column("kept", **case)[0]
+    gap = evaluation.gap(rows[f"Taylor, {ranked}"], rows[f"random, {ranked}"])
+    print(f"Taylor − random, {ranked}: {gap}")
+gap = evaluation.gap(
+    *(rows[f"Taylor, {r}"] for r in ("each layer by itself", "all layers together"))
+)
+print(f"Taylor, each layer by itself − all layers together: {gap}")
+title = "Half of the heads go, as cut: Taylor has the highest accuracy"
+plots.show(plots.intervals(rows, title=title, xlabel="validation accuracy"))
+table = pd.DataFrame(left, index=[f"layer {i}" for i in range(1, 7)]).T
+table.rename_axis("heads left, all layers together")
+
+# %% [markdown]
+# Taylor has the highest accuracy in both rankings. Its best result comes from ranking each layer by itself: half of the heads are gone, nothing was trained, and the accuracy is close to the teacher's.
+# Here the difference from random is clear. With all layers ranked together, the three random draws (ticks) differ too much to tell. Three seeds also cannot tell which of the two rankings is better for Taylor, because that printed interval contains zero. The table shows the first seed. If each layer is ranked by itself, every layer keeps 6.
+#
+# Magnitude over all layers together lies lowest. If every layer gives half, it does about as well as random. So for heads, a part of the damage probably comes from comparing magnitudes *across* layers, whose weights may differ in size for other
+# reasons than importance.
+#
+# The same for the FFN neurons:
+
+# %% jupyter={"source_hidden": true}
+rows = {"teacher": scores.accuracies(units="none")[0]}
+for name in ("Taylor", "magnitude", "random"):
+    case = {"units": "FFN neurons", "ranked": "all layers together", "score": name}
+    rows[name] = scores.accuracies(**case)[0] if name == "magnitude" else scores.runs(**case)
+title = "Half of the FFN neurons go, as cut: Taylor is highest again"
+plots.intervals(rows, title=title, xlabel="validation accuracy")
+
+# %% [markdown]
+# The axis is finer than that of the heads. Here, too, magnitude is no better than random. The script also ranked the neurons of each layer by itself, and Taylor came out about the same. Taylor costs one forward and one backward pass over a few hundred sentences. That is little for a choice that saves several points.
+#
+# ## 5 · Whole layers
+#
+# A layer can go as a whole, because its input and its output have the same size. **Predict first.** Three of the six layers go. Which three should stay: every other one, the first three, or the last three?
+
+# %%
+choices = {"1, 3, 5": [0, 2, 4], "1, 2, 3": [0, 1, 2], "4, 5, 6": [3, 4, 5]}  # code counts from 0
+choices["1, 2, 3, 4, 6"] = [0, 1, 2, 3, 5]
+shorter = {"1 to 6 (all)": whole}
+for name, kept in choices.items():
+    shorter[name] = accuracy(structured.remove_layers(teacher, kept))
+pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.items()}})
+
+# %% [markdown]
+# The last three layers alone do best, and the first three alone do no better than guessing. A likely reason is that the classifier was trained on the output of layer 6, so without
+# layer 6 it reads vectors of a kind that it has never seen. Layer 5, the only single layer that we tried, costs much less.
+#
+# This is before any training, so it does not say which layers make the best student. DistilBERT (Sanh et al. 2019) keeps every other layer and trains the student for much longer. Lesson 4 does so, too.
+#
+# ## 6 · "Give me 2 ×"
+#
+# In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for it on your machine:
+#
+# 1. It measures how much time each width of heads and of FFN neurons saves.
+# 2. For a given saving, it picks the widths with the least total importance removed. This is a **knapsack problem**: the best choice under a limit (Shen et al. 2022).
+# 3. It builds that model and compares it with the original one in two measurements. If the model is too slow, it asks for a larger saving. If it is faster than needed, it asks for a smaller one, and so on.
+# 4. The result is the least damaging model that reached the target. If none did, a warning says how fast the fastest one was.
+#
+# Here is step 2 with made-up numbers. We want to save at least four milliseconds:
+
+# %%
+from itertools import product
+
+options = {  # widths of each part: (ms saved, importance removed)
+    "heads": [(0, 0.0), (2, 0.3), (3, 1.0)],
+    "FFN": [(0, 0.0), (2, 0.4), (4, 0.9)],
+}
+enough = [c for c in product(*options.values()) if sum(ms for ms, _ in c) >= 4]
+print("best choice:", min(enough, key=lambda c: sum(lost for _, lost in c)))
+
+# %% [markdown]
+# Two small cuts lose less than one large cut. Note that step 2 *adds up* the scores of hundreds of units. Section 3 said that Taylor cannot promise what happens then. So the sum only guides the search, and we measure the accuracy of its result.
+#
+# We ask for a batch of 8 sentences of 32 tokens, on one thread, because such a measurement varies less.
+#
+# **Predict first.** Will more heads go, or more FFN neurons? And from which layers?
+
+
+# %%
+def sentences(n):
+    tokens = torch.full((n, 32), 2000)
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+
+target = settings.target  # 2.0: twice as fast
+with evaluation.one_thread():
+    faster = structured.speed_up(teacher, sentences(8), target, score, tries=settings.tries)
+print(faster)
+print(f"as cut: {accuracy(faster.model)}; the teacher: {whole}")
+for kind, names in {"heads": all_heads, "FFN neurons": all_ffn}.items():
+    total = sum(score(teacher, groups[name]).sum() for name in names)
+    print(f"importance of all {kind} added up: {total:.1f}")
+plots.layer_widths(faster.widths, title="Heads go in all layers, FFN neurons in the last ones")
+
+# %% [markdown]
+# The search removes units whose importance is low *for the time that they cost*. In our run all layers gave most of their heads, but most of the FFN neurons came from the last layers. The printed sums suggest why. A head's gradient is added up over 32 numbers before the absolute
+# value, so a part of it cancels. Each of the 1,536 neurons has an absolute value of its own, and nothing cancels. In a *sum* of scores, heads therefore look cheap. That is a property of the method, and no proof that heads matter less. The search tries eight widths for each kind of unit, and the narrowest has 2 heads, so little is left to remove.
+# Your machine may find other widths.
+#
+# **Predict first.** We asked for the speed-up at a batch of 8. Is it the same for 1 sentence and for 32?
+
+# %%
+pair, ratios = {"teacher": teacher, "smaller": faster.model}, {}
+two_thirds = structured.choose(teacher, 2 / 3, score, all_ffn)
+first = {name: keep[name] for name in all_heads} | two_thirds  # the cut of the first figure
+others = {"first figure": structured.remove(teacher, first)}
+others["layers 4, 5, 6"] = structured.remove_layers(teacher, [3, 4, 5])
+with evaluation.one_thread():
+    for n in (1, 8, 32):
+        times = evaluation.latency(pair, sentences(n), settings.rounds)
+        ratios[f"batch of {n}"] = evaluation.speedup(times["teacher"], times["smaller"])
+    times = evaluation.latency({"teacher": teacher} | others, sentences(8), settings.rounds)
+parameters = [sum(p.numel() for p in network.parameters()) for network in pair.values()]
+print(f"The smaller model has {1 - parameters[1] / parameters[0]:.0%} fewer parameters.")
+title, xlabel = "Larger batches gain more", "× as fast as the teacher"
+plots.intervals(ratios, title=title, xlabel=xlabel, margin=1.8)  # of a claim in section 8
+
+# %% [markdown]
+# With one sentence the gain is smaller than with 32. Python and PyTorch need some time to start each layer's computation, however small it is. This **fixed cost** weighs most when there is little to compute. So
+# ask for a speed-up at the batch size that you will use. And measure the result again: a search that stops as soon as a measurement passes prefers lucky measurements, so its own number is optimistic. The parameters shrink less than the time, because the embeddings are all still there.
+#
+# ## 7 · Recovery: fine-tune or distill?
+#
+# Now we repair the fast model with a short training. To save time, we train on a part of the training sentences and leave the embeddings as they are. The loss compares the
+# model's outputs with the teacher's. (`T` softens both outputs. `alpha=1` means that the labels are not used. Lesson 3 explains this loss.)
+#
+# **Predict first.** How much of the lost accuracy comes back?
+
+# %%
+train = reviews["train"].select(range(settings.recover_on))
+logits = models.cached_logits(teacher, train)
+student = copy.deepcopy(faster.model)
+student.base_model.embeddings.requires_grad_(False)
+recipe = training.Recipe(epochs=1, lr=2e-4, batch_size=32, warmup=0.1, decay=True)
+loss = partial(distillation_loss, T=2.0, alpha=1.0)
+recovered = distill(student, logits, {"train": train}, recipe, loss=loss).model
+folder = course_lib.save(recovered, cache.cache_dir() / "lesson2b")
+steps = {"teacher": whole, "as cut": accuracy(faster.model), "trained": accuracy(recovered)}
+steps["trained, saved, and loaded"] = accuracy(course_lib.load(folder))
+pd.DataFrame({"validation accuracy": {name: str(one) for name, one in steps.items()}})
+
+# %% [markdown]
+# A short training brings back a good part of what the cut has lost. `save` writes the usual safetensors file and, beside it, the widths of all layers in a small JSON file. `load` reads both. There is no pickle, and no code from the file is run.
+#
+# So what does a speed-up cost? Here are three smaller models, each with its own speed at a batch of 8. **Predict first.** Which is the most accurate?
+
+# %% jupyter={"source_hidden": true}
+speed = {"2 × asked for": ratios["batch of 8"]}
+speed |= {name: evaluation.speedup(times["teacher"], times[name]) for name in others}
+cut = {"2 × asked for": steps["as cut"], "layers 4, 5, 6": shorter["4, 5, 6"]}
+cut["first figure"] = accuracy(others["first figure"])
+after = {"2 × asked for": steps["trained"], "first figure": recovery.runs(way="distilled")}
+columns = {"× as fast": {name: f"{one.value:.2f}" for name, one in speed.items()}}
+for said, of in {"as cut": cut, "distilled": after}.items():
+    columns[said] = {name: f"{of[name].value:.1%}" if name in of else "not tried" for name in speed}
+pd.DataFrame(columns)
+
+# %% [markdown]
+# "First figure" is the model with half of the heads and a third of the FFN neurons. Its distilled accuracy is the mean of the stored seeds. The first row has the one run above. The last row is the simplest cut of all, without half of the layers. All accuracies are on the validation set, and the teacher's stands in the table before. In our run the three were about equally fast. The simple cut of the first figure was the most accurate, as cut and also after training. Removing whole layers was the least accurate. So the search saved us the trial and error, but it did not find the best model. Probably its sum of scores took too many heads. Always compare its result with a simple cut of the same speed.
+#
+# Was the teacher needed? One run says little, so we go back to the stored experiment of the first figure. There, both ways start from the same pruned model, see the same sentences, and take the same number of steps.
+#
+# **Predict first.** Which is better after the same training: fine-tuned on the labels, or distilled from the teacher?
+
+# %% jupyter={"source_hidden": true}
+gap = evaluation.gap(*(recovery.runs(way=way) for way in ("distilled", "fine-tuned")))
+print(f"distilled − fine-tuned, on the validation set: {gap}")
+stored = {
+    way: test.stored(way, torch.stack(recovery.column("test", way=way))[:runs])
+    for way, runs in {"teacher": 1, "as cut": 1, "fine-tuned": None, "distilled": None}.items()
+}
+stored |= {way: stored[way].expand_as(stored["distilled"]) for way in ("teacher", "as cut")}
+over = evaluation.paired_test_over_seeds
+gaps = {way: over(stored[way], stored["teacher"]) for way in list(stored)[1:]}
+xlabel = "difference from the teacher on the test set, in points"
+title = "Both kinds of training win back more than half of the loss"
+plots.intervals(gaps, title=title, xlabel=xlabel, margin=-0.01)  # of two claims in section 8
+
+# %% [markdown]
+# The intervals in the figure are over the test sentences, with the seeds averaged. "As cut" is clearly below the teacher, and both ways of training come much closer to it. Does the teacher help? **Not that we could show.** The printed difference is on the validation set, with its interval over the seeds, and it contains zero. On the test set fine-tuning is even a little ahead. Here *every* sentence has a label, so the teacher adds little. Lessons 3 and 4 show when a teacher does help.
+#
+# ## 8 · The claims
+#
+# Each margin was written down first. The rows about recovery are measured on the test set, those about scores and layers on the validation set.
+
+# %% jupyter={"source_hidden": true}
+for way in ("fine-tuned", "distilled"):
+    said = f"Cut to half of the heads and a third of the FFN neurons, then {way}: within 1 point"
+    claims.add(said, value=gaps[way], margin=-0.01, unit="points")
+said = "Distillation recovers more than fine-tuning on the same sentences"
+value = over(stored["distilled"], stored["fine-tuned"])
+claims.add(said, value=value, margin=0, unit="points", source="a common recommendation")
+said = "With one FFN neuron left in layer 6, MiniLM loses less than 3 points"
+claims.add(said, value=lost["layer 6"], margin=-0.03, unit="points")
+for units in ("heads", "FFN neurons"):
+    case = {"units": units, "ranked": "all layers together"}
+    value = evaluation.gap(scores.runs(**case, score="Taylor"), scores.runs(**case, score="random"))
+    said = f"Taylor beats random: half of the {units}, as cut, all layers together"
+    claims.add(said, value=value, margin=0, unit="points")
+for n in (1, 8):
+    said = f"The model that was asked for {settings.target:g} × at batch 8 is at least 1.8 × as fast, batch {n}"
+    claims.add(said, value=ratios[f"batch of {n}"], margin=1.8, unit="×")
+claims
+
+# %% [markdown]
+# For FFN neurons, Taylor clearly beats random. For heads ranked over all layers together, three random draws differ too much to tell. (Ranked within each layer, the difference is clear in section 4.) After the cut and a
+# short training, the distilled models are more than a point below the teacher. Their interval ends just below the margin, which the rounding hides. For the fine-tuned ones we cannot tell.
+#
+# The last two rows depend on your machine. If other programs were at work, measure again.
+#
+# ## Recap
+#
+# - A head is some rows of Q, K and V and the same columns of O. An FFN neuron is a row of "up" and a column of "down".
+# - The Taylor gate measures what a unit's output does to the loss, on real examples. It cannot promise what happens when hundreds of units go at once. Compare every score with random, on your own model.
+# - Half of MiniLM's parameters are embeddings. Pruning its layers saves time, but not much of the file.
+# - Ask for a speed-up instead of an amount. Then measure the result again, and compare it with a simple cut of the same speed.
+# - A short training after the cut brings back much of what was lost. With all labels at hand, a teacher added nothing that we could show.
+#
+# ## Quiz
+#
+# **1.** A layer has 8 heads of size 64. Which rows of Q belong to the third head?
+# <details><summary>Answer</summary>Counted from 0, it is head 2, so rows 128 to 191.</details>
+#
+# **2.** Why does the Taylor gate take the absolute value before the mean over the examples?
+# <details><summary>Answer</summary>A head that lowers the loss of one sentence and raises that of another matters for both. With the mean first, the two would cancel.</details>
+#
+# **3.** You remove half of all heads and half of all FFN neurons, but much less than half of the parameters. Where are the others?
+# <details><summary>Answer</summary>In the embeddings, one vector for each token of the vocabulary. Pruning heads and neurons does not touch them.</details>
+#
+# **4.** Why can a classifier that reads only the first token do almost without the FFN of the last layer?
+# <details><summary>Answer</summary>The FFN works on each token by itself, and behind the last layer only the first token's vector is read. So its work on all other tokens is thrown away.</details>
+#
+# **5.** A layer has 12 heads of size 32, and 384 numbers for each token. How many weights of Q, K, V and O belong to one head? (Leave out the biases.)
+# <details><summary>Answer</summary>32 rows of 384 in each of Q, K and V, and 32 columns of 384 in O. That is 4 · 32 · 384 = 49,152.</details>
+#
+# **6.** A model is 2 × as fast at batch 32 on your laptop. What do you know about batch 1 on a server?
+# <details><summary>Answer</summary>Little. At batch 1 the fixed cost weighs more, so the gain is probably smaller, and the server has another processor. Measure there.</details>
+#
+# ## Try it yourself
+#
+# [Lab 2](../exercises/02_structured_pruning.ipynb) belongs to lessons 2a and 2b. After it, ask `speed_up` for 3 × at batch 32. Does it choose other units than at batch 8?
+#
+# ## References
+#
+# - Vaswani et al. 2017, *Attention is all you need*: sections 3.1 to 3.3, the layer and its heads.
+# - Michel, Levy & Neubig 2019, *Are sixteen heads really better than one?*: section 2 and equation 2, the gate.
+# - Molchanov, Mallya, Tyree, Frosio & Kautz 2019, *Importance estimation for neural network pruning*: section 3.
+# - Sanh, Debut, Chaumond & Wolf 2019, *DistilBERT*: section 3, every other layer.
+# - Wang et al. 2020, *MiniLM*: the pretrained model.
+# - Shen et al. 2022, *Structural pruning via latency-saliency knapsack*: section 3, widths for a latency.

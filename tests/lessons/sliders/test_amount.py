@@ -1,0 +1,61 @@
+"""The amount slider's numbers."""
+
+from dataclasses import replace
+
+from slider_samples import smaller
+
+from course_lib.evaluation.timing import Latency
+from course_lib.lessons.sliders.amount import amount_chart, amount_explorer, amount_view
+from course_lib.lessons.sliders.charts import svg
+
+VARIANTS = {amount: smaller(amount) for amount in (0, 0.5, 0.75)}
+
+
+def test_widths_costs_and_both_accuracies_are_shown():
+    state = amount_view(VARIANTS, 0.75)
+    for text in ("75 % of", "105,458 (4.0 × fewer)", "2.30 million", "3.5 ms (3.1 × as fast)"):
+        assert text in state.readout, text
+    assert state.data["layers"][1] == {
+        "layer": "conv2",
+        "kept": 32,
+        "units": 64,
+        "text": "32 of 64",
+    }
+    assert [round(row["share"], 2) for row in state.data["costs"]] == [0.25, 0.25, 0.32]
+    assert state.data["amount"] == [{"text": "75 % of the parameters removed"}]
+    assert [row["accuracy"] for row in state.data["accuracies"]] == [0.52, 0.95]
+
+
+def test_the_whole_network_costs_what_it_costs():
+    state = amount_view(VARIANTS, 0)
+    assert state.readout.count("as before") == 3
+
+
+def test_a_network_that_became_slower_is_not_said_to_be_faster_and_stays_in_the_chart():
+    slower = replace(smaller(0.5), latency=Latency((10.5, 12.0, 13.0), 64, 2))
+    variants = {0: smaller(0), 0.5: slower}
+    assert "12 ms (cannot tell whether it is faster)" in amount_view(variants, 0.5).readout
+    costs = amount_chart(variants)["hconcat"][1]["vconcat"][0]
+    assert costs["layer"][0]["encoding"]["x"]["scale"]["domain"][1] >= 12 / 11
+
+
+def test_without_latencies_the_slider_shows_two_costs():
+    variants = {amount: replace(smaller(amount), latency=None) for amount in (0, 0.5)}
+    state = amount_view(variants, 0.5)
+    assert [row["what"] for row in state.data["costs"]] == ["parameters", "operations"]
+    assert "latency" not in svg(amount_chart(variants), state)
+
+
+def test_a_network_of_many_layers_is_drawn_too():
+    many = replace(smaller(0.5), widths={f"layer.{i}": (3, 6) for i in range(24)})
+    whole = replace(smaller(0), widths={f"layer.{i}": (6, 6) for i in range(24)})
+    variants = {0: whole, 0.5: many}
+    picture = svg(amount_chart(variants), amount_view(variants, 0.5))
+    assert "layer.23" in picture and "NaN" not in picture
+
+
+def test_a_move_arrives():
+    explorer = amount_explorer(VARIANTS)
+    assert "75 % of the parameters" in explorer.readout.value
+    explorer.controls[0].value = "50 %"
+    assert "50 % of the parameters" in explorer.readout.value

@@ -1,0 +1,36 @@
+"""The functions behind the gaps give what the answers that the lessons print give."""
+
+import torch
+
+from course_lib.lessons import solutions
+
+WEIGHT = torch.tensor([[0.9, -0.1, 0.4], [0.2, -0.6, 0.3]])
+
+
+def test_magnitude_mask():
+    assert solutions.magnitude_mask(WEIGHT, 0.5).tolist() == [
+        [True, False, True],
+        [False, True, False],
+    ]
+    assert solutions.magnitude_mask(WEIGHT, 0.0).all()
+
+
+def test_masked_linear():
+    mask, bias = WEIGHT > 0.25, torch.tensor([1.0, 2.0])
+    expected = torch.eye(3) @ (WEIGHT * mask).T + bias
+    assert torch.equal(solutions.masked_linear(torch.eye(3), WEIGHT, mask, bias), expected)
+
+
+def test_remove_neurons():
+    w1, b1, w2 = WEIGHT.T, torch.arange(3.0), WEIGHT
+    removed = solutions.remove_neurons(w1, b1, w2, [0, 2])
+    for ours, by_index in zip(removed, (w1[[0, 2]], b1[[0, 2]], w2[:, [0, 2]]), strict=True):
+        assert torch.equal(ours, by_index)
+
+
+def test_cut_sum():
+    first, second, reader = torch.randn(3, 3, 4, 3, 3).unbind()
+    ours = solutions.cut_sum(first, second, [reader[:, :3]], [1])
+    assert torch.equal(ours[0], first[[1]])
+    assert torch.equal(ours[1], second[[1]])
+    assert torch.equal(ours[2][0], reader[:, [1]])

@@ -1,0 +1,209 @@
+"""Names, labels and texts from outside never become HTML, whichever function shows them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from html import escape, unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import ipywidgets
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from transformer_zoo import letters, tiny
+
+import course_lib
+from course_lib.evaluation.accuracy import Accuracy
+from course_lib.evaluation.size import Footprint
+from course_lib.evaluation.timing import Latency
+from course_lib.lessons import claims, first_claims, sketch, sliders, style
+from course_lib.lessons.comparison import Comparison
+from course_lib.lessons.sliders import static
+from course_lib.lessons.sliders.advice import advice_view
+from course_lib.lessons.sliders.attention import answers_view, attention_view
+from course_lib.lessons.sliders.compression import explorer_view
+from course_lib.lessons.sliders.sparsity import sparsity_view
+from course_lib.lessons.sliders.temperature import temperature_view
+from course_lib.lessons.test_set import TestSet
+from course_lib.structured.latency_target import SpedUp
+from course_lib.structured.removal import Changes
+
+pytestmark = pytest.mark.reliability
+LIBRARY = Path(course_lib.__file__).parent
+EVIL = "<script>alert(1)</script>"
+# Also as the end of a script, of an attribute and of a comment.
+WORSE = f"\"'><!--<script>{EVIL}--><img src=x onerror=alert(1)>&lt;"
+ELEMENTS = {"table", "tr", "th", "td", "b", "br", "p", "small", "span", "div", "pre"}
+
+
+class Reader(HTMLParser):
+    """What a browser would make of it: elements, and the text that a person sees."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.words = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen += [tag, *(name for name, _ in attrs)]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def handle_comment(self, data: str) -> None:
+        self.seen.append("a comment")
+
+
+ATTRIBUTES = {"style", "class", "scope", "role"}
+
+
+def check(html: str, evil: str) -> None:
+    page = Reader(html)
+    assert set(page.seen) <= ELEMENTS | ATTRIBUTES
+    assert evil in page.words  # a person still sees the name as it is
+
+
+def sized() -> Accuracy:
+    return Accuracy(90, 100)
+
+
+def sparsity(evil: str) -> str:
+    net = nn.Sequential(OrderedDict([(evil.replace(".", ""), nn.Linear(3, 2))]))
+    data = TensorDataset(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))
+    return sparsity_view(net, data, 0.5).readout
+
+
+def answers(evil: str) -> str:
+    model = tiny("bert")
+    model.config.id2label = dict.fromkeys(range(9), evil)
+    return answers_view({evil: model}, letters(), "a film").readout
+
+
+def attention(evil: str) -> str:
+    maps = [torch.eye(2)[None]]
+    return attention_view([evil, evil], {evil: maps}, {evil: 0}, 0).readout
+
+
+def compression(evil: str) -> str:
+    better, worse = (sliders.Variant(evil, size, 1.0, sized()) for size in (10, 20))
+    return explorer_view({1: better, 2: worse}, 2).readout
+
+
+def advice(evil: str) -> str:
+    rows = [sliders.Advice({evil: evil}, evil, evil)]
+    return advice_view(rows, {evil: evil}).readout + sliders.decision_table([evil], rows)
+
+
+def comparison(evil: str) -> str:
+    sizes = Footprint(1, 10, None, 0.5, None)
+    times = {"a": Latency((1.0, 1.0, 1.0), 1, 1), evil: Latency((2.0, 2.0, 2.0), 1, 1)}
+    return Comparison({"a": sizes, evil: sizes}, times)._repr_html_()
+
+
+def the_claims(evil: str) -> str:
+    one = claims.Claims(TestSet([]))
+    added = one.add(evil, value=1.0, margin=0.0, unit=evil, source=evil)
+    return added._repr_html_() + one._repr_html_()
+
+
+def old_claims(evil: str) -> str:
+    one = first_claims.Claims()
+    added = one.add(evil, source=evil, measured=evil, holds=True)
+    return one._repr_html_() + added._repr_mimebundle_()["text/html"]
+
+
+def widget(evil: str) -> str:
+    def view(value: str) -> sliders.State:
+        if value == "broken":
+            raise ValueError(evil)
+        return sliders.State("fine", evil)
+
+    shown = sliders.explore([sliders.Control(evil, evil, kind="line")], view)
+    shown.controls[0].value = "broken"
+    return shown.readout.value
+
+
+def faster(evil: str) -> str:
+    times = Latency((2.0, 2.0, 2.0), 1, 1), Latency((1.0, 1.0, 1.0), 1, 1)
+    changed = Changes((), 1, 2)
+    return SpedUp(nn.Identity(), 2.0, 2.0, *times, changed, {evil: (1, 2)})._repr_html_()
+
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "structured/latency_target.py": faster,
+    "lessons/comparison.py": comparison,
+    "lessons/claims.py": the_claims,
+    "lessons/first_claims.py": old_claims,
+    "lessons/sliders/advice.py": advice,
+    "lessons/sliders/attention.py: answers": answers,
+    "lessons/sliders/attention.py": attention,
+    "lessons/sliders/compression.py": compression,
+    "lessons/sliders/wiring.py": widget,
+    "lessons/sliders/sparsity.py": sparsity,
+    "lessons/sliders/temperature.py": lambda evil: (
+        temperature_view(torch.arange(2.0), [evil, evil], 1.0).readout
+    ),
+    "structured/removal.py": lambda evil: Changes((evil,), 1, 2)._repr_html_(),
+}
+# Numbers alone: there is no text in them that comes from outside.
+NUMBERS = {"evaluation/accuracy.py", "lessons/sliders/amount.py"}
+OTHERS = {"lessons/sliders/static.py"}  # a page with what others made: the test below has it
+MAKES_HTML = re.compile(r"_repr_html_|text/html|HTML\(|</(?!title)|<br>")
+
+
+@pytest.mark.parametrize("evil", [EVIL, WORSE], ids=["script", "more"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_name_label_or_text_is_shown_and_is_no_html(way, evil):
+    check(WAYS[way](evil), evil)
+
+
+def test_no_file_that_makes_html_is_forgotten():
+    made = {
+        path.relative_to(LIBRARY).as_posix()
+        for path in LIBRARY.rglob("*.py")
+        if MAKES_HTML.search(path.read_text("utf-8"))
+    }
+    assert made == {way.partition(":")[0] for way in WAYS} | NUMBERS | OTHERS
+
+
+@pytest.mark.parametrize("version", ["7.7.1", "8.1.5"])
+@pytest.mark.parametrize("kind", ["slider", "menu", "line"])
+def test_no_description_is_html_under_either_ipywidgets(version, kind, monkeypatch):
+    """Version 7, which Colab has, takes a description as HTML, and 8 as text."""
+    monkeypatch.setattr(ipywidgets, "__version__", version)
+    options = {} if kind == "line" else {EVIL: 1}
+    shown = sliders.explore(
+        [sliders.Control(EVIL, EVIL, options, kind)], lambda _: sliders.State("fine", "fine")
+    )
+    description = shown.controls[0].description
+    if version.startswith("7."):
+        check(description, EVIL)
+    else:
+        assert description == EVIL
+
+
+@pytest.mark.parametrize("evil", [EVIL, WORSE], ids=["script", "more"])
+def test_nothing_in_a_pages_json_ends_or_hides_its_script(evil):
+    """After "<!--<script>" a browser takes "</script>" for text, and the page stays empty."""
+    control = sliders.Control(evil, evil, {evil: 1})
+    stored = sliders.states(lambda _: sliders.State("fine", evil), [control])
+    html = sliders.static_html(stored)
+    text = re.fullmatch(r"<div[^>]*><script[^>]*>(.*)</script></div>", html)[1]  # type: ignore[index]
+    assert "<" not in text
+    assert json.loads(text) == stored
+    assert f"<title>{escape(evil)}</title>" in static.page(stored, title=evil)
+
+
+def test_a_drawings_text_is_text_in_its_svg():
+    ax = style.canvas(1, 1)
+    sketch.label(ax, (0.5, 0.5), EVIL)
+    svg = sketch.finish(ax, EVIL).svg()
+    assert "<script" not in svg
+    assert EVIL in unescape(svg)

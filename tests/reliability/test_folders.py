@@ -1,0 +1,204 @@
+"""A model's folder from a stranger: every reader refuses it at once, with a sentence; and a folder with
+somebody's own files in it, which saving leaves alone."""
+
+from __future__ import annotations
+
+import pickle
+import resource
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hostile_folders import (
+    CONFIG,
+    FAULTS,
+    NOTE,
+    READERS,
+    WEIGHTS,
+    Bomb,
+    link,
+    rewrite,
+    shards,
+)
+from safetensors.torch import load_file, save_file
+from transformer_zoo import assert_same, letters, tiny
+
+from course_lib.models.encoders import load_encoder, load_tokenizer
+from course_lib.serialization import load, save
+from course_lib.structured.removal import remove
+
+pytestmark = [pytest.mark.reliability, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tiny("bert"), tmp_path_factory.mktemp("saved") / "small", letters())
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "small"))
+
+
+@pytest.mark.parametrize(("spoil", "words"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_hostile_folder_is_refused_at_once(folder, reader, spoil, words):
+    spoil(folder)
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises((ValueError, FileNotFoundError), match=words) as refusal:
+        READERS[reader](folder)
+    assert refusal.type in (ValueError, FileNotFoundError)  # no class made from them
+    assert time.perf_counter() - start < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+    assert not (folder.parent / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json"])
+def test_a_tokenizer_is_not_read_through_a_link(folder, name):
+    link(folder, name)
+    with pytest.raises(ValueError, match="is a link"):
+        load_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", CONFIG])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"a": ', "\udcff", '{"model": {"type": "BPE"}}', "1"]
+)
+def test_nonsense_in_a_text_is_a_value_error(folder, file, content):
+    (folder / file).write_bytes(content.encode("utf-8", "surrogateescape"))
+    try:
+        load_tokenizer(str(folder))
+    except Exception as error:  # it may do without the file
+        assert type(error) is ValueError and len(str(error)) > 60
+
+
+def test_the_folder_that_the_others_spoil_is_sound(folder):
+    assert_same(load(folder), tiny("bert"))
+    load_encoder(str(folder))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(folder / "executed")))
+    load_encoder(str(folder))
+    assert len(load_tokenizer(str(folder))) == len(letters())
+    assert not (folder / "executed").exists()
+
+
+def test_sound_shards_are_read(folder, tmp_path):
+    shards(folder, "model-00001-of-00001.safetensors")
+    (folder / WEIGHTS).unlink()
+    assert load_encoder(str(folder)).config.hidden_size == 24
+
+
+# --- saving beside somebody's own files
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "labels.json", "chart.jinja", "other.safetensors", "data/rows.csv"]
+)
+def test_saving_over_an_older_model_never_deletes_somebodys_own_file(folder, name):
+    own = folder / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("years of work")
+    before = contents(folder)
+    with pytest.raises(FileExistsError, match=rf"'small' holds what save did not write: {name}\."):
+        save(tiny("vit"), folder)
+    assert contents(folder) == before
+
+
+def test_saving_over_an_older_model_replaces_all_that_it_wrote(folder):
+    save(tiny("vit"), folder)
+    assert {path.name for path in folder.iterdir()} == {NOTE, WEIGHTS, CONFIG, "load_pruned.py"}
+    assert_same(load(folder), tiny("vit"))
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", "{}", '{"files": 1}', '{"files": "notes.txt"}', '{"files": [[1], null]}']
+)
+def test_a_note_that_says_nothing_permits_nothing(folder, note):
+    (folder / NOTE).write_text(note)
+    (folder / "notes.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"notes\.txt"):
+        save(tiny("vit"), folder)
+    assert (folder / "notes.txt").exists()
+
+
+def test_a_damaged_model_can_be_saved_again(folder):
+    (folder / WEIGHTS).write_bytes(b"cut")
+    save(tiny("bert"), folder)
+    assert_same(load(folder), tiny("bert"))
+
+
+def test_a_folder_that_is_a_link_stays_one(folder, tmp_path):
+    disk = tmp_path / "link"
+    disk.symlink_to(folder)
+    small = remove(tiny("bert"), {"layer.0.ffn": [1]})
+    assert_same(load(save(small, disk)), small)
+    assert disk.is_symlink()
+    assert_same(load(folder), small)
+
+
+def test_others_may_read_the_weights_as_they_may_read_the_config(folder):
+    modes = {stat.S_IMODE((folder / name).stat().st_mode) for name in (WEIGHTS, CONFIG, NOTE)}
+    assert len(modes) == 1
+
+
+# --- what a config says beyond its class
+
+
+def test_data_in_the_config_come_back_and_code_does_not(tmp_path):
+    model: Any = tiny("gpt2-classifier")
+    model.config.id2label = {0: "bad", 1: "good"}
+    model.config.label2id = {"bad": 0, "good": 1}
+    model.config.task_specific_params = {"text-generation": {"do_sample": True}}
+    model.config.share_att_key = True
+    folder = save(model, tmp_path / "small")
+    (folder / "evil.py").write_text(f"import os; os.mkdir({str(tmp_path / 'executed')!r})")
+    rewrite(
+        folder / CONFIG,
+        auto_map=dict.fromkeys(["AutoConfig", "AutoModelForSequenceClassification"], "evil.Evil"),
+        custom_pipelines={"text-classification": {"impl": "evil.Evil"}},
+        architectures=["Evil"],
+        attn_implementation="flash_attention_2",
+        _attn_implementation="eager",
+        kernel_config={},
+        dtype="load",
+        to_dict=1,
+        quantization_config={"quant_method": "evil"},
+    )
+    again: Any = load(folder)
+    assert type(again) is type(model) and not (tmp_path / "executed").exists()
+    config = again.config
+    assert config.id2label == {0: "bad", 1: "good"}
+    assert config.task_specific_params == {"text-generation": {"do_sample": True}}
+    assert config.share_att_key is True
+    written = config.to_dict()
+    assert not {"auto_map", "kernel_config", "quantization_config"} & set(written)
+    assert config._attn_implementation == "sdpa"
+
+
+# --- places that no file can have
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "/dev/zero", "/dev/null/a", ""])
+def test_a_place_where_no_model_can_be_is_said_in_few_words(name):
+    for read in (load, load_tokenizer):
+        with pytest.raises((FileNotFoundError, ValueError, ConnectionError)) as refusal:
+            read(name)
+        assert len(str(refusal.value)) < 700
+
+
+def test_messages_quote_little_of_a_long_name(folder):
+    save_file({**load_file(folder / WEIGHTS), "x" * 10**6: torch.zeros(1)}, folder / WEIGHTS)
+    with pytest.raises(ValueError, match=r"x{80} is unexpected") as refusal:
+        load(folder)
+    assert len(str(refusal.value)) < 700
+    rewrite(folder / CONFIG, model_type="x" * 10**5)
+    with pytest.raises(ValueError, match="model_type is 'xxx") as refusal:
+        load(folder)
+    assert len(str(refusal.value)) < 700

@@ -1,0 +1,224 @@
+"""A lesson and its experiments survive a lost cache, odd paths, damaged records and settings."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from course_lib import cached_files
+from course_lib.lessons import experiments, results, settings
+from course_lib.models import zoo
+
+pytestmark = pytest.mark.reliability
+SCRIPT = """
+import torch
+from course_lib.lessons.experiments import Experiment
+
+def run(case, seed, recipe, data):
+    return {"sum": case["size"] + seed, "answers": torch.arange(3)}
+
+def cases(recipe):
+    return [{"size": size} for size in range(3)]
+
+EXPERIMENT = Experiment({}, dict, cases, run, seeds=2)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_folder: Path) -> Path:
+    """A small experiment in a notebooks folder of its own, with its results."""
+    folder = tmp_path / "notebooks" / "experiments"
+    folder.mkdir(parents=True)
+    (folder.parent / "settings.toml").touch()
+    monkeypatch.setattr(settings, "NOTEBOOKS", folder.parent)
+    path = folder / "small.py"
+    path.write_text(SCRIPT)
+    assert run_it(path) == 0
+    return path
+
+
+def run_it(script: Path) -> int:
+    return experiments.main(experiments._experiment_of(script), str(script), [])
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_the_cache_is_deleted_while_an_experiment_runs(script, cache_folder, monkeypatch, after):
+    """What is finished later is kept, and the next run ends with whole results."""
+    shutil.rmtree(cache_folder)
+    keep, kept = experiments._keep, []
+
+    def losing(*arguments):
+        if len(kept) == after:
+            shutil.rmtree(cache_folder)
+        kept.append(keep(*arguments))
+
+    monkeypatch.setattr(experiments, "_keep", losing)
+    if after:
+        with pytest.raises(ValueError, match=f"{after} parts in the cache are .*run it again"):
+            run_it(script)
+        assert len(kept) == 6
+    assert run_it(script) == 0
+    assert len(kept) == 6 + after
+    assert len(results("small").rows) == 6
+
+
+def test_the_cache_is_deleted_between_two_cells(cache_folder):
+    made = []
+
+    def make() -> dict[str, int]:
+        made.append(1)
+        return {"seven": 7}
+
+    for _ in range(2):
+        assert zoo.stored("small", {}, make) == {"seven": 7}
+        assert zoo.stored("small", {}, make) == {"seven": 7}
+        shutil.rmtree(cache_folder)
+    assert len(made) == 2
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_fifo(path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no FIFO")
+    path.unlink()
+    os.mkfifo(path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\xfa")
+
+
+def nested(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+DAMAGES = [a_folder, a_fifo, cut, no_text, nested]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["small.json", "small.safetensors"])
+def test_a_damaged_record_is_made_anew_or_the_cure_is_said(script, file, damage, cache_folder):
+    damage(script.with_name(file))
+    if damage is a_folder:  # it may be a person's, so it stays
+        with pytest.raises(ValueError, match="Make them anew: python notebooks"):
+            results("small")
+        return
+    assert len(results("small").rows) == 6
+    damage(script.with_name(file))
+    shutil.rmtree(cache_folder)
+    with pytest.raises(ValueError, match=r"small\.json is damaged.*Make them anew: python"):
+        results("small")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("part", ["made_from.json", "part-*.json", "part-*.safetensors"])
+def test_a_damaged_part_never_stops_a_record_from_being_made(script, part, damage, cache_folder):
+    """What cannot be made from the parts is said; running the script again cures it."""
+    damage(next(cache_folder.rglob(part)))
+    cut(script.with_suffix(".json"))
+    try:
+        seeds = results("small").seeds  # the other seed's parts are whole
+    except ValueError as error:
+        assert "Make them anew: python" in str(error)
+        seeds = 0
+    assert seeds < 2
+    if damage is not a_folder:
+        assert run_it(script) == 0
+        assert len(results("small").rows) == 6
+
+
+def test_a_record_in_a_folder_that_cannot_be_written_says_the_cure(script, monkeypatch):
+    cut(script.with_suffix(".json"))
+
+    def read_only(*_arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", read_only)
+    with pytest.raises(ValueError, match=r"small\.json is damaged.*Make them anew"):
+        results("small")
+
+
+TABLE = "[lesson1.full]\nepochs = 3\n[lesson1.quick]\nepochs = 1\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[lesson1",
+        TABLE.encode() + b"\xff",
+        b"lesson1 = 3",
+        b"[lesson1]\nfull = 3\nquick = 3",
+        TABLE.replace("epochs = 1\n", "").encode(),
+        TABLE.replace("[lesson1.quick]", "[lesson1.fast]").encode(),
+        TABLE.replace("epochs = 1", "epochs = 'one'").encode(),
+    ],
+)
+def test_damaged_settings_are_a_sentence_that_names_the_file(script, content):
+    (settings.NOTEBOOKS / "settings.toml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"notebooks/settings\.toml"):
+        settings.profiles_of("lesson1")
+
+
+ODD = ["a folder with spaces", "Größe 日本語 é", "quote'\"$HOME;#&%s{}", "-n", "a\nb"]
+MAKE_ALL = """
+import torch, sys
+from course_lib import cached_files
+from course_lib.models import zoo
+assert zoo.stored("a", {}, lambda: {"seven": 7}) == {"seven": 7}
+made = zoo.made_once("b", {}, lambda: {"x": torch.ones(1000)})
+assert made["x"].sum() == 1000
+cached_files.cached_file("hello.txt", lambda path: path.write_text("x"))
+assert not cached_files.problem("hello.txt")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids some of these names")
+@pytest.mark.parametrize("name", ODD)
+def test_the_cache_may_lie_anywhere(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / name))
+    exec(MAKE_ALL, {})
+    exec(MAKE_ALL, {})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks quickly and safely here")
+def test_several_processes_may_make_the_same_at_once(cache_folder):
+    forking = multiprocessing.get_context("fork")
+    runs = [forking.Process(target=exec, args=(MAKE_ALL, {}), daemon=True) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(60)
+    assert [run.exitcode for run in runs] == [0] * 4
+    assert list(cache_folder.rglob("part-*")) == []
+
+
+@pytest.mark.parametrize("shift", [-400 * cached_files.DAY, 400 * cached_files.DAY])
+def test_the_clock_may_be_wrong(cache_folder, monkeypatch, shift):
+    """Checksums decide what is whole, and no time stamp."""
+    first = cached_files.cached_file("a/hello.txt", lambda path: path.write_text("hello"))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + shift)
+    for path in cache_folder.rglob("*.txt"):
+        os.utime(path, (now + shift, now + shift))
+    again = cached_files.cached_file("a/hello.txt", lambda path: pytest.fail("made twice"))
+    assert again == first
+    cached_files.cached_file("a/other.txt", lambda path: path.write_text("other"))
+    assert first.read_text() == "hello"
