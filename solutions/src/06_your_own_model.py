@@ -180,20 +180,20 @@ checks.teaching_rows(teaching_rows)
 #
 # - `model.onnx` takes at most **5 MB**;
 # - at least **200** texts are in the test part;
-# - the interval of the change lies above **−10 points**. Lesson 6 has less to lose, because its student reads five times as much.
+# - the interval of the change lies above **−10 points**. Lesson 6 has less to lose, because its student reads more text.
 #
 # Give `my_folder`, the folder that `compress` wrote. If you look at the test part more than once, say so when you report the result.
 #
 # <details><summary>Hint 1</summary>compress(texts, model, out, target=Target(megabytes=5), unlabeled=…) does it. Which of these do you have?</details>
-# <details><summary>Hint 2</summary>Files of the demonstration: demo = demonstration(), with demo.texts, demo.model, demo.unlabeled and demo.out.</details>
+# <details><summary>Hint 2</summary>Files of the demonstration: demo = demonstration(1000), with demo.texts, demo.model, demo.unlabeled and demo.out.</details>
 # <details><summary>Hint 3</summary>If the interval reaches too low, pass options=Options(reads=40_000), or a shape of your own: compression.Shape says which numbers describe it.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "own_budget", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
-demo = demonstration()
+demo = demonstration(1000)  # a small part of the texts, so that it is done in four minutes
 my_folder = demo.out.with_name("small-enough")
 target = Target(megabytes=5, points=6)
-options = Options(reads=4000, rounds=10)  # few texts, to be done in two minutes
+options = Options(reads=8000, rounds=10)
 my_report = compress(
     demo.texts, demo.model, my_folder, target=target, unlabeled=demo.unlabeled, options=options
 )
