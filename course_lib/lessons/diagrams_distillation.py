@@ -55,7 +55,7 @@ def teacher_and_student(
         raise ValueError(f"T is {T}, expected a positive temperature, such as 4.")
     targets, soft = _softmax(teacher_logits, T), _softmax(student_logits, T)
     hard, truth = _softmax(student_logits, 1), np.eye(classes)[label_index]
-    ax = style.canvas(style.WIDTH, 5.15)
+    ax = style.canvas(style.WIDTH, 5.0)
     upper, lower, first, second = 0.95, 3.2, 3.45, 5.6
     box(ax, (0.15, 1.85), (0.85, 0.45), "input")
     box(ax, (1.4, upper - 0.45), (1.4, 0.9), "teacher", TEACHER)
@@ -83,8 +83,8 @@ def teacher_and_student(
         arrow(ax, (x, lower - 0.5), (x, 2.34), LOSS)
     centers = (first + 0.55, second + 0.55)
     parts = f"{alpha:g} · {T:g}² · KL", f"{number(1 - alpha, 2).rstrip('0').rstrip('.')} · CE"
-    _sum(ax, 4.62, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))
-    for y, text in ((4.5, "α: the teacher's share"), (4.74, "T²: scales its gradient")):
+    _sum(ax, 4.48, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))
+    for y, text in ((4.36, "α: the teacher's share"), (4.6, "T²: scales its gradient")):
         label(ax, (0.15, y), text, style.SMALL, ha="left")
     return finish(
         ax,

@@ -89,11 +89,11 @@ told = [f"{name} {right[key].double().mean():.1%}" for name, key in both.items()
 print(f"all ten digits: {'; '.join(told)}; 7s and 8s alone, T = 20 {two:.1%}")
 
 # %% [markdown]
-# The bar is the interval of the mean: it says where the mean over all possible seeds may lie.
+# In this figure, and those that follow, the bar is the interval of the mean: it says where the mean over all possible seeds may lie.
 #
 # Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row is a student that was shown the 3s.
 #
-# **Where it stops being true.** A student that was shown only 7s and 8s learns much less about the other eight digits (end of the printed line). In the paper it
+# **Where it stops being true.** A student that was shown only 7s and 8s learns much less about the other eight digits: the printed line has the accuracy on all ten. In the paper it
 # gets 86.8 % right, with about 12,000 images. Ours had 700.
 #
 # ## 1 · What is in a teacher's answer
@@ -111,8 +111,9 @@ with torch.no_grad():
 probabilities = logits.softmax(-1)
 second = probabilities.topk(2).values[:, 1] * (logits.argmax(-1) == true)
 unsure = second.argmax()  # of the images it gets right, the one with the largest second probability
+other = probabilities[unsure].topk(2).indices[1]
 names = [str(digit) for digit in range(10)]
-title = f"The label says {true[unsure]}. What does the teacher say?"
+title = f"The label says: {true[unsure]}. The teacher says: {true[unsure]}, or perhaps {other}"
 plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, title=title)
 
 # %% [markdown]
@@ -158,10 +159,10 @@ examples = {"the certain one": logits[eight], "the unsure one": logits[unsure]}
 sliders.temperature_explorer(examples, names, T=20.0)
 
 # %% [markdown]
-# At T = 1 only the 8 goes up, and all other digits go down alike. A label would do the same. At T = 20 the digits that the image resembles go up, too, the 3 among them. The 4 pushes the 3 down.
+# At T = 1 only the logit of the 8 goes up, and all others go down alike. A label would do the same. At T = 20 the logits of the digits that the image resembles go up, too, the 3 among them. The 4 pushes the 3 down.
 # One push teaches little. But over thousands of images, the logit of a 3 goes up for shapes that resemble a 3, and down for others.
 #
-# Even T = 1 found some 3s, because on images like the unsure one the 3 goes up at any T.
+# Even T = 1 found some 3s, because on images like the unsure one, the 3 goes up at any T.
 #
 # Move the slider, and answer two questions:
 #
@@ -225,7 +226,7 @@ print(f"kl_div(log_q, p, batchmean)         {F.kl_div(log_q, p, reduction='batch
 diagrams.teacher_and_student(teacher_logits=(4, 2.5, -2), T=4, alpha=0.7)
 
 # %% [markdown]
-# With $\alpha = 1$ **no label is needed**. If only some examples have a label, give the others the label −100: `F.cross_entropy` leaves them out.
+# With $\alpha = 1$ **no label is needed**. If only some examples have a label, label the others −100. `F.cross_entropy` leaves those out.
 #
 # **Your turn (1 of 2).** Write this loss. As long as the gap is empty, the library's own function stands in for yours.
 
@@ -256,7 +257,7 @@ distillation_loss = fill_in.check(distillation_loss, against=library, examples=e
 # </details>
 #
 # Now we train the student of our first figure: LeNet-300-100 from lesson 1, with T = 20 and $\alpha$ = 1. An ordinary loop gets two additions: the teacher's answers, computed without a gradient, and
-# the loss. In `eval()` mode, dropout and batch norm do not change the teacher's answers.
+# the loss. The teacher must be in `eval()` mode, or dropout and batch norm would change its answers.
 
 # %%
 images, labels = mnist["train"].tensors
@@ -295,7 +296,7 @@ look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation
 plots.lines(curves, title="A higher bias finds more 3s, and at last costs other digits", **look)
 
 # %% [markdown]
-# At first it recognizes a few. A higher bias finds more 3s, but at last it takes other digits for a 3.
+# At first it recognizes a few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
 # So we choose the bias by the accuracy on *all* digits. Near its maximum this curve is flat, while the curve of the 3s is steep. So the choice is rough, which is one reason why the
 # seeds of the second figure differ.
 #
@@ -310,7 +311,7 @@ plots.lines(curves, title="A higher bias finds more 3s, and at last costs other 
 #
 # $$\frac{\partial KL}{\partial z_i} = \frac{1}{T} (q_i - p_i)$$
 #
-# **The probabilities at large T.** Adding a constant to all logits does not change a softmax, so let both sets of logits have mean zero. If $z_i / T$ is small, $e^{z_i / T} \approx 1 + z_i / T$, and these sum to about $N$:
+# **The probabilities at large T.** Adding a constant to all logits does not change a softmax, so let both sets of logits have mean zero. If $z_i / T$ is small, $e^{z_i / T} \approx 1 + z_i / T$, and the sum over the classes is about $N$:
 #
 # $$q_i \approx \frac{1 + z_i / T}{N}, \qquad p_i \approx \frac{1 + v_i / T}{N}$$
 #
@@ -367,8 +368,8 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # ```
 # </details>
 #
-# The law says a hundred times smaller. We measured less (printed line), because the law is for large T. At T = 1 the gradient is below it: $q - p$ can never exceed 1, while $(z - v) / N$ grows with the logits.
-# At medium T it is above it, because $e^x$ is larger than $1 + x$ for the teacher's largest logit.
+# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. In the right panel, the gradient at T = 1 is below its limit: $q - p$ can never exceed 1, while $(z - v) / N$ grows with the logits.
+# At medium T it is above, because $e^x$ is larger than $1 + x$ for the teacher's largest logit.
 #
 # T² keeps the balance between teacher and labels when you change T, but at small T only roughly. At α = 1 there is nothing to balance.
 #
@@ -396,16 +397,16 @@ Ts, alphas = digit_runs.recipe["temperatures"], digit_runs.recipe["alphas"]
 grid = [[digit_runs.runs(way="map", T=T, alpha=alpha) for T in Ts] for alpha in alphas]
 best = max((runs for row in grid for runs in row), key=lambda runs: runs.value)
 shown = [[runs.value for runs in row] for row in ([no_teacher] * len(Ts), *grid)]
-rows = ("", ["no teacher", *(f"α = {alpha:g}" for alpha in alphas)])
+rows = ("loss", ["no teacher", *(f"α = {alpha:g}" for alpha in alphas)])
 low, high = best.interval
 print(f"The interval of the best setting over the seeds is {low:.1%} to {high:.1%}.")
-title = "Ten settings and no teacher: a color scale as wide as the interval of the best"
+title = "Does a setting stand out? The colors span the interval of the best"
 plots.heat_map(shown, rows, ("temperature T", Ts), title=title, limits=best.interval)
 
 # %% [markdown]
-# The best is ahead by far less than its interval is wide, so this experiment cannot choose T or α. (And the best of ten owes part of its lead to luck.)
+# The best is ahead by far less than its interval is wide, and the best of ten owes part of its lead to luck. So this experiment cannot choose T or α.
 #
-# **Where to start.** Use α = 1 if examples without a label are the point. Otherwise try 0.5, too. Begin with T = 2 or 4, add a high T such as 20, and compare on your validation set.
+# **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Begin with T = 2 or 4, add a high T such as 20, and compare on your validation set.
 #
 # ## 7 · Digits: labels scarce and plentiful
 #
@@ -432,9 +433,9 @@ tables.accuracies(digit_rows)
 # (Test accuracy, with the interval over the seeds.) With 50 labels, the two ways with all images are far ahead, because the teacher answers the images without a label.
 # On the *same* images its answers add little. Hard answers are close to soft ones, so most of the gain comes from the additional images.
 #
-# If all images have labels, we cannot tell whether the teacher adds anything. Seen the other way: a student **without any label** is about as good as one with all 3,500.
+# If all images have labels, we cannot tell whether the teacher adds anything (section 9). Seen the other way: a student **without any label** is about as good as one with all 3,500.
 #
-# **A caution.** This teacher was trained on these very images, *with* their labels, and its hard answers nearly equal them (printed line). That is why they taught nothing about 3s. On new images, expect more errors.
+# **A caution.** This teacher was trained on these very images, *with* their labels, and nearly all its hard answers equal them (printed line). That is why they taught nothing about 3s. On new images, expect more errors.
 #
 # ## 8 · Text: a teacher and many sentences
 #
@@ -456,7 +457,9 @@ for name, model in {"teacher": teacher, "CNN, no label": cnn}.items():
     print(f"{name}: {evaluation.evaluate(model, reviews['validation'])}, {size:,} parameters")
 
 # %% [markdown]
-# Next, three seeds, about equal steps, and a linear model on **TF-IDF** (weighted counts of words and word pairs) as a baseline. "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**. That set is mostly halves of the same sentences, because half a sentence often has another mood than the whole.
+# The CNN has a small part of the teacher's parameters, and saw no label.
+#
+# The next figure has three seeds. All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs). "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**. That set is mostly halves of the same sentences, because half a sentence often has another mood than the whole.
 # The rest are newspaper editorials and movie sentences without a clear rating.
 #
 # **Predict first.** How many points do the teacher's answers to all sentences add to 200 labels?
@@ -482,7 +485,7 @@ print(f"teacher {of_teacher.value:.1%}; with all {most:,} labels: {'; '.join(ple
 # They close most of the distance to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
 # well as soft ones: with two classes, a soft answer adds only how certain the teacher is.
 #
-# Two limits. If all sentences are labeled, little of the gain is left, and TF-IDF is ahead of the CNN (printed line). And the teacher had the labels of most of these sentences in its training. On new text, expect more errors.
+# Two limits. If all sentences are labeled, little of the gain is left, and TF-IDF is ahead of the CNN (printed line). And the teacher was trained, *with* labels, on most of what it answers here. On new text, expect more errors.
 #
 # ### And if nobody gives you a teacher?
 #
@@ -526,7 +529,7 @@ DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]
 #
 # ## 9 · When would you use a teacher?
 #
-# Here are the differences in test accuracy, with the paired interval over the test examples (lesson 1), the seeds averaged. Beside it stands each seed's own difference. A difference is clear if the interval leaves out 0 and all seeds agree.
+# The table has differences in test accuracy. Their interval is the paired one over the test examples (lesson 1), with the seeds averaged. Beside it stands each seed's own difference. A difference is clear if the interval leaves out 0 and all seeds agree.
 
 # %% jupyter={"source_hidden": true}
 alone = {n: digit_rows["labels alone", n] for n in (few, all_images)}
@@ -592,7 +595,7 @@ claims
 # ## Recap
 #
 # - A teacher's soft answer says which classes an example resembles. A higher temperature makes the small probabilities count more.
-# - At large T, the gradient of the KL divergence shrinks as $1/T^2$. The factor T² in the loss makes up for that.
+# - The loss is $\alpha T^2 KL(p_T \| q_T) + (1 - \alpha) CE(q_1, y)$. The T² makes up for a gradient that shrinks as $1/T^2$ at large T.
 # - With $\alpha = 1$ no label is needed. A teacher helps most by answering examples without a label.
 # - Soft answers beat hard ones by far on the unseen 3s, and by little or nothing elsewhere.
 # - A student also inherits errors of its teacher. Always compare with the same student without one.
