@@ -89,12 +89,9 @@ told = [f"{name} {right[key].double().mean():.1%}" for name, key in both.items()
 print(f"all ten digits: {'; '.join(told)}; 7s and 8s alone, T = 20 {two:.1%}")
 
 # %% [markdown]
-# In this figure, and those that follow, the bar is the interval of the mean: it says where the mean over all possible seeds may lie.
-#
 # Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row is a student that was shown the 3s.
 #
-# **Where it stops being true.** A student that was shown only 7s and 8s learns much less about the other eight digits: the printed line has the accuracy on all ten. In the paper it
-# gets 86.8 % right, with about 12,000 images. Ours had 700.
+# **Where it stops being true.** The printed line has the accuracy on all ten digits. A student that was shown only 7s and 8s learns much less. In the paper it gets 86.8 % right, with about 12,000 images. Ours had 700.
 #
 # ## 1 · What is in a teacher's answer
 #
@@ -162,7 +159,7 @@ sliders.temperature_explorer(examples, names, T=20.0)
 # At T = 1 only the logit of the 8 goes up, and all others go down alike. A label would do the same. At T = 20 the logits of the digits that the image resembles go up, too, the 3 among them. The 4 pushes the 3 down.
 # One push teaches little. But over thousands of images, the logit of a 3 goes up for shapes that resemble a 3, and down for others.
 #
-# Even T = 1 found some 3s, because on images like the unsure one, the 3 goes up at any T.
+# Even T = 1 found some 3s, because where the teacher is unsure, its second digit goes up at any T.
 #
 # Move the slider, and answer two questions:
 #
@@ -228,7 +225,7 @@ diagrams.teacher_and_student(teacher_logits=(4, 2.5, -2), T=4, alpha=0.7)
 # %% [markdown]
 # With $\alpha = 1$ **no label is needed**. If only some examples have a label, label the others −100. `F.cross_entropy` leaves those out.
 #
-# **Your turn (1 of 2).** Write this loss. As long as the gap is empty, the library's own function stands in for yours.
+# **Your turn (1 of 2).** Write this loss.
 
 
 # %%
@@ -297,8 +294,7 @@ plots.lines(curves, title="A higher bias finds more 3s, and at last costs other 
 
 # %% [markdown]
 # At first it recognizes a few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
-# So we choose the bias by the accuracy on *all* digits. Near its maximum this curve is flat, while the curve of the 3s is steep. So the choice is rough, which is one reason why the
-# seeds of the second figure differ.
+# So we choose the bias by the accuracy on *all* digits. The choice is rough, because near its maximum this curve is flat, while the curve of the 3s is steep.
 #
 # ## 5 · Where T² comes from
 #
@@ -368,7 +364,7 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # ```
 # </details>
 #
-# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. In the right panel, the gradient at T = 1 is below its limit: $q - p$ can never exceed 1, while $(z - v) / N$ grows with the logits.
+# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. At T = 1 the gradient stays below its limit (right panel): $q - p$ cannot exceed 1, while $(z - v) / N$ grows with the logits.
 # At medium T it is above, because $e^x$ is larger than $1 + x$ for the teacher's largest logit.
 #
 # T² keeps the balance between teacher and labels when you change T, but at small T only roughly. At α = 1 there is nothing to balance.
@@ -411,7 +407,7 @@ plots.heat_map(shown, rows, ("temperature T", Ts), title=title, limits=best.inte
 # ## 7 · Digits: labels scarce and plentiful
 #
 # Suppose that you are *given* a teacher. We train the same student in four ways, with the same number of steps. T = 4 and α = 1 were fixed beforehand. The last way is a
-# control: it separates the effect of more images from that of soft answers.
+# control: does the gain come from soft answers, or only from more images?
 
 # %% jupyter={"source_hidden": true}
 diagrams.training_sets(few, all_images, "images")
