@@ -290,7 +290,7 @@ for raised in raises:
 print(f"The accuracy on all digits is best at + {right_in_all.index(max(right_in_all))}.")
 curves = {"of the 3s": (raises, found), "of all digits": (raises, right_in_all)}
 look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation set"}
-plots.lines(curves, title="A higher bias finds more 3s, and at last costs other digits", **look)
+plots.lines(curves, title="A higher bias finds more 3s, but in the end costs other digits", **look)
 
 # %% [markdown]
 # At first it recognizes a few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
@@ -493,12 +493,12 @@ print(f"teacher {of_teacher.value:.1%}; with all {most:,} labels: {'; '.join(ple
 own = lessons.results("lesson3_text_own_teacher")
 own_ways = ["teacher", "soft, same sentences", "soft, all sentences", "hard, all sentences"]
 own_rows = tables.scored(own, text_test, own_ways, [least])
-names = [f"teacher, trained on {least} labels", f"student, soft, same {least} sentences"]
-names += [f"student, {kind}, {own.recipe['sentences']:,} sentences" for kind in ("soft", "hard")]
+who = [f"teacher, trained on {least} labels", f"student, soft, same {least} sentences"]
+who += [f"student, {kind}, {own.recipe['sentences']:,} sentences" for kind in ("soft", "hard")]
 runs = {f"student, {least} labels alone": scarce["labels alone"]}
-runs |= dict(zip(names, map(tables.over_seeds, own_rows.values()), strict=True))
+runs |= dict(zip(who, map(tables.over_seeds, own_rows.values()), strict=True))
 roles = dict(zip(runs, ["labels", "teacher", "student", "student", "accent"], strict=True))
-adds = runs[names[2]].value - runs[f"student, {least} labels alone"].value
+adds = runs[who[2]].value - runs[f"student, {least} labels alone"].value
 title = f"{least} labels in all: a teacher trained on them adds {100 * adds:.1f} points"
 plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 
