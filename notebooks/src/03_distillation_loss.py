@@ -431,7 +431,7 @@ tables.accuracies(digit_rows)
 #
 # If all images have labels, we cannot tell whether the teacher adds anything (section 9). Seen the other way: a student **without any label** is about as good as one with all 3,500.
 #
-# **A caution.** This teacher was trained on these very images, *with* their labels, and nearly all its hard answers equal them (printed line). That is why they taught nothing about 3s. On new images, expect more errors.
+# **A caution.** This teacher was trained on these very images, *with* their labels, and its hard answers are practically the same as the labels (printed line). That is why they taught nothing about 3s. On new images, expect more errors.
 #
 # ## 8 · Text: a teacher and many sentences
 #
