@@ -89,9 +89,9 @@ told = [f"{name} {right[key].double().mean():.1%}" for name, key in both.items()
 print(f"all ten digits: {'; '.join(told)}; 7s and 8s alone, T = 20 {two:.1%}")
 
 # %% [markdown]
-# Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row is a student that was shown the 3s.
+# Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row is a student that was shown the 3s. The printed line has the accuracy on all ten digits.
 #
-# **Where it stops being true.** The printed line has the accuracy on all ten digits. A student that was shown only 7s and 8s learns much less. In the paper it gets 86.8 % right, with about 12,000 images. Ours had 700.
+# **Where it stops being true.** A student that was shown only 7s and 8s learns much less (end of the printed line). In the paper it gets 86.8 % right, with about 12,000 images. Ours had 700.
 #
 # ## 1 · What is in a teacher's answer
 #
@@ -122,7 +122,7 @@ plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, t
 #
 # **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? What can such an answer teach that the label does not?
 #
-# Below is such an answer at three temperatures. Of all 8s that the teacher is more than 99.9 % sure of, it is the one that most resembles a 3.
+# Below is such an answer at three temperatures. The teacher is more than 99.9 % sure of this 8. Of all such images, it most resembles a 3.
 
 # %%
 certain = probabilities.amax(-1) > 0.99
@@ -381,7 +381,7 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # | DistilBERT's code, PyTorch's tutorial | 2 |
 # | RepDistiller, a collection of distillation methods | 4 |
 #
-# On the unseen 3s, T mattered a lot. Does it matter as much where no class is missing? We tried ten settings for a student with 50 labeled images. It learns from the teacher's answers to them and, if α is below 1, also from their labels.
+# On the unseen 3s, T mattered a lot. Does it matter as much where no class is missing? We tried ten settings for a student with 50 labeled images. It learns from the teacher's answers to them and, if α is below 1, also from their labels. The numbers are accuracies on the validation set.
 #
 # **Predict first.** How much better than "no teacher" is the best setting?
 
@@ -478,7 +478,7 @@ plenty = [f"{way} {tables.over_seeds(text_rows[way, most]).value:.1%}" for way i
 print(f"teacher {of_teacher.value:.1%}; with all {most:,} labels: {'; '.join(plenty)}")
 
 # %% [markdown]
-# They close most of the distance to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
+# These answers close most of the distance to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
 # well as soft ones: with two classes, a soft answer adds only how certain the teacher is.
 #
 # Two limits. If all sentences are labeled, little of the gain is left, and TF-IDF is ahead of the CNN (printed line). And the teacher was trained, *with* labels, on most of what it answers here. On new text, expect more errors.
@@ -586,7 +586,7 @@ print(f"Scored on the test sets in this lesson: {scored}.")
 claims
 
 # %% [markdown]
-# T = 4, which we fixed for digits, was too low for the unseen 3s. That does not mean the higher the better: in the second figure T = 8 is a little ahead of T = 20.
+# T = 4, which we fixed for digits, was too low for the unseen 3s. That does not mean the higher the better: in the second figure T = 8 is a little ahead of T = 20, a difference that we did not test.
 #
 # ## Recap
 #
