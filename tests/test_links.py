@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("notebooks", "exercises", "solutions")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 PAGES += [path for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}/*.ipynb"))]
+LABS = sorted(ROOT.glob("solutions/src/*.py"))
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 
 
@@ -28,6 +29,11 @@ def headings(path: Path) -> set[str]:
     titles = re.findall(r"^#+ +(.*)$", text_of(path), re.MULTILINE)
     words = [re.sub(r"[^\w\- ]", "", re.sub(r"[*`]", "", title).lower()) for title in titles]
     return {title.replace(" ", "-") for title in words}
+
+
+def numbered(text: str) -> list[str]:
+    """Where a text names a lesson's section by its number; "2015, section 3" is a paper's."""
+    return re.findall(r"(?<!\d, )\bsections? \d+", text, re.IGNORECASE)
 
 
 def broken(page: Path, root: Path = ROOT) -> list[str]:
@@ -50,6 +56,19 @@ def broken(page: Path, root: Path = ROOT) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(page):
     assert broken(page) == []
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.stem)
+def test_a_lab_links_to_a_heading_and_names_no_number_of_a_section(lab):
+    """Sections are renumbered. Whether a linked heading exists is checked above; a number is not."""
+    assert numbered(lab.read_text("utf-8")) == []
+
+
+def test_a_number_of_a_section_would_be_seen():
+    text = (
+        "See section 4 of lesson 3, [a text](x.ipynb#4--text), Hinton 2015, section 2. Section 12."
+    )
+    assert numbered(text) == ["section 4", "Section 12"]
 
 
 def test_a_broken_link_would_be_seen(tmp_path):

@@ -14,7 +14,7 @@ class Calibration(Shown):
     """The distance between confidence and accuracy, overall (`ece`) and in each bin.
 
     `ece`, the expected calibration error, is the mean distance over the bins, weighted by the number of
-    examples in each (Guo et al. 2017, equation 3). Explained in lesson 3.
+    examples in each (Guo et al. 2017, equation 3).
     """
 
     ece: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def teacher_and_student(
         One input goes through teacher and student. At T = 2 the teacher's probabilities are
         0.73, 0.27 and the student's 0.50, 0.50: the KL divergence compares them. The
         cross-entropy compares the student's probabilities at T = 1 (0.50, 0.50) with the label,
-        class 1. The loss is 0.7 · 2² · KL + 0.3 · CE.
+        class 1. The loss is α · T² · KL + (1 − α) · CE = 0.7 · 2² · KL + 0.3 · CE.
     """
     classes = len(teacher_logits)
     if len(student_logits) != classes or not 2 <= classes <= 5 or not 0 <= label_index < classes:
@@ -54,7 +55,7 @@ def teacher_and_student(
         raise ValueError(f"T is {T}, expected a positive temperature, such as 4.")
     targets, soft = _softmax(teacher_logits, T), _softmax(student_logits, T)
     hard, truth = _softmax(student_logits, 1), np.eye(classes)[label_index]
-    ax = style.canvas(style.WIDTH, 4.65)
+    ax = style.canvas(style.WIDTH, 5.0)
     upper, lower, first, second = 0.95, 3.2, 3.45, 5.6
     box(ax, (0.15, 1.85), (0.85, 0.45), "input")
     box(ax, (1.4, upper - 0.45), (1.4, 0.9), "teacher", TEACHER)
@@ -80,14 +81,18 @@ def teacher_and_student(
         _loss(ax, (x, 2.07), text)
         arrow(ax, (x, upper + 0.5), (x, 1.8), LOSS)
         arrow(ax, (x, lower - 0.5), (x, 2.34), LOSS)
-    total = f"{alpha:g} · {T:g}² · KL + {number(1 - alpha, 2).rstrip('0').rstrip('.')} · CE"
-    label(ax, ((first + second + 1.1) / 2, 4.38), f"loss = {total}")
+    centers = (first + 0.55, second + 0.55)
+    parts = f"{alpha:g} · {T:g}² · KL", f"{number(1 - alpha, 2).rstrip('0').rstrip('.')} · CE"
+    _sum(ax, 4.48, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))
+    for y, text in ((4.36, "α: the teacher's share"), (4.6, "T²: scales its gradient")):
+        label(ax, (0.15, y), text, style.SMALL, ha="left")
     return finish(
         ax,
         f"One input goes through teacher and student. At T = {T:g} the teacher's probabilities are "
         f"{_listed(targets)} and the student's {_listed(soft)}: the KL divergence compares them. The "
         f"cross-entropy compares the student's probabilities at T = 1 ({_listed(hard)}) with the "
-        f"label, class {label_index + 1}. The loss is {total}.",
+        f"label, class {label_index + 1}. The loss is α · T² · KL + (1 − α) · CE = "
+        f"{' + '.join(parts)}.",
     )
 
 
@@ -285,6 +290,16 @@ def _loss(ax: Axes, at: Point, text: str) -> None:
     """A loss as a pill around a point."""
     width, height = 1.1, 0.46
     box(ax, (at[0] - width / 2, at[1] - height / 2), (width, height), text, LOSS)
+
+
+def _sum(ax: Axes, y: float, parts: dict[float, str], formulas: Sequence[str]) -> None:
+    """A loss as the sum of its parts: each a pill around its x, and its formula below."""
+    for (x, text), formula in zip(parts.items(), formulas, strict=True):
+        box(ax, (x - 0.75, y - 0.23), (1.5, 0.46), text, LOSS)
+        label(ax, (x, y + 0.38), formula, style.SMALL)
+    label(ax, (min(parts) - 1.05, y), "loss =")
+    for left, right in pairwise(parts):
+        label(ax, ((left + right) / 2, y), "+")
 
 
 def _stack(ax: Axes, at: Point, layers: int, color: str) -> None:

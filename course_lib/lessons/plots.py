@@ -20,7 +20,7 @@ from course_lib.lessons.plots_bars import (
     signed_bars,
     size_bars,
 )
-from course_lib.lessons.plots_lines import lines
+from course_lib.lessons.plots_lines import line_panels, lines
 from course_lib.lessons.plots_models import (
     digits,
     heat_map,
@@ -45,6 +45,7 @@ __all__ = [
     "intervals",
     "latency_bars",
     "layer_widths",
+    "line_panels",
     "lines",
     "mask_rows",
     "parts",

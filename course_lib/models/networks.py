@@ -36,7 +36,7 @@ class LeNet300(nn.Module):
 
 
 class TinyNet(nn.Module):
-    """One hidden layer of 16 units, 12,730 parameters: the small student of lesson 3.
+    """One hidden layer of 16 units, 12,730 parameters: a very small student.
 
     Shapes: images ``[n, 1, 28, 28]`` → logits ``[n, 10]``.
 

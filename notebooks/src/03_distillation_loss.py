@@ -3,19 +3,20 @@
 #
 # **What does a teacher's answer hold that a label does not, and when does it help?**
 #
-# In **distillation**, a small network, the **student**, learns from the answers of a larger one, the **teacher**. People do it because the student is cheaper to run, and can be better than the same network trained on labels alone. You will be able to
+# In **distillation**, a small network, the **student**, learns from the answers of a larger one, the **teacher**. The student is cheaper to run,
+# and it can become better than the same network trained on labels alone. You will be able to
 #
 # - say what is in a teacher's answer, and what temperature does to it;
-# - write the distillation loss by hand, and use it in a training loop;
+# - write the distillation loss, and use it in a training loop;
 # - say where the factor T² comes from;
 # - decide whether a teacher will help you, and what to use it for.
 #
 # **You need** lesson 1, above all its box on intervals and verdicts.
 #
-# **Time** about 55 minutes; the computer works about 9 of them, mostly on the teacher for text, which it trains once and stores.
+# **Time** about 50 minutes; the computer works about 9 of them, mostly on the teacher for text, which it trains once and stores.
 #
-# At *Predict first*, write down a guess before you read on. Two cells have a gap for your own code, which may stay empty.
-# Collapsed cells load results and draw figures. You can skip them.
+# At *Predict first*, write down a guess. Two cells have a gap for your own code, which may stay empty.
+# You can skip collapsed cells: they load results and draw figures.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -30,10 +31,9 @@ settings = lessons.start("lesson3", profile)
 
 from functools import partial
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
-from sklearn.base import clone
+from pandas import DataFrame
 from torch.utils.data import DataLoader, TensorDataset
 
 from course_lib import datasets, distillation, evaluation, models, training
@@ -42,14 +42,9 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 # %% [markdown]
 # ## The result first
 #
-# We took all images of a 3 out of the training set. Then we trained the same student three times on what was left: on the true labels, on the teacher's
-# **hard answers** (only its most probable digit), and on its **soft answers** (its probabilities for all ten digits, at a high temperature, which section 2 explains).
-# The teacher knows all digits. The experiment is from Hinton, Vinyals & Dean 2015, section 3.
-#
-# One correction is needed, as in the paper. A student that never saw a 3 expects none, so it gives class 3 too low a score on every image. After training we
-# therefore raise one number, the bias of class 3, until the accuracy on the validation set is best. We do so for every student that saw no 3. This step uses labels: the validation set has fifty 3s.
-#
-# The script [lesson3_never_saw_3.py](experiments/lesson3_never_saw_3.py) trained all these students once, and we load what it stored.
+# We took all images of a 3 out of the training set. Then we trained the same student three times on the rest: on the true labels, on the teacher's
+# **hard answers** (only its most probable digit), and on its **soft answers** (its probabilities for all ten digits).
+# The teacher knows all digits. The experiment is from Hinton, Vinyals & Dean 2015, section 3. We load what [a script](experiments/lesson3_never_saw_3.py) stored.
 
 # %% jupyter={"source_hidden": true}
 never = lessons.results("lesson3_never_saw_3")
@@ -68,7 +63,10 @@ plots.answers(test_images[first], digits[first], shown, title=title)
 # %% [markdown]
 # These are the first twelve 3s of the test set. The student with soft answers learned the shape of a 3 only from what the teacher said about *other* digits.
 #
-# Next come all 3s of the test set, with five seeds. *T* is the temperature.
+# One correction was needed, as in the paper. A student that never saw a 3 gives class 3 too low a score on every image. So after training we raise one number,
+# the bias of class 3, until the accuracy on the validation set is best. We do this for every student that saw no 3. It needs labels: the validation set has fifty 3s.
+#
+# The next figure has all 3s of the test set and five seeds. *T* is the temperature, which section 2 explains.
 
 # %% jupyter={"source_hidden": true}
 ways = {"true labels": ("labels", 0), "hard answers": ("hard", 0)}
@@ -91,21 +89,15 @@ told = [f"{name} {right[key].double().mean():.1%}" for name, key in both.items()
 print(f"all ten digits: {'; '.join(told)}; 7s and 8s alone, T = 20 {two:.1%}")
 
 # %% [markdown]
-# **How to read this figure, and those that follow.** A tick is one seed. The dot is the mean over the seeds, and the bar is the interval of that mean: it says where the mean over all possible
-# seeds may lie. With three or five seeds it is wide.
+# Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row is a student that was shown the 3s. The printed line has the accuracy on all ten digits.
 #
-# To compare two ways of training over several seeds, we use the same test throughout: the paired interval over the test examples (lesson 1), with the seeds averaged. Beside it we look at each seed's own difference. A difference
-# is clear if the interval leaves out 0 and all seeds agree. Section 10 lists the differences.
-#
-# Hard answers teach next to nothing about 3s. Soft answers find some of the 3s already at T = 1, and most at T = 8 and T = 20. The last row, without correction, is a student that was shown the 3s. The printed line has the accuracy on all ten digits.
-#
-# **Where it stops being true.** The end of the printed line is about a student that was shown only 7s and 8s. It learns much less about the other eight digits, although we raised their
-# biases, all by the same number. In the paper such a student gets 86.8 % right. It had about 12,000 images, and ours had 700.
+# **Where it stops being true.** A student that was shown only 7s and 8s learns much less (end of the printed line). In the paper it gets 86.8 % right, with about 12,000 images. Ours had 700.
 #
 # ## 1 · What is in a teacher's answer
 #
-# Our teacher for digits is a small CNN. It was trained on the 3,500 training images and on five **altered copies** of each: turned, scaled, and moved a little (Simard et al. 2003). We look at
-# its answers to the 500 images of the validation set.
+# Our teacher for digits is a small CNN. It was trained on the 3,500 training images and on five **altered copies** of each: turned, scaled, and moved a little (Simard et al. 2003).
+#
+# **Predict first.** A label names one digit. What more can the teacher's ten probabilities say about an image?
 
 # %%
 digit_teacher = models.digit_teacher(settings.teacher_images, settings.teacher_copies)
@@ -114,26 +106,23 @@ validation, true = mnist["validation"].tensors
 with torch.no_grad():
     logits = digit_teacher(validation)  # [500, 10]
 probabilities = logits.softmax(-1)
-
-# %% jupyter={"source_hidden": true}
+second = probabilities.topk(2).values[:, 1] * (logits.argmax(-1) == true)
+unsure = second.argmax()  # of the images it gets right, the one with the largest second probability
+other = probabilities[unsure].topk(2).indices[1]
 names = [str(digit) for digit in range(10)]
-recognized = logits.argmax(-1) == true
-unsure = (probabilities.topk(2).values[:, 1] * recognized).argmax()  # largest second probability
-(p, second_p), (digit, second) = (each.tolist() for each in probabilities[unsure].topk(2))
-title = f"The label says {digit}. The teacher says {digit} with {p:.0%} and {second} with {second_p:.0%}"
+title = f"The label says: {true[unsure]}. The teacher says: {true[unsure]}, or perhaps {other}"
 plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, title=title)
 
 # %% [markdown]
-# The label names one digit. The soft answer also says which other digits this image resembles, so one image teaches the student something about several digits.
+# They say which other digits the image resembles. So one image teaches the student something about several digits.
 #
-# But we picked the image with the largest second probability. Most answers are not like this one.
+# But we picked an extreme image. Most answers are not like this one.
 #
 # ## 2 · Temperature
 #
-# **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? And what can a
-# student learn from such an answer that it could not learn from the label?
+# **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? What can such an answer teach that the label does not?
 #
-# Below is one such answer at three temperatures. We show the 8 that most resembles a 3 among those that the teacher is more than 99.9 % sure of.
+# Below is such an answer at three temperatures. The teacher is more than 99.9 % sure of this 8. Of all such images, it most resembles a 3.
 
 # %%
 certain = probabilities.amax(-1) > 0.99
@@ -145,15 +134,17 @@ title = "Temperature makes small probabilities visible (axis is cut)"
 plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
 
 # %% [markdown]
-# At T = 1 the answer looks like the label, because the other probabilities are too small to see. They still count a little: at T = 1 our student already found some 3s. To make them
-# count more, we take the **logits**, the ten numbers before the softmax, and divide them by a **temperature** $T$:
+# Most answers are that certain. At T = 1 such an answer looks like the label, because the other probabilities are too small to count for much. To make them count, we divide the
+# **logits**, the ten numbers before the softmax, by a **temperature** $T$:
 #
 # $$p_i = \frac{e^{v_i / T}}{\sum_j e^{v_j / T}}$$
 #
-# $v_i$ is the teacher's logit of class $i$, and $p_i$ its probability. At $T = 1$ this is the ordinary softmax. A larger $T$ moves all probabilities closer together.
+# $v_i$ is the teacher's logit of class $i$, and $p_i$ its probability. $T = 1$ is the ordinary softmax. A larger $T$ moves all probabilities closer together.
 #
-# What does the student learn from this answer? A new student gives each of the ten digits a probability of $1/10$. The loss of section 4 then pushes its logit $i$ by
-# $T \, (p_i - 1/10)$. A positive push raises the logit. (Section 5 derives this: it is the negative gradient of the loss.) We also take a 4. **Predict first.** Which digits does the 8 push up at T = 1, and which at T = 20? Where does the 4 push the 3?
+# What does a student learn from this? A new student gives each digit a probability of about $1/10$. The loss pushes its logit $i$ by
+# $T \, (p_i - 1/10)$, as section 5 derives. A positive push raises the logit.
+#
+# **Predict first.** Which digits does the 8 push up at T = 1, and which at T = 20? Where does a 4 push the 3?
 
 # %%
 four = ((true == 4) & certain).int().argmax()  # the first certain 4
@@ -165,10 +156,10 @@ examples = {"the certain one": logits[eight], "the unsure one": logits[unsure]}
 sliders.temperature_explorer(examples, names, T=20.0)
 
 # %% [markdown]
-# At T = 1 only the 8 is pushed up, and all other digits are pushed down alike. A label would do the same. At T = 20 the digits that resemble this 8 are pushed up, too, the 3 among them, and a 4 pushes the 3 down. One push teaches little. But over thousands of
-# images, the logit of a 3 goes up for shapes that resemble a 3, and down for others.
+# At T = 1 only the logit of the 8 goes up, and all others go down alike. A label would do the same. At T = 20 the logits of the digits that the image resembles go up, too, the 3 among them. The 4 pushes the 3 down.
+# One push teaches little. But over thousands of images, the logit of a 3 goes up for shapes that resemble a 3, and down for others.
 #
-# And why did T = 1 find some 3s? On the images where the teacher is unsure, even T = 1 can push the 3 up.
+# Even T = 1 found some 3s, because where the teacher is unsure, its second digit goes up at any T.
 #
 # Move the slider, and answer two questions:
 #
@@ -183,7 +174,7 @@ sliders.temperature_explorer(examples, names, T=20.0)
 #
 # ## 3 · How far is the student from the teacher?
 #
-# How far are the student's probabilities $q$ from the teacher's probabilities $p$? The usual measure is the **Kullback–Leibler divergence**:
+# The **Kullback–Leibler divergence** measures how far the student's probabilities $q$ are from the teacher's $p$:
 #
 # $$KL(p \,\|\, q) = \sum_i p_i \,(\log p_i - \log q_i)$$
 #
@@ -197,24 +188,27 @@ print(f"the terms: {terms}, their sum: {terms.sum():.4f}")
 diagrams.kl_terms(p, q)
 
 # %% [markdown]
-# A term is negative where the student gives more than the teacher. The sum is never negative, and it is zero only if the two are equal. It is not symmetric:
-# each term is weighted by the *teacher's* probability, so a miss by the same factor costs most on a class that the teacher finds likely.
+# A term is negative where the student gives more than the teacher. The sum is never negative, and it is zero only if $p = q$. It is not symmetric: each term is weighted by the *teacher's* probability,
+# so classes that the teacher finds likely count most.
 #
-# PyTorch has this function, too. `F.kl_div(a, b)` computes $b \, (\log b - a)$ for each entry, so `a` must already be a logarithm. Its default is to average over *all entries*. With
-# `reduction="batchmean"` it sums over the classes and averages over the examples. **Predict first.** Which of the three calls below agrees with the formula, and by what factor is the default off?
+# In PyTorch, `F.kl_div(a, b)` computes $b \, (\log b - a)$ for each entry, so `a` must already be a logarithm. By default it averages over *all entries*. With
+# `reduction="batchmean"` it sums over the classes and averages over the examples.
+#
+# **Predict first.** Which of the three calls below agrees with the formula? By what factor is the default off?
 
 # %% tags=["nbval-check-output"]
 student_logits = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])  # [examples, classes]
 teacher_logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
 log_q, log_p = student_logits.log_softmax(-1), teacher_logits.log_softmax(-1)
-p, q, batchmean = log_p.exp(), log_q.exp(), {"reduction": "batchmean"}
+p, q = log_p.exp(), log_q.exp()
+default = F.kl_div(log_q, p, reduction="none").mean()  # the same as F.kl_div(log_q, p)
 print(f"the formula, mean over the examples {(p * (log_p - log_q)).sum(-1).mean():.4f}")
-print(f"kl_div(log_q, p), its default       {F.kl_div(log_q, p, reduction='none').mean():.4f}")
-print(f"kl_div(log_p, q, batchmean)         {F.kl_div(log_p, q, **batchmean):.4f}")
-print(f"kl_div(log_q, p, batchmean)         {F.kl_div(log_q, p, **batchmean):.4f}")
+print(f"kl_div(log_q, p), its default       {default:.4f}")
+print(f"kl_div(log_p, q, batchmean)         {F.kl_div(log_p, q, reduction='batchmean'):.4f}")
+print(f"kl_div(log_q, p, batchmean)         {F.kl_div(log_q, p, reduction='batchmean'):.4f}")
 
 # %% [markdown]
-# The last one. The second call swaps teacher and student. The default is too small by the number of classes, 3. (We wrote it as the mean of the entries, because the call itself prints a warning.)
+# The last one. The second call swaps teacher and student. The default is too small by the number of classes, 3.
 #
 # ## 4 · The loss and the training loop
 #
@@ -222,13 +216,16 @@ print(f"kl_div(log_q, p, batchmean)         {F.kl_div(log_q, p, **batchmean):.4f
 #
 # $$L = \alpha \, T^2 \, KL(p_T \,\|\, q_T) + (1 - \alpha) \, CE(q_1, y)$$
 #
-# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T$, $CE$ is the cross-entropy, and $y$ the label. The labels are
-# compared with the student at $T = 1$, because that is how we will use it. Section 5 explains the $T^2$.
+# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T$. The cross-entropy $CE$ compares the label $y$ with the student at $T = 1$,
+# because that is how we will use the student. Section 5 explains the $T^2$.
+
+# %% jupyter={"source_hidden": true}
+diagrams.teacher_and_student(teacher_logits=(4, 2.5, -2), T=4, alpha=0.7)
+
+# %% [markdown]
+# With $\alpha = 1$ **no label is needed**. If only some examples have a label, label the others −100. `F.cross_entropy` leaves those out.
 #
-# With $\alpha = 1$ **no label is needed**. If only some examples of a batch have a label, take the KL term over all of them and the CE term over the labeled ones. `F.cross_entropy` does that if the
-# others have −100 as their label.
-#
-# **Your turn (1 of 2).** Write this loss. As long as the gap is empty, the library's own function stands in for yours.
+# **Your turn (1 of 2).** Write this loss.
 
 
 # %%
@@ -241,7 +238,6 @@ given = student_logits, teacher_logits, torch.tensor([0, 1])
 examples = [(*given, 1.0, 0.5), (*given, 4.0, 0.7), (*given[:2], None, 4.0, 1.0)]
 library = distillation.distillation_loss
 distillation_loss = fill_in.check(distillation_loss, against=library, examples=examples)
-diagrams.teacher_and_student(teacher_logits=(4, 2.5, -2), T=4, alpha=0.7)
 
 # %% [markdown]
 # <details><summary>One answer</summary>
@@ -257,7 +253,7 @@ diagrams.teacher_and_student(teacher_logits=(4, 2.5, -2), T=4, alpha=0.7)
 # ```
 # </details>
 #
-# Now we train the student of our first figure: LeNet-300-100 from lesson 1, with T = 20 and $\alpha$ = 1. The loop is an ordinary one with two additions: the teacher's answers, computed without a gradient, and
+# Now we train the student of our first figure: LeNet-300-100 from lesson 1, with T = 20 and $\alpha$ = 1. An ordinary loop gets two additions: the teacher's answers, computed without a gradient, and
 # the loss. The teacher must be in `eval()` mode, or dropout and batch norm would change its answers.
 
 # %%
@@ -278,39 +274,48 @@ for _ in range(settings.epochs):  # 20
         optimizer.step()
 
 # %% [markdown]
-# Then we raise the bias of class 3 step by step. **Predict first.** How many of the 3s does the student recognize before we raise it? What does a higher bias do to the other digits?
+# Then we raise the bias of class 3.
+#
+# **Predict first.** How many 3s does the student recognize before that? What does a higher bias do to the other digits?
 
 # %%
 with torch.no_grad():
     z = student(validation)  # [500, 10]
-found, best = {}, {}
-for raised in range(13):
-    correct = (z + raised * F.one_hot(torch.tensor(3), 10)).argmax(-1) == true  # [500]
-    best[raised] = correct.float().mean()
-    found[f"+ {raised}"] = f"{correct[true == 3].float().mean():.0%}", f"{best[raised]:.1%}"
-with torch.no_grad():
-    student.fc3.bias[3] += max(best, key=best.get)
-pd.DataFrame(found, index=["of the 3s", "of all digits"])
+is_three, raises = F.one_hot(torch.tensor(3), 10), range(13)
+found, right_in_all = [], []
+for raised in raises:
+    correct = (z + raised * is_three).argmax(-1) == true  # [500]
+    found.append(100 * correct[true == 3].float().mean().item())
+    right_in_all.append(100 * correct.float().mean().item())
+print(f"The accuracy on all digits is best at + {right_in_all.index(max(right_in_all))}.")
+curves = {"of the 3s": (raises, found), "of all digits": (raises, right_in_all)}
+look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation set"}
+plots.lines(curves, title="A higher bias finds more 3s, but in the end costs other digits", **look)
 
 # %% [markdown]
-# Before the correction it recognizes some of the 3s. A higher bias finds more 3s, but from some point on other digits are taken for a 3, too.
-# So we choose the bias by the accuracy on *all* digits, and there most of the 3s are recognized. But near its maximum that accuracy differs by a few of 500 images only, while the share of the 3s still changes a lot.
-# So the choice is rough, which is one reason why the seeds of the second figure differ. (Those students were trained in the same way and their biases raised in finer steps.)
+# At first it recognizes a few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
+# So we choose the bias by the accuracy on *all* digits. The choice is rough, because near its maximum this curve is flat, while the curve of the 3s is steep.
 #
 # ## 5 · Where T² comes from
 #
 # **Predict first.** You raise T from 1 to 10 and leave T² out. Does the gradient that reaches the student become larger or smaller, and by how much?
+
+# %% [markdown]
+# It becomes smaller. Let $z_i$ and $v_i$ be the logits of student and teacher, and $N$ the number of classes.
 #
-# $z_i$ and $v_i$ are the logits of student and teacher, and $N$ is the number of classes. Only $-\sum_j p_j \log q_j$ depends on the student. With $u_i = z_i / T$, it is $-\sum_j p_j u_j + \log \sum_j e^{u_j}$, and its derivative by $u_i$ is $q_i - p_i$. The chain rule for $u_i = z_i / T$ adds the factor $1/T$:
+# **The gradient at any T.** Only $-\sum_j p_j \log q_j$ depends on the student. With $u_i = z_i / T$, it is $-\sum_j p_j u_j + \log \sum_j e^{u_j}$, and its derivative by $u_i$ is $q_i - p_i$. The chain rule adds the factor $1/T$:
 #
 # $$\frac{\partial KL}{\partial z_i} = \frac{1}{T} (q_i - p_i)$$
 #
-# Adding a constant to all logits does not change a softmax. So we may take both sets of logits to have mean zero. For large $T$ the numbers $z_i / T$ are small, so $e^{z_i / T} \approx 1 + z_i / T$, and the sum of
-# all ten is about $N$:
+# **The probabilities at large T.** Adding a constant to all logits does not change a softmax, so let both sets of logits have mean zero. If $z_i / T$ is small, $e^{z_i / T} \approx 1 + z_i / T$, and the sum over the classes is about $N$:
 #
-# $$q_i \approx \frac{1 + z_i / T}{N}, \quad p_i \approx \frac{1 + v_i / T}{N}, \quad \text{so} \quad \frac{\partial KL}{\partial z_i} \approx \frac{1}{T} \cdot \frac{z_i - v_i}{N T} = \frac{z_i - v_i}{N T^2}$$
+# $$q_i \approx \frac{1 + z_i / T}{N}, \qquad p_i \approx \frac{1 + v_i / T}{N}$$
 #
-# At large $T$ the gradient shrinks as $1/T^2$. One $1/T$ is the chain rule, and the other comes from the two distributions becoming alike. With the factor $T^2$ the gradient is
+# **Both together.** At large $T$
+#
+# $$\frac{\partial KL}{\partial z_i} \approx \frac{1}{T} \cdot \frac{z_i - v_i}{N T} = \frac{z_i - v_i}{N T^2}$$
+#
+# So at large $T$ the gradient shrinks as $1/T^2$. One $1/T$ is the chain rule. The other comes from the two distributions becoming alike. With the factor $T^2$ the gradient is
 # $T (q_i - p_i)$, and at large $T$ it approaches $(z_i - v_i) / N$: the student **matches the teacher's logits** (Hinton et al. 2015, section 2.1).
 #
 # **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd.
@@ -330,6 +335,25 @@ def by_autograd(student_logits, teacher_logits, T):
 examples = [(student_logits, teacher_logits, T) for T in (1.0, 20.0)]
 soft_gradient = fill_in.check(soft_gradient, against=by_autograd, examples=examples)
 
+# %% jupyter={"source_hidden": true}
+z = evaluation.predict(models.build(models.LeNet300), mnist["validation"]).double()  # a new student
+v, temperatures = logits.double(), [1, 2, 4, 8, 16, 32, 64, 128]
+centered = (z - z.mean(-1, keepdim=True)) - (v - v.mean(-1, keepdim=True))
+limit = (centered / centered.numel()).norm()  # (z − v) / N, and the mean over the images
+sizes = [(soft_gradient(z, v, T).norm() / limit).item() for T in temperatures]
+without = {
+    "gradient of KL": (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)]),
+    "1 / T²": (temperatures, [1 / T**2 for T in temperatures]),
+}
+small = temperatures[:6]
+corrected = {"gradient of T² · KL": (small, sizes[:6]), "its limit": (small, [1] * len(small))}
+smaller = soft_gradient(z, v, 1).norm() / (soft_gradient(z, v, 10).norm() / 10**2)
+print(f"From T = 1 to T = 10 the gradient without T² becomes {smaller:.0f} times smaller.")
+panels = {"without T²": without, "with T², small T": corrected}
+look = {"xlabel": "temperature T", "ylabel": "size of the gradient\n(its limit with T² is 1)"}
+title = "T² makes up for 1 / T², but only roughly at small T"
+plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
+
 # %% [markdown]
 # <details><summary>One answer</summary>
 #
@@ -339,28 +363,11 @@ soft_gradient = fill_in.check(soft_gradient, against=by_autograd, examples=examp
 #     return T * (q - p) / len(student_logits)
 # ```
 # </details>
-
-# %% jupyter={"source_hidden": true}
-z = evaluation.predict(models.build(models.LeNet300), mnist["validation"]).double()  # a new student
-v, temperatures = logits.double(), [1, 2, 4, 8, 16, 32, 64, 128]
-centered = (z - z.mean(-1, keepdim=True)) - (v - v.mean(-1, keepdim=True))
-limit = (centered / centered.numel()).norm()  # (z − v) / N, and the mean over the images
-sizes = [(soft_gradient(z, v, T).norm() / limit).item() for T in temperatures]
-curves = {"T² · KL": (temperatures, sizes)}
-curves |= {"the limit with T²": (temperatures, [1] * len(temperatures))}
-curves["KL alone"] = (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)])
-look = {"xlabel": "temperature T", "ylabel": "size of the gradient\n(its limit with T² is 1)"}
-smaller = soft_gradient(z, v, 1).norm() / (soft_gradient(z, v, 10).norm() / 10**2)
-print(f"From T = 1 to T = 10 the gradient without T² becomes {smaller:.0f} times smaller.")
-plots.lines(curves, title="Without T², the gradient shrinks as T grows", log="xy", **look)
-
-# %% [markdown]
-# The gradient becomes smaller, but by less than the hundred times that $1/T^2$ suggests. The law is for large T. At T = 1 it fails: $q - p$ can never exceed 1, while the law's $(z - v) / N$ grows with the logits.
 #
-# With T² the curve rises above its limit and then falls back to it. At medium T the teacher's largest logit is still far above the mean, where $e^x$ is larger than $1 + x$. So T² keeps the balance between teacher
-# and labels only roughly at small T.
+# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. At T = 1 the gradient stays below its limit (right panel): $q - p$ cannot exceed 1, while $(z - v) / N$ grows with the logits.
+# At medium T it is above, because $e^x$ is larger than $1 + x$ for the teacher's largest logit.
 #
-# That balance is what T² is for. At α = 1 there is nothing to balance: T² only scales the gradient, and Adam divides by the gradient's recent size.
+# T² keeps the balance between teacher and labels when you change T, but at small T only roughly. At α = 1 there is nothing to balance.
 #
 # ## 6 · Which T, and which α?
 #
@@ -372,41 +379,41 @@ plots.lines(curves, title="Without T², the gradient shrinks as T grows", log="x
 # | Hinton et al. 2015, MNIST, 30 units a layer | 2.5 to 4 was better than lower or higher |
 # | Hinton et al. 2015, speech | tried 1, 2, 5, and 10 |
 # | DistilBERT's code, PyTorch's tutorial | 2 |
-# | RepDistiller, a much-used collection of distillation methods | 4 |
+# | RepDistiller, a collection of distillation methods | 4 |
 #
-# So T depends on the student and the task. On the unseen 3s it mattered a lot. Does it matter as much where all classes are there? We tried ten settings for a student with 50 labeled images. It learns from the teacher's answers to the same 50 images and, if α is below 1, also from the labels.
+# On the unseen 3s, T mattered a lot. Does it matter as much where no class is missing? We tried ten settings for a student with 50 labeled images. It learns from the teacher's answers to them and, if α is below 1, also from their labels. The numbers are accuracies on the validation set.
+#
 # **Predict first.** How much better than "no teacher" is the best setting?
 
 # %% jupyter={"source_hidden": true}
 digit_runs = lessons.results("lesson3_labels")
 few, all_images = digit_runs.recipe["labels"][0], digit_runs.recipe["labels"][-1]
 no_teacher = digit_runs.runs(way="labels alone", labels=few)
-settings_tried = [
-    (T, a) for a in digit_runs.recipe["alphas"] for T in digit_runs.recipe["temperatures"]
-]
-grid = {key: digit_runs.runs(way="map", T=key[0], alpha=key[1]) for key in settings_tried}
-shown = {}
-for (T, a), runs in grid.items():
-    shown.setdefault(f"α = {a:g}", {})[f"T = {T}"] = f"{runs.value:.1%}"
-low, high = grid[max(grid, key=lambda key: grid[key].value)].interval
-print(f"no teacher {no_teacher.value:.1%}; the interval of the best is {low:.1%} to {high:.1%}")
-pd.DataFrame(shown).T
+Ts, alphas = digit_runs.recipe["temperatures"], digit_runs.recipe["alphas"]
+grid = [[digit_runs.runs(way="map", T=T, alpha=alpha) for T in Ts] for alpha in alphas]
+best = max((runs for row in grid for runs in row), key=lambda runs: runs.value)
+shown = [[runs.value for runs in row] for row in ([no_teacher] * len(Ts), *grid)]
+rows = ("loss", ["no teacher", *(f"α = {alpha:g}" for alpha in alphas)])
+low, high = best.interval
+print(f"The interval of the best setting over the seeds is {low:.1%} to {high:.1%}.")
+title = "Does a setting stand out? The colors span the interval of the best"
+plots.heat_map(shown, rows, ("temperature T", Ts), title=title, limits=best.interval)
 
 # %% [markdown]
-# The best is ahead by far less than the width of its interval. The best of ten also owes part of its lead to luck. So this experiment cannot choose T or α.
+# The best is ahead by far less than its interval is wide, and the best of ten owes part of its lead to luck. So this experiment cannot choose T or α.
 #
-# **Where to start.** Use α = 1 if examples without a label are the point. Otherwise try 0.5, too. Begin with T = 2 or 4, as common code does, add a high T such as 20, and compare on your validation set.
+# **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Begin with T = 2 or 4, add a high T such as 20, and compare on your validation set.
 #
 # ## 7 · Digits: labels scarce and plentiful
 #
-# Suppose that you are *given* a teacher. We compare four ways to train the same student, with the same number of steps. Wherever there is a teacher, T = 4 and α = 1, which we fixed beforehand. "Hard, all" is the
-# control: it separates the effect of more images from that of soft answers.
+# Suppose that you are *given* a teacher. We train the same student in four ways, with the same number of steps. T = 4 and α = 1 were fixed beforehand. The last way is a
+# control: does the gain come from soft answers, or only from more images?
 
 # %% jupyter={"source_hidden": true}
 diagrams.training_sets(few, all_images, "images")
 
 # %% [markdown]
-# **Predict first.** Order the four for 50 labels. Which of them depend on the number of labels at all? And does a teacher still help if all 3,500 images have a label?
+# **Predict first.** Order the four for 50 labels. Does a teacher still help if all 3,500 images have a label?
 
 # %% jupyter={"source_hidden": true}
 ways = ["labels alone", "soft, same images", "soft, all images", "hard, all images"]
@@ -419,51 +426,39 @@ print(f"hard answers that equal the label: {(hard_answers == labels).sum():,} of
 tables.accuracies(digit_rows)
 
 # %% [markdown]
-# The table has test accuracies with their intervals over the seeds. The last two columns use no labels, so they do not depend on their number. Where labels are scarce they are far ahead, because the teacher
-# answers the images without a label. On the *same* images its answers add little. The control is close to the soft answers, so most of the gain comes from the additional images.
+# (Test accuracy, with the interval over the seeds.) With 50 labels, the two ways with all images are far ahead, because the teacher answers the images without a label.
+# On the *same* images its answers add little. Hard answers are close to soft ones, so most of the gain comes from the additional images.
 #
-# If all images have labels, we cannot tell whether the teacher adds anything. Seen the other way: a student **without any label** is about as good as one with all 3,500. But the interval of their difference (section 10) is too wide to promise "within 1 point".
+# If all images have labels, we cannot tell whether the teacher adds anything (section 9). Seen the other way: a student **without any label** is about as good as one with all 3,500.
 #
-# **A caution.** This teacher was trained on these very images, *with* their labels. On images that are new to it, expect more errors.
-#
-# Its hard answers equal the true labels for all but one image (printed line). That is also why they taught nothing about 3s.
+# **A caution.** This teacher was trained on these very images, *with* their labels, and its hard answers are practically the same as the labels (printed line). That is why they taught nothing about 3s. On new images, expect more errors.
 #
 # ## 8 · Text: a teacher and many sentences
 #
-# Here the teacher is MiniLM, a pretrained transformer, fine-tuned on 7,241 labeled sentences to tell positive from negative movie reviews (rated by people, Hutto & Gilbert 2014). The first time, this takes some minutes. The student is a small convolutional network
-# (CNN) for text (Kim 2014). It learns from the teacher's answers to 3,000 sentences, without a label. `distill` is the loop of section 4, with the teacher's answers computed once and stored. For text we fixed T = 2 beforehand.
-# As a control, a linear model on **TF-IDF** (weighted counts of words and word pairs) learns from the teacher's hard answers.
+# Here the teacher is MiniLM, a pretrained transformer, fine-tuned on 7,241 labeled sentences to tell positive from negative movie reviews (Hutto & Gilbert 2014). The student is a small convolutional network
+# (CNN) for text (Kim 2014). It learns from the teacher's answers to 3,000 sentences, without a label. `distill` is the loop of section 4, with the teacher's answers computed once. T = 2 was fixed beforehand.
 
 # %%
-teacher = models.teacher(settings.teacher_sentences)
+teacher = models.teacher(settings.teacher_sentences)  # the first time, this takes some minutes
 reviews = models.reviews_tokenized()
 sentences = reviews["train"].select(range(settings.sentences))  # their labels are not used
 answers = models.cached_logits(teacher, sentences)  # [sentences, 2]
-# six epochs; the learning rate falls to 0 (decay), and the last epoch is kept
-recipe = training.Recipe(settings.text_epochs, lr=2e-3, decay=True, select_from_last=1)
-loss = partial(distillation_loss, T=2, alpha=1)
 tokens = datasets.tokens_seen(reviews["train"])  # the CNN has embeddings for these only
 cnn = models.build(lambda: models.TextCNN(tokens))
+recipe = training.Recipe(settings.text_epochs, lr=2e-3, decay=True, select_from_last=1)
+loss = partial(distillation_loss, T=2, alpha=1)
 cnn = distillation.distill(cnn, answers, {"train": sentences}, recipe, loss=loss).model
 for name, model in {"teacher": teacher, "CNN, no label": cnn}.items():
     size = sum(weight.numel() for weight in model.parameters())
     print(f"{name}: {evaluation.evaluate(model, reviews['validation'])}, {size:,} parameters")
 
-# %% jupyter={"source_hidden": true}
-linear, texts = clone(models.baseline_tfidf().pipeline), datasets.reviews()
-linear.fit(texts["train"]["text"][: len(sentences)], answers.argmax(-1))
-guesses = torch.from_numpy(linear.predict(texts["validation"]["text"][:]))
-of_linear = guesses == torch.tensor(texts["validation"]["label"][:])
-print(f"TF-IDF, no label: {of_linear.double().mean():.1%}")
-of_cnn = evaluation.correct(cnn, reviews["validation"])
-print("CNN against TF-IDF:", evaluation.paired_test(of_cnn, of_linear))
-
 # %% [markdown]
-# The CNN has a small part of the teacher's parameters, and saw no label. The linear model is not far behind. We cannot tell which of the two is better.
+# The CNN has a small part of the teacher's parameters, and saw no label.
 #
-# Next, more sentences and several seeds. "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**: mostly halves of those sentences, cut in the middle, because half a sentence often has another mood than the whole. It
-# also has newspaper editorials and movie sentences without a clear rating. All students make about the same number of steps, and each seed draws other labeled sentences. **Predict first.** How many points do the
-# teacher's answers to all sentences add to 200 labels?
+# The next figure has three seeds. All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs). "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**. That set is mostly halves of the same sentences, because half a sentence often has another mood than the whole.
+# The rest are newspaper editorials and movie sentences without a clear rating.
+#
+# **Predict first.** How many points do the teacher's answers to all sentences add to 200 labels?
 
 # %% jupyter={"source_hidden": true}
 text = lessons.results("lesson3_text")
@@ -483,40 +478,37 @@ plenty = [f"{way} {tables.over_seeds(text_rows[way, most]).value:.1%}" for way i
 print(f"teacher {of_teacher.value:.1%}; with all {most:,} labels: {'; '.join(plenty)}")
 
 # %% [markdown]
-# They close most of the distance to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
-# well as soft ones. With two classes, a soft answer adds only how certain the teacher is.
+# These answers close most of the distance to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
+# well as soft ones: with two classes, a soft answer adds only how certain the teacher is.
 #
-# Two limits:
-#
-# - If all sentences are labeled, little of the gain is left, and the linear model is ahead of the CNN (printed line).
-# - Most of what the teacher answers here are sentences that it was trained on, *with* their labels, or halves of them. On new text, expect more errors.
+# Two limits. If all sentences are labeled, little of the gain is left, and TF-IDF is ahead of the CNN (printed line). And the teacher was trained, *with* labels, on most of what it answers here. On new text, expect more errors.
 #
 # ### And if nobody gives you a teacher?
 #
-# The teacher above had far more labels than its students. What if 200 labels are all there are? Then you can fine-tune MiniLM on these 200, and let *this* teacher
-# answer 3,000 sentences. **Predict first.** Is its student better than the same network trained on
-# the 200 labels?
+# What if 200 labels are all there are? Then you can fine-tune MiniLM on these 200, and let *this* teacher answer 3,000 sentences.
+#
+# **Predict first.** Is its student better than the same network trained on the 200 labels?
 
 # %% jupyter={"source_hidden": true}
 own = lessons.results("lesson3_text_own_teacher")
 own_ways = ["teacher", "soft, same sentences", "soft, all sentences", "hard, all sentences"]
 own_rows = tables.scored(own, text_test, own_ways, [least])
-names = [f"teacher, trained on {least} labels", f"student, soft, same {least} sentences"]
-names += [f"student, {kind}, {own.recipe['sentences']:,} sentences" for kind in ("soft", "hard")]
+who = [f"teacher, trained on {least} labels", f"student, soft, same {least} sentences"]
+who += [f"student, {kind}, {own.recipe['sentences']:,} sentences" for kind in ("soft", "hard")]
 runs = {f"student, {least} labels alone": scarce["labels alone"]}
-runs |= dict(zip(names, map(tables.over_seeds, own_rows.values()), strict=True))
+runs |= dict(zip(who, map(tables.over_seeds, own_rows.values()), strict=True))
 roles = dict(zip(runs, ["labels", "teacher", "student", "student", "accent"], strict=True))
-adds = runs[names[2]].value - runs[f"student, {least} labels alone"].value
+adds = runs[who[2]].value - runs[f"student, {least} labels alone"].value
 title = f"{least} labels in all: a teacher trained on them adds {100 * adds:.1f} points"
 plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 
 # %% [markdown]
-# Yes, with each of the three seeds, but the gain differs from seed to seed (section 10). The teacher saw no other labels, but it was pretrained on a large collection of text. Its answers to more sentences pass some of that on.
+# Yes, with each of the three seeds, but the gain differs from seed to seed. The teacher was pretrained on a large collection of text, and its answers to more sentences pass some of that on.
 # It is still better than its students, so use it directly if you can afford its size.
 #
-# ## 9 · Inherited errors
+# ### Inherited errors
 #
-# **Predict first.** The teacher is wrong on some test sentences. Is a student that learned from it wrong on *these* more often than a student that learned from labels?
+# **Predict first.** The given teacher is wrong on some test sentences. Is a student that learned from it wrong on *these* more often than a student that learned from labels?
 
 # %% jupyter={"source_hidden": true}
 shown = {}
@@ -525,15 +517,15 @@ for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     parts = wrong[:, ~teacher_right], wrong[:, teacher_right]
     shown[name] = [f"{part.double().mean():.1%}" for part in parts]
 print(f"The teacher is wrong on {(~teacher_right).sum()} of {len(teacher_right):,} test sentences.")
-pd.DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]).T
+DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]).T
 
 # %% [markdown]
-# These sentences are hard for all: even the student with labels, which never met the teacher, is wrong on about half of them. So compare down the columns. The answer is yes. The student with soft answers is right more often elsewhere. But where the teacher is wrong, it is wrong more often than the student with labels. So it inherits some of its teacher's errors. If your teacher is worse
-# for some group of people, check its students for that group, too.
+# Yes. These sentences are hard for all: even the student with labels is wrong on about half of them. So compare down each column. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it makes fewer. So it inherits some of its teacher's errors.
+# If your teacher is worse for some group of people, check its students for that group, too.
 #
-# ## 10 · When would you use a teacher?
+# ## 9 · When would you use a teacher?
 #
-# The table has differences in test accuracy. The claims below it have the others.
+# The table has differences in test accuracy. Their interval is the paired one over the test examples (lesson 1), with the seeds averaged. Beside it stands each seed's own difference. A difference is clear if the interval leaves out 0 and all seeds agree.
 
 # %% jupyter={"source_hidden": true}
 alone = {n: digit_rows["labels alone", n] for n in (few, all_images)}
@@ -559,11 +551,15 @@ compared |= {
 tables.differences(compared)
 
 # %% [markdown]
-# Use a teacher if few examples have a label and many have none, or if your examples lack a class that the teacher knows. If all your examples have labels and no class is missing, expect little.
+# | your situation | what a teacher adds |
+# |---|---|
+# | few examples have a label, many have none | much: let it answer those without a label |
+# | your examples lack a class that the teacher knows | that class, from soft answers at a high temperature |
+# | all your examples have labels, no class is missing | little; we could not tell it from nothing |
 #
-# Soft answers are clearly better than hard ones where the training set has the altered copies of section 1. In the other comparisons we cannot tell. So keep the teacher's probabilities if you can.
+# Soft answers clearly beat hard ones on the unseen 3s, and where the training set has the altered copies of section 1. In the other comparisons we cannot tell. So keep the teacher's probabilities if you can.
 #
-# Now the claims, each with the margin that we wrote down before we measured. Where a single seed lies outside of the interval, we widen the interval to include it, so a claim holds only if it holds for each seed.
+# Now the claims. We wrote each margin down before we measured. The intervals are widened to include every single seed, so a claim holds only if it holds for each seed.
 
 # %% jupyter={"source_hidden": true}
 claims, gap = lessons.Claims(), tables.gap
@@ -590,14 +586,14 @@ print(f"Scored on the test sets in this lesson: {scored}.")
 claims
 
 # %% [markdown]
-# The T that we fixed for digits, 4, was too low for the unseen 3s. That does not mean the higher the better: in the second figure T = 8 is a little ahead of T = 20, but we did not test this difference.
+# T = 4, which we fixed for digits, was too low for the unseen 3s. That does not mean the higher the better: in the second figure T = 8 is a little ahead of T = 20, a difference that we did not test.
 #
 # ## Recap
 #
 # - A teacher's soft answer says which classes an example resembles. A higher temperature makes the small probabilities count more.
-# - The loss is $\alpha T^2 KL(p_T \| q_T) + (1 - \alpha) CE(q_1, y)$. At large T, the gradient of the KL divergence shrinks as $1/T^2$, and the factor T² makes up for that.
+# - The loss is $\alpha T^2 KL(p_T \| q_T) + (1 - \alpha) CE(q_1, y)$. The T² makes up for a gradient that shrinks as $1/T^2$ at large T.
 # - With $\alpha = 1$ no label is needed. A teacher helps most by answering examples without a label.
-# - Soft answers beat hard ones by far on the unseen 3s, and by little or nothing in our other comparisons.
+# - Soft answers beat hard ones by far on the unseen 3s, and by little or nothing elsewhere.
 # - A student also inherits errors of its teacher. Always compare with the same student without one.
 #
 # ## Quiz
@@ -606,18 +602,17 @@ claims
 # <details><summary>Answer</summary>The default reduction divides by examples times classes. With reduction="batchmean" it divides by the examples alone.</details>
 #
 # **2.** You raise T from 2 to 8 and leave T² out. What changes besides the softness?
-# <details><summary>Answer</summary>The teacher's part of the gradient becomes much smaller, so the labels count more. The 1/T² law says 16 times. It holds for large T, and the curve of section 5 shows less.</details>
+# <details><summary>Answer</summary>The teacher's part of the gradient becomes much smaller, so the labels count more. The 1/T² law says 16 times, but the curve of section 5 shows less at such small T.</details>
 #
 # **3.** How can a student learn what a 3 looks like without seeing one?
 # <details><summary>Answer</summary>The teacher's answers say how much each 8, 5, or 2 resembles a 3. To give the same probabilities, the student's logit of a 3 has to rise with the resemblance to a 3.</details>
 #
 # **4.** You have 300 labeled examples, 50,000 without a label, and a good teacher. What do you do, and what do you compare with?
-# <details><summary>Answer</summary>Train the student on the teacher's soft answers to all of them. You can add the CE term for the 300 labels. Compare with the same student on the 300 labels alone, and on the teacher's
-# hard answers.</details>
+# <details><summary>Answer</summary>Train the student on the teacher's soft answers to all of them. Compare with the same student on the 300 labels alone, and on the teacher's hard answers.</details>
 #
 # ## Try it yourself
 #
-# The [exercises of this lesson](../exercises/03_distillation_loss.ipynb) let you write every part of the loss, and find four classic errors in other people's code.
+# In the [exercises](../exercises/03_distillation_loss.ipynb) you write every part of the loss, and find four classic errors in other people's code.
 #
 # ## References
 #

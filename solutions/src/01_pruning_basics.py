@@ -223,4 +223,4 @@ checks.most_sparsity(my_network)
 # ## And then
 #
 # - Which of your answers would `course_lib.pruning` have saved you? Read them: they are short.
-# - On to [lesson 2](../notebooks/02_structured_pruning.ipynb), where the zeros go for good.
+# - On to [lesson 2a](../notebooks/02_structured_pruning.ipynb), where the zeros go for good.

@@ -242,4 +242,5 @@ checks.errors(errors)
 # ## And then
 #
 # - Compare your loss with [course_lib/distillation](../course_lib/distillation). What does it guard against that yours does not?
-# - Put your own loss into section 4 of lesson 3: `distill(…, loss=…)` takes any function of that form.
+# - Put your own loss into lesson 3, where it [trains a student for text](../notebooks/03_distillation_loss.ipynb#8--text-a-teacher-and-many-sentences):
+#   `distill(…, loss=…)` takes any function of that form.

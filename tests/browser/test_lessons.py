@@ -23,8 +23,8 @@ LESSONS = {
     },
     "03_distillation_loss": {
         "temperature_explorer(": [
-            ("temperature", ["ArrowRight"] * 6, "T = 4:"),
-            ("example", "the unsure one", "T = 4:"),
+            ("temperature", ["ArrowLeft"] * 8, "T = 16:"),
+            ("example", "the unsure one", "T = 16:"),
         ],
     },
     "04_distilbert": {

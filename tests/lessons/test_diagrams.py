@@ -331,6 +331,11 @@ def test_the_bars_are_the_softmax_of_the_logits():
         assert heights == pytest.approx(probabilities.tolist())
 
 
+def test_the_loss_is_written_in_symbols_and_in_numbers():
+    drawing = diagrams.teacher_and_student(T=4, alpha=0.7)
+    assert {"0.7 · 4² · KL", "+", "0.3 · CE", "α · T² · KL", "(1 − α) · CE"} <= set(words(drawing))
+
+
 def test_layers_are_counted_from_1_in_the_picture_and_from_0_in_code():
     drawing = diagrams.copied_layers([0, 3], teacher_layers=4)
     assert sorted(text for text in words(drawing) if text.isdigit()) == list("112234")

@@ -84,6 +84,13 @@ def pictures() -> dict[str, Drawing]:
             reference={"teacher": accuracy(0.96)},
         ),
         "lines": plots.lines({"cubic": ([0, 1, 2], [0, 70, 80]), "a": ([0, 2], [0, 80])}, **lines),
+        "line_panels": plots.line_panels(
+            {
+                "without": {"a": ([1, 2], [1, 9])},
+                "with": {"a": ([1, 2], [3, 4]), "b": ([1, 2], [1, 1])},
+            },
+            title=TITLE, xlabel="T", ylabel="length", logs=("xy", ""),
+        ),
         "weight_histogram": plots.weight_histogram(lenet, title=TITLE),
         "digits": plots.digits(images),
         "answers": plots.answers(
@@ -272,6 +279,20 @@ def test_lines_are_linear_or_logarithmic_and_tell_their_course():
         assert (ax.get_xscale(), ax.get_yscale()) == scales
     assert ticks(drawing)[0] == ["1", "2", "4", "8", "16"]
     assert drawing.alt == "Length against T. a: 1 at 1, 3 at 2, 0.5 at 4, 0.01 at 16."
+
+
+def test_panels_share_colors_and_one_legend_and_have_scales_of_their_own():
+    drawing = pictures()["line_panels"]
+    whole, part = drawing.figure.axes
+    assert (whole.get_yscale(), part.get_yscale()) == ("log", "linear")
+    assert whole.lines[0].get_color() == part.lines[0].get_color() != part.lines[1].get_color()
+    assert explained(drawing) == ["a", "b"]
+    assert drawing.alt == (
+        "Length against T. Without: a: 1 at 1, 9 at 2. With: a: 3 at 1, 4 at 2. b: 1 at 1, 1 at 2."
+    )
+    with pytest.raises(ValueError, match="got 1 logs for 2 panels"):
+        names = {"title": "t", "xlabel": "x", "ylabel": "y"}
+        plots.line_panels({"a": {}, "b": {}}, logs=("x",), **names)
 
 
 def test_show_takes_a_drawing_or_a_figure(monkeypatch):
