@@ -3,7 +3,7 @@
 #
 # **What makes a distilled transformer good: its start, its losses, or its teacher?**
 #
-# The answer in short: the start does the work. We measure what the teacher adds: little if every sentence has a label, and much if few have one.
+# The answer in short: the start does the work. What the teacher adds is measured, and it is small as long as every sentence has a label. If only few have one, the teacher adds more than the start.
 #
 # You will be able to
 #
@@ -73,8 +73,8 @@ tables.differences(compared | starts_apart)
 # The distance between the lines is what the better start adds: about four points. The slope of a line is what the teacher adds: about one point from MiniLM's
 # layers, and from the teacher's own layers too little to tell from zero. Section 5 asks why it is so little, and section 7 when it is more.
 #
-# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and beside it the difference of each seed. A difference is clear if the interval leaves out 0 and
-# all seeds agree. In the figures, thick bars are intervals over seeds, and thin lines are intervals over sentences.
+# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and beside it the difference of each seed. A difference is **clear** if the interval leaves out 0 and
+# all seeds agree.
 #
 # ## 1 · Is DistilBERT 40 % smaller and 60 % faster?
 #
@@ -107,8 +107,9 @@ plots.parts(parts, "million parameters", title="The layers halve, the embeddings
 #
 # **Predict first.** How many percent *faster* is DistilBERT by these numbers? How many percent *less time* does it need?
 #
-# We also measure it, at the true size and with random weights, because the speed does not depend on them. **Only this section contains DistilBERT itself.** All others use students of MiniLM, which train in a minute.
-# A second BERT is the control: if its interval leaves out 1, your computer was too busy, and the claims at the end give no verdict.
+# We also measure the speed here. Both models have their true size, and random weights, because the speed does not depend on them. A second BERT is the control: if its interval leaves out 1, your computer was too busy, and the claims at the end give no verdict.
+#
+# **Only this section contains DistilBERT itself.** All others use students of MiniLM, which train in a minute.
 
 # %% jupyter={"source_hidden": true}
 kinds = {"BERT-base": bert, "a second BERT-base": bert, "DistilBERT": distilbert}
@@ -175,7 +176,7 @@ tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, p
 #
 # ## 3 · What are the three losses?
 #
-# DistilBERT learns from three things at once: the teacher's answers, the labels, and the teacher's **hidden states**. A hidden state is the vector that a layer outputs for a token, here the last layer.
+# DistilBERT learns from three things at once: the teacher's answers, the labels, and the teacher's **hidden states**. A hidden state is the vector that a layer outputs for a token. We compare those of the last layer.
 #
 # $$L = 5 \, L_{\text{soft}} + 2 \, L_{\text{hard}} + 1 \, L_{\text{cos}}$$
 #
@@ -252,7 +253,7 @@ for length in (14, 128):
     print(f"without {each.mean():.4f}, and {share:.0%} of that is padding")
 
 # %% [markdown]
-# Most of it. So without a mask the student would mostly learn from positions where there is no word. With the mask, padding changes nothing.
+# Most of it. So without a mask, the student would mostly learn from positions where there is no word. With the mask, padding changes nothing.
 #
 # ## 4 · How does the student train?
 #
@@ -273,7 +274,7 @@ for step in range(1, 21):
         print(f"step {step}: loss {loss.item():.2f}")
 
 # %% [markdown]
-# `distill_hidden` does these steps for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student of layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. The learning rate was chosen for the student with labels alone, on the validation set.
+# `distill_hidden` does these steps for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student of layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. We had chosen the learning rate for the student with labels alone, on the validation set.
 #
 # **Predict first.** Section 2 showed the validation accuracy of the teacher and of the untrained student. Where will the two trained students end, and how far apart?
 
@@ -321,7 +322,7 @@ look = {"title": "Leaving out the start costs most", "roles": dict.fromkeys(cost
 plots.intervals(costs, xlabel="change of the test accuracy when it is left out, in points", **look)
 
 # %% [markdown]
-# Only the start costs anything that we can measure: about three points. The other intervals contain 0, so we cannot tell whether these parts help or hurt.
+# Only the start makes a difference that we can measure: about three points with the teacher's help, where it was about four without. The other intervals contain 0, so we cannot tell whether these parts help or hurt.
 #
 # Why does the teacher add so little? Two reasons are likely. First, the student without a teacher still starts from the teacher's layers, so it inherits from the teacher, too. Second, the teacher was trained on these very labels, so its
 # answers to these sentences are nearly the labels (section 7 prints how nearly). This does not contradict the paper's order of the losses: where the teacher as a whole adds next to nothing, there is nothing to divide among its losses.
@@ -331,7 +332,7 @@ plots.intervals(costs, xlabel="change of the test accuracy when it is left out, 
 #
 # ## 6 · Is 97 % a lot?
 #
-# The third number of the abstract is a share: the student's score divided by the teacher's. But a simple model may have most of that score, too. Ours is lesson 3's linear model on **TF-IDF**, weighted counts of words and word pairs.
+# The third number of the abstract is a share: the student's score divided by the teacher's. But a simple model may have most of that score, too. Our simple model is lesson 3's, a linear one on **TF-IDF**, weighted counts of words and word pairs.
 #
 # **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is.
 
@@ -344,6 +345,7 @@ def kept_gain(student, teacher, linear):
 
 examples = [(0.85, 0.9, 0.8), (0.75, 0.9, 0.8)]
 kept_gain = fill_in.check(kept_gain, against=tables.kept_gain, examples=examples)
+diagrams.share_of_gain(student=0.85, teacher=0.9, linear=0.8)
 
 # %% [markdown]
 # <details><summary>One answer</summary>
@@ -375,7 +377,7 @@ pd.DataFrame(table, columns).map(str).T
 # All three, even the linear model. So a share like 97 % says little unless a simple model and the same student without a teacher
 # stand beside it. The share of the *gain* shows that our students are about as good as TF-IDF: it is close to zero, and its interval contains zero. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
 #
-# The intervals of the shares come from a **bootstrap**: draw test sentences anew, at random and with repetition, compute the share again, and repeat this 2,000 times.
+# The intervals of the shares come from a **bootstrap**: draw as many test sentences anew, with repetition, and compute the share again. Do so 2,000 times, and keep the middle 95 % of the results.
 #
 # The paper's 97 % is a ratio of two mean scores over nine tasks. On SST-2, the task nearest to ours, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
 #
@@ -416,7 +418,7 @@ tables.differences(compared | {"teacher's − MiniLM's layers: labels alone": st
 
 # %% [markdown]
 # Yes: from either start, the teacher adds six to eight points, and the better start about four. But the three losses are not better than hard answers with
-# these settings. They score lower, clearly so from the teacher's layers. So the gain comes from more labeled text, with the teacher as the labeler.
+# these settings. They score lower, and from the teacher's layers the difference is clear. So the gain comes from more labeled text, with the teacher as the labeler.
 #
 # **Where it stops being true.** The teacher was trained on this very text, so its hard answers are nearly the true labels (printed line). On text
 # that is new to it, it is wrong more often, so expect a smaller gain.
@@ -451,7 +453,7 @@ plots.show(plots.slopes(rows, between=("movies", "electronics"), **look))
 tables.differences({"electronics: with teacher − labels alone": (with_teacher, labels_alone)})
 
 # %% [markdown]
-# TF-IDF loses most: it is now little better than always answering "positive". A plausible reason is that other words praise a camera than a movie. The students were only as good as TF-IDF on movies, and are
+# TF-IDF loses most: it is now little better than always answering "positive". A plausible reason is that the words that praise a movie are often not those that praise a camera. The students were only as good as TF-IDF on movies, and are
 # far ahead of it here. The one with teacher is a little ahead of the other, but not clearly, because one of the three seeds disagrees.
 #
 # ## 9 · Look inside, and use it
@@ -526,7 +528,7 @@ claims
 # ## Recap
 #
 # - DistilBERT is BERT with half of its layers. The embeddings stay, so less than half of the parameters go, but half of the work goes.
-# - "60 % faster" means 1.6 times as fast, and 39 % less time.
+# - "60 % faster" stands for 1.63 times as fast in the paper's table, which is 39 % less time.
 # - If every sentence has a label, the start matters more than the teacher. To find the better start, you have to train.
 # - If labels are few and text is plenty, the teacher matters more than the start, and its hard answers are enough.
 # - "97 % of the teacher" means something only beside a simple model and the same student without a teacher.
