@@ -257,10 +257,10 @@ for length in (14, 128):
 #
 # ## 4 · How does the student train?
 #
-# A training step is lesson 3's, with one more loss. Here are twenty steps on the two sentences. (The first loss differs a little from the one above, because `train()` switches dropout on.)
+# A training step is lesson 3's, with one more loss. Here are twenty steps on the two sentences.
 
 # %%
-learner = copy.deepcopy(student).train()
+learner = copy.deepcopy(student).train()  # with dropout, so the first loss differs from above
 optimizer = torch.optim.AdamW(learner.parameters(), lr=2e-5)  # low: two sentences, over and over
 for step in range(1, 21):
     with torch.no_grad():
@@ -334,7 +334,7 @@ plots.intervals(costs, xlabel="change of the test accuracy when it is left out, 
 #
 # The third number of the abstract is a share: the student's score divided by the teacher's. But a simple model may have most of that score, too. Our simple model is lesson 3's, a linear one on **TF-IDF**, weighted counts of words and word pairs.
 #
-# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is.
+# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is above it. The drawing has an example.
 
 
 # %%
@@ -490,7 +490,7 @@ sliders.answers_explorer({"teacher": teacher, "student": student}, tokenizer, li
 # %% [markdown]
 # Nonsense gets a high score, too. And the student overlooks that "expected to" turns the sentence around.
 #
-# The figure starts with the shortest validation sentence about which teacher and student disagree. Write your own and press Enter. Try a "not" or irony. (To distill BERT-base on Wikipedia, see [docs/scaling.md](../docs/scaling.md).)
+# The figure starts with the shortest validation sentence about which teacher and student disagree. Write your own and press Enter. Try a "not" or irony.
 #
 # ## The claims
 #
@@ -550,7 +550,7 @@ claims
 #
 # ## Try it yourself
 #
-# In the [exercises of this lesson](../exercises/04_distilbert.ipynb) you choose layers, write the losses, and beat a student of two layers.
+# In the [exercises of this lesson](../exercises/04_distilbert.ipynb) you choose layers, write the losses, and beat a student of two layers. To distill BERT-base on Wikipedia, see [docs/scaling.md](../docs/scaling.md).
 #
 # ## References
 #
