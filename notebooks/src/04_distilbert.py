@@ -161,7 +161,7 @@ look["roles"] = dict.fromkeys(untrained, "student")
 plots.intervals(untrained, reference={"teacher": evaluation.evaluate(teacher, validation)}, **look)
 
 # %% [markdown]
-# The one of layers 2, 4, and 6, because it keeps layer 6. The pooler and the classifier are copied, too, and they were trained on the outputs of that layer. From another layer they get inputs
+# The one of layers 2, 4, and 6, because it keeps layer 6. The pooler (a dense layer) and the classifier are copied, too, and they were trained on the outputs of that layer. From another layer they get inputs
 # of a kind that they never saw.
 #
 # **Predict first.** And after training? The stored experiment has both.
@@ -293,7 +293,7 @@ print("with teacher against labels alone:", evaluation.paired_test(*pair))
 pd.DataFrame({name: [f"{r.double().mean():.1%}"] for name, r in right.items()}, ["validation"]).T
 
 # %% [markdown]
-# Both end some points above the untrained student, and well below the teacher. In our run the student with teacher is even significantly better. But this is one seed. The test covers the choice of sentences, while training is random, too.
+# Both end some points above the untrained student, and well below the teacher. In our run the student with teacher is even significantly better than the other one. But this is one seed. The test covers the choice of sentences, while training is random, too.
 # In the first table, one of three seeds turned the order around.
 #
 # ## 5 · Start, losses, or teacher?
