@@ -375,7 +375,7 @@ pd.DataFrame(table, columns).map(str).T
 
 # %% [markdown]
 # All three, even the linear model. So a share like 97 % says little unless a simple model and the same student without a teacher
-# stand beside it. The share of the *gain* shows that our students are about as good as TF-IDF: it is close to zero, and its interval contains zero. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
+# stand beside it. The share of the *gain* is close to zero, and its wide interval contains zero, so we cannot tell whether our students are better than TF-IDF at all. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
 #
 # The intervals of the shares come from a **bootstrap**: draw as many test sentences anew, with repetition, and compute the share again. Do so 2,000 times, and keep the middle 95 % of the results.
 #
@@ -420,7 +420,7 @@ tables.differences(compared | {"teacher's − MiniLM's layers: labels alone": st
 # Yes: from either start, the teacher adds six to eight points, and the better start about four. But the three losses are not better than hard answers with
 # these settings. They score lower, and from the teacher's layers the difference is clear. So the gain comes from more labeled text, with the teacher as the labeler.
 #
-# **Where it stops being true.** The teacher was trained on this very text, so its hard answers are nearly the true labels (printed line). On text
+# **Where it stops being true.** Hard answers even do about as well as 2,560 true labels. But the teacher was trained on this very text, so its answers are nearly those labels (printed line). On text
 # that is new to it, it is wrong more often, so expect a smaller gain.
 #
 # ## 8 · What about other text?
@@ -468,7 +468,7 @@ both = {"teacher": of_teacher, "student": sliders.attention_maps(student, tokeni
 sliders.attention_explorer(tokens, both, pairs)
 
 # %% [markdown]
-# The line above the figure says how much. The student's layers began as copies, so the likeness does not prove that the losses caused it. Does attention explain *why* a model answers as it does?
+# When you run the cell, a line beside the sliders says how much. The student's layers began as copies, so the likeness does not prove that the losses caused it. Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
 # Now use the student. It is a plain `transformers` model, so it works with `pipeline`, which also downloads models by name, such as
