@@ -377,7 +377,7 @@ pd.DataFrame(table, columns).map(str).T
 # All three, even the linear model. So a share like 97 % says little unless a simple model and the same student without a teacher
 # stand beside it. The share of the *gain* is close to zero, and its wide interval contains zero, so we cannot tell whether our students are better than TF-IDF at all. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
 #
-# The intervals of the shares come from a **bootstrap**: draw as many test sentences anew, with repetition, and compute the share again. Do so 2,000 times, and keep the middle 95 % of the results.
+# The intervals of the shares come from a **bootstrap**: draw as many test sentences anew, with repetition, and compute the share again. Do so many times, and keep the middle 95 % of the results. <!-- not measured: what an interval is -->
 #
 # The paper's 97 % is a ratio of two mean scores over nine tasks. On SST-2, the task nearest to ours, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
 #
