@@ -56,7 +56,7 @@ def stored(way):  # [(share of the weights left, accuracy over the seeds), …]
 
 curves = {"pruned, not trained": stored("one-shot, no training")}
 curves["pruned while it trains"] = stored("gradual")
-dense_longer = {"dense, trained as long": recovery.runs(way="dense, more epochs")}
+dense_longer = {"dense, same epochs": recovery.runs(way="dense, more epochs")}
 look = {"reference": dense_longer, "roles": {"pruned while it trains": "baseline"}}
 plots.pruning_curves(curves, title="Training keeps the accuracy down to 3 % of the weights", **look)
 
@@ -100,7 +100,7 @@ plots.digits(torch.utils.data.TensorDataset(*mnist["train"][96:120]))
 
 # %% [markdown]
 # That is a lot of parameters per image. With all 60,000 training images it would still be about four. We prune only
-# the weights, because there are so few biases.
+# the weights, because there are few biases.
 #
 # **Predict first.** We shuffle the labels of 500 images, so that nothing connects an image with its label. Then we
 # train on them. What accuracy can the network reach on these 500 images?
@@ -241,7 +241,8 @@ sliders.sparsity_explorer(model, mnist["validation"], amount=0.9)
 #   pruned weights to zero.
 # - **(c) Weight decay**, with masked gradients, too.
 #
-# The next cell is one step, on the 500 images of section 1 with their true labels.
+# The next cell is one step, on the 500 images of section 1 with their true labels. The cell after it prunes and takes
+# 20 steps.
 
 
 # %%
@@ -297,8 +298,8 @@ plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.it
 #
 # There are two cures. You can set the zeros again after every step, as section 7 does. Or you apply the mask at *every
 # use* of the weight: you train the original weight $W$ and compute with $W' = M \odot W$. The optimizer may move a
-# pruned entry of $W$, but the mask multiplies it by 0 before anything uses it. By the chain rule, the mask also zeroes
-# the gradient of the loss $L$: $\partial L / \partial W = M \odot \partial L / \partial W'$.
+# pruned entry of $W$, but the mask multiplies it by 0 before anything uses it. By the chain rule, its gradient is zero,
+# too. With the loss $L$: $\partial L / \partial W = M \odot \partial L / \partial W'$.
 #
 # **Your turn (2 of 2).** Write the second cure as a linear layer. The last lines of the cell train with the library's
 # masks, which work the same way.
@@ -327,8 +328,8 @@ print(f"sparsity after 20 steps with the library's masks: {pruning.sparsity(mask
 # ```
 # </details>
 #
-# PyTorch has its own masks in `torch.nn.utils.prune`, and most tutorials use them. **Predict first.** You prune layer
-# 1 with `amount=0.5` twice. What is its sparsity then? And is the file of the masked network smaller or larger than
+# Most tutorials use PyTorch's own masks, `torch.nn.utils.prune`. **Predict first.** You prune layer 1 with
+# `amount=0.5` twice. What is its sparsity then? And is the file of the masked network smaller or larger than
 # that of the dense one?
 
 
@@ -388,7 +389,7 @@ amounts = [0.5, 0.8, 0.9, 0.95]  # the sparsities of the next two figures
 
 # %% [markdown]
 # Wanda differs from global magnitude in two ways: the score, and which weights compete. A fair comparison changes only
-# one. So we compare Taylor with global magnitude, and Wanda with magnitude per row.
+# one of them. So we compare Taylor with global magnitude, and Wanda with magnitude per row.
 #
 # **Predict first.** Which score keeps the most accuracy with 10 % of the weights left? We do not train after
 # pruning.
@@ -551,7 +552,7 @@ print(f"largest difference between sparse and dense outputs: {difference:.0e}")
 
 # %% [markdown]
 # We compare it with the pruned network in dense matrices, and with a copy of the dense network. The copy is the
-# **control**. It does the same work as the dense network, so any difference between them is noise.
+# **control**. It does the same work as the dense network, so any difference between these two is noise.
 #
 # **Predict first.** How many times as fast is the pruned network if its matrices stay dense?
 
@@ -568,12 +569,13 @@ plots.intervals(speed, **look)
 
 # %% [markdown]
 # Each row compares one form with the dense network. We divide the two times of the *same* round, so a busy moment
-# slows both and cancels out. Look at the gray controls first. Their distance from 1 is noise. If one is far off,
-# measure again.
+# slows both and cancels out. Look at the gray controls first. Their distance from 1 is noise. If one of
+# them is far from 1, measure again.
 #
 # - **97 % zeros** in dense matrices save no time. The dense product multiplies every number, zero or not.
 # - **CSR** skips the zeros, but it must look up the position of each value. With one image, it wins nothing. With 500
-#   images, one look-up serves 500 products, and CSR wins. How much depends on the sparsity and the machine.
+#   images, one look-up serves 500 products, and CSR wins. How much time it saves depends on the sparsity and the
+#   machine.
 #
 # To be faster everywhere, a network must lose whole neurons, so that its dense matrices shrink. That is lesson 2.
 #
@@ -654,7 +656,7 @@ claims
 #
 # - A trained network has more weights than it needs, and the smallest ones can go first.
 # - A zero stays a zero only if you enforce it: mask the weight at every use, or set the zeros again after each step.
-# - At 97 % sparsity, a network without training is broken. With training, its accuracy is close to dense.
+# - Pruning to 97 % sparsity breaks the network. Training brings its accuracy back, close to dense.
 # - Layers differ in how much they tolerate, and the small last layer suffers first.
 # - Zeros alone save neither bytes nor time. A sparse format saves bytes, and sometimes time.
 #
