@@ -66,7 +66,7 @@ plots.pruning_curves(curves, title="Training keeps the accuracy down to 3 % of t
 #
 # > **Intervals and verdicts.** We measure accuracy on a limited number of images. The 95 % **interval over examples**
 # > (a thin line) is the range of true accuracies that fit what we measured. Training is random, too, so we often
-# > train with several seeds. The **interval over seeds** (a thick bar) is the range for the average of such runs. A
+# > train with several seeds. The **interval over seeds** (a thick bar) is the same for the average over seeds. A
 # > **point** is a difference of 1 % accuracy, as between 93 % and 92 %. <!-- not measured: what an interval is -->
 # >
 # > A claim has a **margin**: a limit that we write down before we measure. For example, we claim that a network loses
@@ -117,7 +117,7 @@ reached = evaluation.evaluate(memorized, nonsense).value
 fill_in.reveal(f"accuracy on shuffled labels: {reached:.0%}", my_guess)
 
 # %% [markdown]
-# It memorizes them, as Zhang et al. 2017 showed for large networks. So it probably has more capacity than it needs for
+# It memorizes the shuffled labels, as Zhang et al. 2017 showed for large networks. So it probably has more capacity than it needs for
 # ten digits. Pruning removes that surplus.
 #
 # Now we train on the real labels, with several seeds.
@@ -221,7 +221,7 @@ sliders.sparsity_explorer(model, mnist["validation"], amount=0.9)
 # %% [markdown]
 # More than half of the weights can go. The left panel shows why: many of them lie near zero. Look again:
 #
-# 1. At 90 % sparsity, which layer has the highest sparsity of its own, and which the lowest?
+# 1. Set the slider to 90 %. Which layer has the highest sparsity, and which the lowest?
 # 2. The accuracy at 30 % sparsity may differ a little from the one at 0 %. Is that a real difference?
 #
 # <details><summary>Answers</summary>
@@ -288,7 +288,7 @@ plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.it
 
 # %% [markdown]
 # In runs (a) and (b), most of the pruned weights are nonzero again after one step. They are still small, as the
-# printed medians show, but the network is no longer sparse.
+# printed medians show. But they are not zero, so the sparsity is lost.
 #
 # - **(a) The gradient** of a pruned weight is its input times the error at its output. The weight's own value is not
 #   part of that product, so the gradient is usually *not* zero, and plain SGD moves the weight. The weights that stay
@@ -299,7 +299,7 @@ plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.it
 # There are two cures. You can set the zeros again after every step, as section 7 does. Or you apply the mask at *every
 # use* of the weight: you train the original weight $W$ and compute with $W' = M \odot W$. The optimizer may move a
 # pruned entry of $W$, but the mask multiplies it by 0 before anything uses it. By the chain rule, its gradient is zero,
-# too. With the loss $L$: $\partial L / \partial W = M \odot \partial L / \partial W'$.
+# too: $\partial L / \partial W = M \odot \partial L / \partial W'$, where $L$ is the loss.
 #
 # **Your turn (2 of 2).** Write the second cure as a linear layer. The last lines of the cell train with the library's
 # masks, which work the same way.
@@ -327,6 +327,8 @@ print(f"sparsity after 20 steps with the library's masks: {pruning.sparsity(mask
 #     return x @ (original * mask).T + bias
 # ```
 # </details>
+#
+# The sparsity stays at 90 %.
 #
 # Most tutorials use PyTorch's own masks, `torch.nn.utils.prune`. **Predict first.** You prune layer 1 with
 # `amount=0.5` twice. What is its sparsity then? And is the file of the masked network smaller or larger than
@@ -433,7 +435,8 @@ plots.pruning_curves(curves, title="The last layer suffers first", reference=acc
 
 # %% [markdown]
 # The last layer suffers first, because it is small. It has only 1,000 weights: a row of 100 for each of the ten
-# digits. If a twentieth of them is left, each digit has about five. A neuron of layer 1 then still has about 39.
+# digits. If a twentieth of them is left, each digit has about five. At the
+# same sparsity, a neuron of layer 1 still has about 39.
 #
 # So layers should lose different shares. One global threshold does that. Pruning per row does not, which may be why
 # it did worse in section 5. You can also leave a layer out, with `layers=["fc1", "fc2"]`. But the scan prunes one
@@ -470,7 +473,7 @@ plots.lines(curves, **look, ylabel="sparsity in %", bold="gradual")
 # The cubic curve prunes fast while there are many unimportant weights, and slowly when every weight counts.
 #
 # Here is gradual pruning by hand. It is the training loop that you know, with two additions: new masks in each epoch,
-# and zeros again after each step.
+# and the zeros set again after each step.
 
 
 # %%
@@ -485,7 +488,7 @@ for epoch in range(epochs):
         optimizer.step()
         for name, layer_mask in masks.items():
             network.get_submodule(name).weight.data *= layer_mask
-print(f"{pruning.sparsity(network):.1%} sparse: {accuracy(network)}; dense: {accuracy(model)}")
+print(f"at {pruning.sparsity(network):.0%} sparsity: {accuracy(network)}")
 
 # %% [markdown]
 # The library's `pruning.gradual_pruning` does the same in smaller steps.
@@ -501,10 +504,10 @@ plots.pruning_curves(curves, title=title, reference=dense_longer)
 # %% [markdown]
 # With 3 % of the weights left, all three averages are close to dense. But the intervals are wide: three seeds can
 # neither rank the schedules nor show that they match the dense network. <!-- not measured: a setting --> With 1 %
-# left, gradual pruning has the best average.
+# left, gradual pruning has the best average, but the intervals overlap again.
 #
 # One-shot pruning breaks the network only *without* training, as in the first figure. With training it recovers here.
-# It spends all 20 epochs at the final sparsity, and the other two spend 8 there.
+# It spends all 20 epochs at the final sparsity, and the other two spend only the last 8 there.
 #
 # ## 8 · What do zeros buy?
 #
@@ -598,21 +601,22 @@ plots.show(diagrams.two_of_four())
 pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in halves.items()}})
 
 # %% [markdown]
-# Three of these networks have lost half of their weights. The free choice costs hardly any accuracy. The pattern costs
+# Three of these networks have lost half of their weights. Free choice costs hardly any accuracy. The pattern costs
 # the most, because it must remove two weights even from a group of four large ones. So 2:4 needs training after the
 # pruning, as in Mishra et al. 2021.
 #
 # ## The final table
 #
-# The test set comes in only here, after all decisions.
+# The test set comes in only here, after all decisions. The schedules are those of the stored experiment, at 97 %
+# sparsity.
 #
 # How do we compare two networks on the *same* 1,000 images? Images that both get right, or both get wrong, say nothing
 # about the difference. Let $a$ images be right only with the first network and $b$ only with the second. Then the
 # accuracies on $n$ images differ by $(a - b) / n$. The 95 % interval reaches about $1.96 \sqrt{a + b} / n$ to each
 # side. (The library's formula is a little more careful with small counts.)
 #
-# The figure and the table average over the three seeds. Their intervals are **over the test examples**, so new seeds
-# could still give another order.
+# The figure and the table average each schedule over its three seeds. The other claims are about one network. The
+# intervals of accuracy are **over the test examples**, so new seeds could still give another order.
 
 # %%
 names = ["dense, more epochs", *schedules]
