@@ -22,7 +22,7 @@ from course_lib.lessons.sliders.static import page as page_of
 TESTS = Path(__file__).parents[1]
 # A slider of each example, the key that moves it, and what then stands in the readout.
 MOVES = {
-    "sparsity": ("sparsity", "51 % pruned"),
+    "sparsity": ("sparsity", "51 % sparsity"),
     "temperature": ("temperature", "T = 1.5:"),
     "grid": ("T", "T = 8, alpha"),
     "amount": ("amount", "75 % of the parameters"),
