@@ -102,7 +102,6 @@ def pictures() -> dict[str, Drawing]:
             {f"T = {T}": torch.linspace(-1, 1.5, 10) for T in (1, 4, 20)},
             [str(i) for i in range(10)], title=TITLE, ylabel="push on the logit",
         ),
-        "heat_map": plots.heat_map([[0.1, 0.9], [0.5, 0.3]], ("T", [1, 2]), ("alpha", [0.3, 1.0])),
         "parts": plots.parts({"a": {"layers": 2.0, "rest": 1.0}, "b": {"layers": 3.0}}, "MB"),
         "reliability": plots.reliability({"a": answers, "b": answers}),
         "latency_bars": plots.latency_bars({"dense": LATENCY, "97 % zeros": LATENCY}),

@@ -13,7 +13,7 @@ VARIANTS = {amount: smaller(amount) for amount in (0, 0.5, 0.75)}
 
 def test_widths_costs_and_both_accuracies_are_shown():
     state = amount_view(VARIANTS, 0.75)
-    for text in ("75 % of", "105,458 (4.0 × fewer)", "2.30 million", "3.5 ms (3.1 × as fast)"):
+    for text in ("25 % of", "105,458 (4.0 × fewer)", "2.30 million", "3.5 ms (3.1 × as fast)"):
         assert text in state.readout, text
     assert state.data["layers"][1] == {
         "layer": "conv2",
@@ -22,7 +22,7 @@ def test_widths_costs_and_both_accuracies_are_shown():
         "text": "32 of 64",
     }
     assert [round(row["share"], 2) for row in state.data["costs"]] == [0.25, 0.25, 0.32]
-    assert state.data["amount"] == [{"text": "75 % of the parameters removed"}]
+    assert state.data["amount"] == [{"text": "25 % of the parameters left"}]
     assert [row["accuracy"] for row in state.data["accuracies"]] == [0.52, 0.95]
 
 
@@ -56,6 +56,6 @@ def test_a_network_of_many_layers_is_drawn_too():
 
 def test_a_move_arrives():
     explorer = amount_explorer(VARIANTS)
-    assert "75 % of the parameters" in explorer.readout.value
+    assert "25 % of the parameters" in explorer.readout.value
     explorer.controls[0].value = "50 %"
     assert "50 % of the parameters" in explorer.readout.value
