@@ -7,7 +7,7 @@
 #
 # - remove neurons and channels by hand, and show that nothing else has changed;
 # - avoid the batch-norm trap, and find the layers that must be cut together;
-# - say why a network with fewer operations can take almost as much time, and what to do about it;
+# - say why fewer operations can take almost as much time, and what to do about it;
 # - choose between removing neurons and zeroing single weights.
 #
 # **You need** [lesson 1](01_pruning_basics.ipynb). **Time** about 45 minutes; the computer works about 4 of them on two cores.
@@ -80,10 +80,10 @@ look = {"xlabel": "time for 500 images, as a share of the dense network's", "log
 plots.scatter(points, title="Removed neurons save time, zeros do not", roles=roles, **look)
 
 # %% [markdown]
-# **Left** means the share of the parameters that a network still has. In the blue network, single weights were set to zero. It takes about as long as the dense network. The orange
-# networks have lost whole neurons, and they take a fraction of the time. (Section 7 shows all networks of the experiment.)
+# "10 % left" means that a network still has a tenth of its parameters. In the blue network, single weights were set to zero. It takes about as long as the dense network. The orange
+# networks have lost whole neurons, and they take a fraction of the time. Section 7 shows more networks. <!-- not measured: a name in the figure -->
 #
-# Every accuracy is the mean over five seeds. Every time is the median of many ratios to the dense network's time, each *within one round*, as in lesson 1.
+# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1.
 #
 # All networks, the dense one too, trained for the same number of epochs. Some pruned networks look better than the dense one, and we cannot say why. The accuracies are low for MNIST because we train on
 # 3,500 images, as in lesson 1.
@@ -121,8 +121,7 @@ for name, guess in zip(ratios, (my_guess_zeros, my_guess_half), strict=True):
 diagrams.neuron_removed()
 
 # %% [markdown]
-# **Your turn (1 of 2).** Write this as a function. `keep` holds the indices of the neurons that stay. The check compares it with the library on
-# small examples. Until you fill the gap, the lesson uses the library's own function.
+# **Your turn (1 of 2).** Write this as a function. `keep` holds the indices of the neurons that stay. Until you fill the gap, the lesson uses the library's own function.
 
 
 # %%
@@ -253,7 +252,7 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 # %% [markdown]
 # ## 4 · Shortcuts couple channels
 #
-# A residual network adds the outputs of two layers. Our `SmallResNet` has the two kinds of blocks of He et al. 2016: a basic block of two convolutions, and a bottleneck of three. Without its batch norms and ReLUs, it computes
+# A residual network adds the outputs of two layers. Our `SmallResNet` has the two kinds of blocks of He et al. 2016: a basic block of two convolutions, and a bottleneck of three. Apart from batch norms and ReLUs, it computes
 #
 # ```
 # x = stem(images)
@@ -287,7 +286,7 @@ with torch.inference_mode():
 print(f"zero stem alone: {back} of the 8 channels are nonzero again after the sum")
 
 # %% [markdown]
-# The first network does not run. The second one runs, but the zeros are gone after the sum, so these channels cannot be removed later. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# The first network does not run. The second one runs, but its zeros are gone after the sum. So these channels cannot be removed. **All layers whose outputs are added must lose the same channels,** and every layer that reads
 # the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
@@ -326,7 +325,7 @@ for piece in groups["stem.0"].slices:
 # %% [markdown]
 # A convolution's weight has the shape [outputs, inputs, height, width]. `stem` and `basic2` lose outputs, with their batch norms. `basic1`, `reduce` and `shortcut` read these channels, so they lose inputs.
 #
-# Last, we remove a random half of each group, and ask whether removed equals masked. Our ResNet is untrained, so each batch norm has $\gamma = 1$, $\beta = 0$ and $\mu = 0$, and turns 0 into 0. A tool
+# Last, we remove a random half of each group, and ask whether removed equals masked. Our ResNet is untrained, so each batch norm has $\beta = 0$ and $\mu = 0$, and turns 0 into 0. A tool
 # that falls into the batch-norm trap would pass this test. So we give the batch norms random numbers first.
 
 # %%
@@ -348,7 +347,7 @@ print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 # input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So "half of the channels" and "half of the parameters" are different
 # requests.
 #
-# The library's functions ask for an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left.
+# The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left.
 #
 # ## 5 · How much can go?
 #
@@ -372,10 +371,10 @@ same = torch.allclose(score_by_hand, score(cnn, structured.groups(cnn)["fc1"]), 
 print(f"The library's scores over {len(x)} images are the same:", same)
 
 # %% [markdown]
-# Which unit is the best to remove? One with a low score, but also one with many parameters, because we want to remove parameters. So the library's `prune` divides each score by the **number of parameters that go with the
-# unit**. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached.
+# Which unit is the best to remove? One with a low score, but also one with many parameters, because we want to remove parameters. So the library's `prune` divides each score by the number of parameters that go with the
+# unit. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached.
 #
-# We prune the CNN to several amounts, and then train each of these networks a little.
+# We prune the CNN to several sizes, and then train each of these networks a little.
 
 # %%
 cut = {a: structured.prune(cnn, a, score) for a in settings.amounts}
@@ -403,7 +402,7 @@ display(sliders.amount_table(variants))
 sliders.amount_explorer(variants)
 
 # %% [markdown]
-# The cut costs accuracy, and the short training brings it back. (Small steps up or down mean little. The whole network changes, too, when it trains longer.) Section 6 defines the operations of the table. The slider shows each network of the table. Move it, and look for three things:
+# The cut costs accuracy, and the short training brings it back. (Small steps up or down mean little.) The table counts operations, which section 6 defines. The slider shows each network of the table. Move it, and look for three things:
 #
 # 1. Which layers give their units first, and why?
 # 2. Parameters and operations do not shrink together. Which shrinks less, and why?
@@ -472,8 +471,8 @@ print(*(f"  {name}: {one}" for name, one in after.items()), sep="\n")
 #
 # ## 7 · Neurons or single weights?
 #
-# Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 compared granularities and found that coarse ones cost more accuracy at the same number of parameters. To see what granularity alone does, everything else must be
-# equal. So in the stored experiment both kinds of network have the same start, the same score, the same cubic schedule (lesson 1) and the same number of epochs. With magnitude, a neuron's score is the mean magnitude of the parameters that go with it. The experiment was done twice, with magnitude and with Taylor scores.
+# Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 found that coarse ones cost more accuracy at the same number of parameters. To see what granularity alone does, everything else must be
+# equal. So in the stored experiment both kinds have the same start, the same score, lesson 1's cubic schedule and the same number of epochs. It was done with magnitude, and again with Taylor scores. (A neuron's magnitude is the mean magnitude of the parameters that go with it.)
 #
 # **Predict first.** A network keeps a tenth of its parameters, either as single weights or as whole neurons. Which kind is more accurate? What share of the bytes, of the operations and of the time is left in each case?
 
@@ -530,11 +529,9 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With 5 % of the parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images, so they are narrower than those of section 7, which cover new seeds.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. (These intervals cover only the choice of the test images. Those of section 7 cover new seeds, so they are wider.) The rows about time depend on your machine.
 #
-# A row about time depends on your machine. If it says "cannot tell", the machine may have been busy.
-#
-# **In practice**: if you need time, remove units. If you need a small file, compare both kinds at the accuracy that you need.
+# **In practice**: if you need speed, remove units. If you need a small file, compare both kinds at the accuracy that you need.
 #
 # ## Recap
 #
@@ -550,19 +547,19 @@ claims
 # <details><summary>Answer</summary>The neuron. Its score per parameter is lower, so removing it saves more parameters for the same estimated loss.</details>
 #
 # **2.** A tool sets filters to zero, and the accuracy falls a lot. The exported model, without these channels, is better. What may have happened?
-# <details><summary>Answer</summary>In the network with zeroed filters, batch norm still outputs a constant for each of them, and the next layer reads it. The exported network has lost these constants.</details>
+# <details><summary>Answer</summary>Behind a zeroed filter, batch norm still outputs a constant, and the next layer reads it. The exported network has lost these constants.</details>
 #
 # **3.** In the ResNet of section 4, you want to remove channel 3 of `stem`. Name every layer that changes.
-# <details><summary>Answer</summary>`stem` and `basic2` lose filter 3 and its batch-norm numbers, because their outputs are added. `basic1`, `reduce` and `shortcut` read `stem`'s output or the sum, so they lose input 3.</details>
+# <details><summary>Answer</summary>`stem` and `basic2` lose filter 3 and its batch-norm numbers, because their outputs are added. `basic1`, `reduce` and `shortcut` read this channel, so they lose input 3.</details>
 #
 # **4.** A linear layer with 800 inputs and 200 outputs follows a flatten of 32 channels with 5 × 5 pixels. You remove 8 of the channels. How many weights does the linear layer lose?
 # <details><summary>Answer</summary>Each channel is 25 columns of 200 weights. So it loses 8 · 25 · 200 = 40,000 of its 160,000 weights.</details>
 #
 # **5.** Your model needs half of the operations, and it is 1.1 × as fast. What do you look for?
-# <details><summary>Answer</summary>For a part that was not cut, or whose work is not counted as operations, such as batch norm or pooling on large images. Measure the parts of the model.</details>
+# <details><summary>Answer</summary>A part that was not cut, or whose work is not counted, such as batch norm or pooling on large images. Measure the parts of the model.</details>
 #
 # **6.** A paper prunes weights gradually and neurons at once, and the weights win. What does it show about granularity? And which of the two do you choose for speed on a CPU?
-# <details><summary>Answer</summary>Nothing, because two things differ: give both the same schedule and the same score. For speed, choose neurons, because zeros in dense matrices save no time.</details>
+# <details><summary>Answer</summary>Nothing, because the schedules differ, too. For speed, choose neurons, because zeros in dense matrices save no time.</details>
 #
 # ## Try it yourself
 #

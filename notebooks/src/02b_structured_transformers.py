@@ -244,7 +244,7 @@ plots.layer_widths(widths, title="The last layers give the most FFN neurons")
 
 # %% [markdown]
 # Layer 6 gives almost all of its FFN neurons. Can that be right? After layer 6 comes the classifier, and it reads the vector of [CLS] alone. The FFN works on each token by
-# itself, so in layer 6 its results for all other tokens are thrown away. In the formula, only the term of [CLS] differs from zero. In the earlier
+# itself, so in layer 6 its results for all other tokens are thrown away. In the sum over the tokens $t$, only the term of [CLS] differs from zero. In the earlier
 # layers all terms do, because attention carries every token's result on to [CLS].
 #
 # We test this. We remove *all but one* FFN neuron from one layer at a time.
@@ -266,15 +266,15 @@ xlabel = "difference from the teacher on the validation set, in points"
 plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=xlabel)
 
 # %% [markdown]
-# With one FFN neuron left in layer 6, the accuracy hardly changes, as its low scores predicted. But compare layers 1 and 4. By the scores, layer 1 kept almost all of its neurons and layer 4 about a quarter. Yet with one neuron left, either layer costs MiniLM about the same.
+# With one FFN neuron left in layer 6, the accuracy hardly changes, as its low scores predicted. But compare layers 1 and 4. The scores kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, either layer costs MiniLM about the same.
 #
 # This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. And the network may make up for the loss of one layer better than for
 # that of another. So trust scores more *within* a layer than *across* layers.
 #
 # ## 4 · Which score is best?
 #
-# We compare Taylor with two other scores: the magnitude of the rows that belong to a unit, and random numbers. Each score ranks the units in two ways: all layers together, or each layer by
-# itself, so that every layer gives half. The script [lesson2_scores.py](experiments/lesson2_scores.py) has measured all combinations with three seeds. Each seed draws new calibration sentences for Taylor, and new random scores. Magnitude has no randomness.
+# We compare Taylor with two other scores: the magnitude of a unit's rows, and random numbers. Each score ranks the units in two ways: all layers together, or each layer by
+# itself, so that every layer gives half. The script [lesson2_scores.py](experiments/lesson2_scores.py) has measured all combinations with three seeds. Each seed has other sentences for Taylor, and other random scores. Magnitude needs neither.
 #
 # **Predict first.** Half of the heads go, as cut. Order the three scores.
 
@@ -301,7 +301,7 @@ plots.show(plots.seed_panels(panels, title=title, **look))
 pd.DataFrame(gaps)
 
 # %% [markdown]
-# Taylor has the highest accuracy in all four panels. Its best heads come from ranking each layer by itself: half of the heads are gone, nothing was trained, and the accuracy is close to MiniLM's. The table has the differences with their intervals over the seeds. One of them contains zero: with the heads of all layers ranked together,
+# Taylor has the highest accuracy in all four panels. Where it ranked the heads of each layer by itself, half of the heads are gone, nothing was trained, and the accuracy is close to MiniLM's. The table has the differences with their intervals over the seeds. One of them contains zero: with the heads of all layers ranked together,
 # the three random draws differ too much to tell.
 #
 # Magnitude is no better than random. For heads it loses much more if all layers are ranked together than if each gives half. So a part of the damage probably comes from comparing magnitudes *across* layers, whose weights may differ in size for other
@@ -325,7 +325,7 @@ pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.
 # The last three layers alone do best, and the first three alone do no better than guessing. A likely reason is that the classifier was trained on the output of layer 6. Without
 # layer 6 it reads vectors of a kind that it has never seen. Removing layer 5, the only single layer that we tried, costs much less.
 #
-# This is before any training. After a long training, the best choice may be another one. DistilBERT (Sanh et al. 2019) keeps every other layer, as you will see in lesson 4.
+# This is before any training. After a long one, another choice may be better. Lesson 4 trains a student with every other layer, as DistilBERT does (Sanh et al. 2019).
 #
 # ## 6 · "Give me 2 ×"
 #
@@ -334,7 +334,7 @@ pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.
 # 1. It measures how much time each width of heads and of FFN neurons saves.
 # 2. For a given saving, it picks the widths with the least total importance removed. This is a **knapsack problem**: the best choice under a limit (Shen et al. 2022).
 # 3. It builds that model and times it against the original. If the model is too slow, it asks for a larger saving, and else for a smaller one.
-# 4. The result is the least damaging model that reached the target. If none did, a warning says how fast the fastest one was.
+# 4. The result is the least damaging model that reached the target.
 #
 # Here is step 2 with made-up numbers. We want to save at least four milliseconds:
 
@@ -349,7 +349,7 @@ enough = [c for c in product(*options.values()) if sum(ms for ms, _ in c) >= 4]
 print("best choice:", min(enough, key=lambda c: sum(lost for _, lost in c)))
 
 # %% [markdown]
-# Two small cuts lose less than one large cut. But step 2 *adds up* the scores of hundreds of units, and section 3 said that Taylor cannot promise what happens then. So the sum only guides the search, and we measure the accuracy of its result.
+# Two small cuts lose less than one large cut. But step 2 *adds up* the scores of hundreds of units, and section 3 showed the limit of that. So the sum only guides the search, and we measure the accuracy of its result.
 #
 # **Predict first.** Will more heads go, or more FFN neurons? And from which layers?
 
@@ -374,7 +374,7 @@ plots.layer_widths(faster.widths, title="Heads go in all layers, FFN neurons in 
 # All layers gave most of their heads, but FFN neurons went mostly from the last layers. The printed sums suggest why. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Each of the 1,536 neurons has an absolute value of its own, so nothing cancels between them. In a *sum* of scores, heads therefore look cheap. That does not prove that heads matter less.
 #
-# (The search tries eight widths for each kind of unit, and the narrowest has 2 heads. Your machine may find other widths.)
+# (The narrowest width that the search tries has 2 heads. Your machine may find other widths.)
 #
 # **Predict first.** We asked for the speed-up at a batch of 8 sentences. Is it the same for 1 sentence and for 32?
 
@@ -398,7 +398,7 @@ plots.intervals(ratios, title=title, xlabel=xlabel, margin=1.8)  # of a claim in
 # With one sentence the gain is smaller than with 32. Python and PyTorch need some time to start each layer's computation, however small it is. This **fixed cost** weighs most when there is little to compute. So
 # ask for a speed-up at the batch size that you will use.
 #
-# And measure the result again. A search that stops when a measurement passes prefers lucky measurements, so its own number is optimistic.
+# Then measure the result again. The search stops when a measurement passes, so it prefers lucky ones, and its own number is optimistic.
 #
 # ## 7 · Recovery: fine-tune or distill?
 #
@@ -444,11 +444,11 @@ for said, of in {"as cut": cut, "distilled": after}.items():
 pd.DataFrame(columns)
 
 # %% [markdown]
-# (All accuracies are on the validation set. The first model was trained once. For the second, it is the mean of the stored seeds.) In our run the three were about equally fast. The simple cut of the first figure was the most accurate, as cut and after training. Removing whole layers was the least accurate.
+# In our run the three were about equally fast. The simple cut of the first figure was the most accurate, as cut and after training. Removing whole layers was the least accurate. (All accuracies are on the validation set. That of the first figure, distilled, is the mean of its seeds.)
 #
-# So the search saved us the trial and error, but it did not find the best model. Probably its sum of scores took too many heads. Always compare its result with a simple cut of the same speed.
+# So the search did not find the best model. Probably its sum of scores took too many heads. Always compare its result with a simple cut of the same speed.
 #
-# Was the teacher needed? For this we go back to the stored experiment of the first figure. There, both ways of training start from the same pruned model, see the same sentences, and take the same number of steps.
+# Was the teacher needed? We go back to the stored experiment of the first figure. There, both ways of training start from the same pruned model, see the same sentences, and take the same number of steps.
 #
 # **Predict first.** Which is better after the same training: fine-tuned on the labels, or distilled from the teacher?
 
@@ -467,7 +467,7 @@ title = "Both kinds of training win back more than half of the loss"
 plots.intervals(gaps, title=title, xlabel=xlabel, margin=-0.01)  # of two claims in section 8
 
 # %% [markdown]
-# "As cut" is clearly below the teacher, and both ways of training come much closer to it. (Here the intervals are over the test sentences, with the seeds averaged.)
+# "As cut" is clearly below the teacher, and both ways of training come much closer. (These intervals are over the test sentences, with the seeds averaged.)
 #
 # Does the teacher help? **Not that we could show.** The printed interval is over the seeds, and it contains zero. On the test set fine-tuning is even a little ahead. Here *every* sentence has a label, so the teacher adds little. Lessons 3 and 4 show when a teacher does help.
 #
@@ -495,14 +495,14 @@ for n in (1, 8):
 claims
 
 # %% [markdown]
-# For the first two rows: the distilled models are more than a point below the teacher, though the interval ends so close to the margin that rounding hides it. For the fine-tuned ones we cannot tell. Taylor clearly beats random for FFN neurons. For the heads of all layers, three seeds are too few.
+# The distilled models are more than a point below the teacher. (Their interval ends so close to the margin that the rounding hides it.) For the fine-tuned ones we cannot tell. Taylor beats random for FFN neurons. For the heads of all layers, three seeds are too few.
 #
 # The last two rows depend on your machine. If other programs were at work, measure again.
 #
 # ## Recap
 #
 # - A head is some rows of Q, K and V and the same columns of O. An FFN neuron is a row of "up" and a column of "down".
-# - The Taylor gate estimates what a unit's output does to the loss. It cannot promise what happens when hundreds of units go at once. Compare every score with random, on your own model.
+# - The Taylor gate estimates what one unit does to the loss, not what hundreds do together. Compare every score with random, on your own model.
 # - Half of MiniLM's parameters are embeddings. Pruning its layers saves time, but not much of the file.
 # - Ask for a speed-up instead of an amount. Then measure the result again, and compare it with a simple cut of the same speed.
 # - A short training brings back much of what was lost. With all labels at hand, a teacher added nothing that we could show.

@@ -2,11 +2,21 @@
 
 from dataclasses import replace
 
+import torch
 from slider_samples import smaller
 
+from course_lib.evaluation import Accuracy
 from course_lib.evaluation.timing import Latency
-from course_lib.lessons.sliders.amount import amount_chart, amount_explorer, amount_view
+from course_lib.lessons.sliders.amount import (
+    amount_chart,
+    amount_explorer,
+    amount_table,
+    amount_view,
+    measured,
+)
 from course_lib.lessons.sliders.charts import svg
+from course_lib.models import SmallCNN, build
+from course_lib.structured import remove
 
 VARIANTS = {amount: smaller(amount) for amount in (0, 0.5, 0.75)}
 
@@ -59,3 +69,25 @@ def test_a_move_arrives():
     assert "25 % of the parameters" in explorer.readout.value
     explorer.controls[0].value = "50 %"
     assert "50 % of the parameters" in explorer.readout.value
+
+
+def test_the_table_says_what_the_slider_says():
+    table = amount_table(VARIANTS)
+    assert list(table.index) == ["100 % left", "50 % left", "25 % left"]
+    last = table.loc["25 % left"]
+    assert (last["units of conv2"], last["parameters"], last["accuracy trained"]) == (
+        "32 of 64",
+        "4.0 × fewer",
+        "95.0 %",
+    )
+
+
+def test_a_smaller_network_is_measured_beside_the_whole_one():
+    whole = build(SmallCNN)
+    right = Accuracy(9, 10)
+    image = torch.zeros(1, 1, 28, 28)
+    found = measured(remove(whole, {"conv2": range(8)}), whole, image, right, right)
+    assert found.widths == {"conv1": (32, 32), "conv2": (8, 64), "fc1": (128, 128)}
+    alike = measured(whole, whole, image, right, right)
+    assert found.parameters < alike.parameters == sum(p.numel() for p in whole.parameters())
+    assert found.operations < alike.operations and found.latency is None
