@@ -79,7 +79,8 @@ def amount_table(variants: Mapping[float, Smaller]) -> DataFrame:
     """
     import pandas as pd
 
-    whole, rows = variants[min(variants)], {}
+    whole = variants[min(variants)]
+    rows: dict[str, dict[str, str]] = {}
     for amount, one in variants.items():
         row = {f"units of {name}": f"{kept} of {all_}" for name, (kept, all_) in one.widths.items()}
         row["parameters"] = f"{whole.parameters / one.parameters:.1f} × fewer"
