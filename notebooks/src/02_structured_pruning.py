@@ -524,8 +524,8 @@ for n, ratio in ((500, as_fast), (1, evaluation.speedup(*single.values()))):
 said = "Zeros in dense matrices save no time: below 1.1 × as fast, 10 % left, batch 500"
 ratio = evaluation.speedup(times["dense"], times[zeros])
 claims.add(said, value=ratio, margin=1.1, side="below", unit="×")
-half = f"{fewer / 2:.0f}"
-said = f"With {fewer:.0f} × fewer operations, the CNN is at least {half} × as fast, batch 16"
+wanted = f"{fewer / 2:.0f}"
+said = f"With {fewer:.0f} × fewer operations, the CNN is at least {wanted} × as fast, batch 16"
 claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
