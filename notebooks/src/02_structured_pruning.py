@@ -343,7 +343,7 @@ counts = [sum(p.numel() for p in network.parameters()) for network in (resnet, h
 print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 
 # %% [markdown]
-# Removed and masked agree. (`0e+00` is a difference of exactly 0.) Half of the channels are left, but little more than a quarter of the parameters. Why? A weight lies between an
+# Removed and masked agree up to rounding. Half of the channels are left, but little more than a quarter of the parameters. Why? A weight lies between an
 # input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So "half of the channels" and "half of the parameters" are different
 # requests.
 #
