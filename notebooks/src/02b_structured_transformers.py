@@ -150,7 +150,7 @@ for name in ("by hand", "masked"):
     print(f"{name} − removed: {(logits_of[name] - logits_of['removed']).abs().max():.0e}")
 
 # %% [markdown]
-# All three give the same outputs. Our copy still says `num_attention_heads = 12`, a wrong number that does no harm in this model. The library's `remove` corrects it.
+# All three give the same outputs, up to rounding. Our copy still says `num_attention_heads = 12`, a wrong number that does no harm in this model. The library's `remove` corrects it.
 #
 # ## 3 · Importance: the Taylor gate
 #
@@ -398,7 +398,7 @@ plots.intervals(ratios, title=title, xlabel=xlabel, margin=1.8)  # of a claim in
 # With one sentence the gain is smaller than with 32. Python and PyTorch need some time to start each layer's computation, however small it is. This **fixed cost** weighs most when there is little to compute. So
 # ask for a speed-up at the batch size that you will use.
 #
-# Then measure the result again. The search stops when a measurement passes, so it prefers lucky ones, and its own number is optimistic.
+# Then measure the result again. The search stops when a measurement passes, so it prefers lucky ones, and its own number may be optimistic.
 #
 # ## 7 · Recovery: fine-tune or distill?
 #
@@ -422,7 +422,7 @@ print(f"trained once on {len(train):,} of {len(reviews['train']):,} training sen
 pd.DataFrame({"validation accuracy": {name: str(one) for name, one in steps.items()}})
 
 # %% [markdown]
-# A good part comes back. `save` writes the usual safetensors file and, beside it, the widths of all layers as JSON. `load` reads both.
+# A part of it comes back, but not all. `save` writes the usual safetensors file and, beside it, the widths of all layers as JSON. `load` reads both.
 #
 # So what does a speed-up cost? Here are three smaller models, each with its own speed at a batch of 8:
 #
@@ -444,7 +444,7 @@ for said, of in {"as cut": cut, "distilled": after}.items():
 pd.DataFrame(columns)
 
 # %% [markdown]
-# In our run the three were about equally fast. The simple cut of the first figure was the most accurate, as cut and after training. Removing whole layers was the least accurate. (All accuracies are on the validation set. That of the first figure, distilled, is the mean of its seeds.)
+# In our run the three were similarly fast. The simple cut of the first figure was the most accurate, as cut and after training. Removing whole layers was the least accurate. (All accuracies are on the validation set. That of the first figure, distilled, is the mean of its seeds.)
 #
 # So the search did not find the best model. Probably its sum of scores took too many heads. Always compare its result with a simple cut of the same speed.
 #
