@@ -19,7 +19,7 @@ LESSONS = {
         "sparsity_explorer(": [("sparsity", ["ArrowLeft"] * 10, "80 % sparsity")],
     },
     "02_structured_pruning": {
-        "amount_explorer(": [("amount", ["ArrowLeft"], "50 % of the parameters removed")],
+        "amount_explorer(": [("parameters left", ["ArrowLeft"], "50 % of the parameters left")],
     },
     "03_distillation_loss": {
         "temperature_explorer(": [
