@@ -147,5 +147,12 @@ EXAMPLES: dict[str, Any] = {
     "compression": lambda: sliders.compression_explorer(
         variants(), ["layers", "share of the units", "bits"], marked()
     ),
+    "bits": lambda: sliders.bits_explorer(
+        torch.linspace(-1, 1, 40) ** 3,
+        {
+            bits: (2.8 * bits, Accuracy(right, 800))
+            for bits, right in ((32, 710), (8, 709), (4, 673), (2, 397))
+        },
+    ),
     "chooser": lambda: sliders.chooser(QUESTIONS, ADVICE),
 }

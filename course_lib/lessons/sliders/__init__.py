@@ -12,8 +12,14 @@ from course_lib.lessons.sliders.attention import (
     attention_maps,
     overlap,
 )
+from course_lib.lessons.sliders.bits import bits_explorer
 from course_lib.lessons.sliders.charts import State
-from course_lib.lessons.sliders.compression import Variant, compression_explorer, pareto
+from course_lib.lessons.sliders.compression import (
+    Variant,
+    compression_explorer,
+    pareto,
+    prices,
+)
 from course_lib.lessons.sliders.sparsity import sparsity_explorer
 from course_lib.lessons.sliders.static import Control, page_script, states, static_html
 from course_lib.lessons.sliders.temperature import grid_explorer, temperature_explorer
@@ -31,6 +37,7 @@ __all__ = [
     "answers_explorer",
     "attention_explorer",
     "attention_maps",
+    "bits_explorer",
     "chooser",
     "compression_explorer",
     "decision_table",
@@ -39,6 +46,7 @@ __all__ = [
     "overlap",
     "page_script",
     "pareto",
+    "prices",
     "sparsity_explorer",
     "states",
     "static_html",
