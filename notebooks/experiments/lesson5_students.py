@@ -3,12 +3,12 @@
 Five recipes, from 12 times to 150 times smaller than the teacher. Each student is cut first, then
 trained on the teacher's answers to much text, then written as an int8 file of ONNX Runtime.
 
-- `12 ×`: all six layers, a quarter of the heads and units; one pass over the labeled sentences and the
-  transfer set. Lesson 6 makes it of any model.
-- `20 ×, 3 layers`: fewer and wider layers, narrow embeddings; more text.
-- `20 ×, 6 layers` and `40 ×`: trained twice over all the text. First the student's hidden states are
+- `a quarter wide`: all six layers, a quarter of the heads and units; one pass over the labeled
+  sentences and the transfer set. Lesson 6 makes it of any model.
+- `three layers`: fewer and wider layers, narrow embeddings; more text.
+- `six layers` and `narrow`: trained twice over all the text. First the student's hidden states are
   compared with those of the teacher, layer by layer, then its answers.
-- `150 ×`: a text CNN, which learns from the teacher's answers.
+- `text CNN`: a text CNN, which learns from the teacher's answers.
 
 The recipes were chosen on the validation set; how, and what else was tried, is on the site's page on
 the experiments of lesson 5. The last three were chosen and trained first, so earlier versions of them
@@ -49,25 +49,25 @@ RECIPE = {
     "T": 2,
     "alpha": 0.7,
     "ways": {
-        "12 ×": {"layers": SIX, "heads": 0.25, "units": 0.25, "seen": 1, "rank": None, "lr": 4e-4}
+        "a quarter wide": {"layers": SIX, "heads": 0.25, "units": 0.25, "seen": 1, "rank": None, "lr": 4e-4}
         | ONCE,
-        "20 ×, 3 layers": {
+        "three layers": {
             "layers": [1, 3, 5], "heads": 0.5, "units": 0.4, "seen": 1, "rank": 128, "lr": 4e-4,
         }
         | ONCE
         | {"text": {"transfer": None, "found": 20_000}, "passes": 2},
-        "20 ×, 6 layers": {
+        "six layers": {
             "layers": SIX, "heads": 0.45, "units": 0.2, "seen": 1, "rank": 80, "lr": 3e-4,
         }
         | TWICE,
-        "40 ×": {
+        "narrow": {
             "layers": SIX, "heads": 0.19, "units": 0.095, "seen": 2, "rank": 56, "lr": 4e-4,
         }
         | TWICE,
-        "150 ×": CNN | {"text": ALL, "passes": 3},
+        "text CNN": CNN | {"text": ALL, "passes": 3},
         # Less text, and as many steps: what did the text bring?
-        "150 ×, transfer set, validation alone": CNN | {"text": {"transfer": None}, "passes": 15},
-        "150 ×, + found, validation alone": CNN
+        "text CNN, transfer set, validation alone": CNN | {"text": {"transfer": None}, "passes": 15},
+        "text CNN, + found, validation alone": CNN
         | {"text": {"transfer": None, "found": 60_000}, "passes": 5},
     },
 }  # fmt: skip
@@ -98,7 +98,7 @@ def run(case, seed, recipe, data):
         "bytes": len(small.content()),
         "parameters": sum(map(torch.numel, student.parameters())),
     }
-    if case["student"] != "12 ×" and seed == 0:  # lesson 6 makes that one itself
+    if case["student"] != "a quarter wide" and seed == 0:  # lesson 6 makes that one itself
         measured["file"] = torch.frombuffer(bytearray(small.content()), dtype=torch.uint8)
     return measured
 
