@@ -49,7 +49,9 @@ RECIPE = {
     "T": 2,
     "alpha": 0.7,
     "ways": {
-        "a quarter wide": {"layers": SIX, "heads": 0.25, "units": 0.25, "seen": 1, "rank": None, "lr": 4e-4}
+        "a quarter wide": {
+            "layers": SIX, "heads": 0.25, "units": 0.25, "seen": 1, "rank": None, "lr": 4e-4,
+        }
         | ONCE,
         "three layers": {
             "layers": [1, 3, 5], "heads": 0.5, "units": 0.4, "seen": 1, "rank": 128, "lr": 4e-4,
@@ -85,6 +87,8 @@ def run(case, seed, recipe, data):
             return {}
         parts = {name: reviews(recipe)[name] for name in ("validation", "test")}
         right = {name: correct(teacher(recipe), part) for name, part in parts.items()}
+        int8 = quantization.quantize(teacher(recipe))
+        right["int8"] = evaluation.correct(int8, parts["test"])
         return right | {"correct": int(right["test"].sum()), "n": len(right["test"])}
     student, words = train(recipe["ways"][case["student"]], seed, recipe)
     own = reviews_by(words, recipe)

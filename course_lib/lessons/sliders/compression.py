@@ -186,9 +186,9 @@ def compression_explorer(
 
 
 def prices(variants: Mapping[tuple, Variant], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What each step of each slider costs and saves, on average over all pairs it leads between. Lesson 5.
+    """What each step of each slider costs and saves, on average over the pairs it leads between.
 
-    Pass healthy variants alone: among ruined ones, a step costs nothing more or seems to help.
+    Pass healthy variants alone: among ruined ones, a step costs nothing more or seems to help. Lesson 5.
 
     Args:
         variants: one value for each slider → the variant that was made with them; no holes.
