@@ -89,7 +89,8 @@ def run(case, seed, recipe, data):
         right = {name: correct(teacher(recipe), part) for name, part in parts.items()}
         int8 = quantization.quantize(teacher(recipe))
         right["int8"] = evaluation.correct(int8, parts["test"])
-        return right | {"correct": int(right["test"].sum()), "n": len(right["test"])}
+        right |= {"correct": int(right["test"].sum()), "n": len(right["test"])}
+        return right | {"bytes": 4 * teacher(recipe).num_parameters()}
     student, words = train(recipe["ways"][case["student"]], seed, recipe)
     own = reviews_by(words, recipe)
     if "validation alone" in case["student"]:
