@@ -99,14 +99,6 @@ def maps(layers: int, heads: int, seed: int) -> list[torch.Tensor]:
     return [(3 * torch.randn(heads, n, n, generator=generator)).softmax(-1) for _ in range(layers)]
 
 
-QUESTIONS = {"goal": ["a small file", "speed"], "data": ["none", "some"]}
-ADVICE = [
-    sliders.Advice({"goal": "a small file", "data": "none"}, "int8", "it needs no data"),
-    sliders.Advice({"goal": "a small file"}, "vocabulary", "most bytes are there"),
-    sliders.Advice({}, "layers <first>", "faster anywhere"),
-]
-
-
 def make(name: str) -> sliders.Explorer:
     """The example of this name: "sparsity", "temperature", …"""
     return EXAMPLES[name]()
@@ -154,5 +146,4 @@ EXAMPLES: dict[str, Any] = {
             for bits, right in ((32, 710), (8, 709), (4, 673), (2, 397))
         },
     ),
-    "chooser": lambda: sliders.chooser(QUESTIONS, ADVICE),
 }

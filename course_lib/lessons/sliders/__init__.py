@@ -4,7 +4,6 @@
 positions. `states` and `static_html` bring a slider to a page that has no kernel.
 """
 
-from course_lib.lessons.sliders.advice import Advice, advise, chooser, decision_table
 from course_lib.lessons.sliders.amount import Smaller, amount_explorer
 from course_lib.lessons.sliders.attention import (
     answers_explorer,
@@ -26,21 +25,17 @@ from course_lib.lessons.sliders.temperature import grid_explorer, temperature_ex
 from course_lib.lessons.sliders.wiring import Explorer, explore
 
 __all__ = [
-    "Advice",
     "Control",
     "Explorer",
     "Smaller",
     "State",
     "Variant",
-    "advise",
     "amount_explorer",
     "answers_explorer",
     "attention_explorer",
     "attention_maps",
     "bits_explorer",
-    "chooser",
     "compression_explorer",
-    "decision_table",
     "explore",
     "grid_explorer",
     "overlap",

@@ -83,9 +83,9 @@ def bits_explorer(row: Tensor, found: Found) -> Explorer:
 
     It stands at 4 bits at first where they are there, else at the fewest.
     """
-    options = {str(bits): bits for bits in sorted(found)}
-    start = "4" if "4" in options else next(iter(options))
-    slider = Control("bits", start, options)
+    options = {f"{bits} bits": bits for bits in sorted(found)}
+    start = "4 bits" if 4 in found else next(iter(options))
+    slider = Control("rounded to", start, options)
     return explore([slider], lambda bits: bits_view(row, found, bits), bits_chart(row, found))
 
 

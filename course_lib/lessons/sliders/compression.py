@@ -188,7 +188,8 @@ def compression_explorer(
 def prices(variants: Mapping[tuple, Variant], names: Sequence[str]) -> dict[str, dict[str, float]]:
     """What each step of each slider costs and saves, on average over the pairs it leads between.
 
-    Pass healthy variants alone: among ruined ones, a step costs nothing more or seems to help. Lesson 5.
+    Pass healthy variants alone: among ruined ones, a step costs nothing more or seems to help.
+    Explained in lesson 5.
 
     Args:
         variants: one value for each slider → the variant that was made with them; no holes.
