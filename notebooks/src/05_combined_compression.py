@@ -79,9 +79,9 @@ print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller 
 print(f"and it keeps {evaluation.retained(right[smallest], taught_by)} of its accuracy.")
 
 # %% [markdown]
-# The printed line names the smallest student with at least 98 % of the teacher's accuracy. TF-IDF is a linear model on weighted counts of words: what a student has above that line is what the neural network is for.
+# The printed line is about the smallest student that keeps at least 98 % of the teacher's accuracy. TF-IDF is a linear model on weighted counts of words. What a student has above that line is what the neural network is for.
 #
-# How do you get there? Each section takes one technique, and section 6 puts them together.
+# Sections 1 to 5 take one technique each, and section 6 puts them together.
 #
 # **How we judge.** As in lesson 3: intervals of differences are paired over the test sentences, with the seeds averaged. All times of this lesson come from one measuring run,
 # [lesson5_times.py](experiments/lesson5_times.py): one sentence of 32 tokens, one thread, all models in turns.
@@ -132,7 +132,7 @@ pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T.round
 # Far less. ("Alone" in the last row is the product of the factors above it.) Two techniques multiply only if the second one acts on everything that the first one left. int8 does: its factor is almost the same in both columns. Halving the layers leaves less for the width to remove, so that factor falls.
 # Then most of what is left is embeddings, so the factor of the tokens rises.
 #
-# So if you want a small file, shrink the embeddings. These are sizes only: nothing has been trained yet.
+# So if you want a small file, shrink the embeddings. (These are sizes only. Nothing has been trained yet.)
 #
 # ## 2 · int8
 #
@@ -160,7 +160,7 @@ same = library.bert.encoder.layer[0].attention.self.query.weight[0]
 print("the library rounds the row in the same way:", torch.equal(scale * q, same))
 
 # %% [markdown]
-# Rounding moves no weight by more than half of a scale. `fake_quantize` keeps the rounded weights as floats, to show what rounding costs. `quantize` writes a real int8 file, which **ONNX Runtime** runs: a program that runs stored networks, without PyTorch.
+# Rounding moves no weight by more than half of a scale. `fake_quantize` keeps the rounded weights as floats. `quantize` writes a real int8 file for **ONNX Runtime**, a program that runs stored networks without PyTorch.
 #
 # **Predict first.** How much smaller and faster is the teacher in int8, and how much accuracy does it lose?
 
@@ -180,9 +180,9 @@ look = {"xlabel": "times as fast as the teacher in PyTorch, in float32"}
 plots.intervals(faster, title="Part of the gain comes from the runtime", **look)
 
 # %% [markdown]
-# Read the rows in pairs. ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8. If you compare int8 in one runtime with float32 in another one, you credit int8 with both.
+# ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8. If you compare int8 in one runtime with float32 in another one, you credit int8 with both.
 #
-# Nothing was trained here. Jacob et al. 2018 and Zafrir et al. 2019 train with the rounding in the loop, which loses less.
+# Nothing was trained here. Zafrir et al. 2019 train with the rounding in the loop, which can lose less.
 #
 # ### "DistilBERT with int8 is 5–8 × smaller"
 #
@@ -199,7 +199,7 @@ everything = 4 * bert.num_parameters() / (rest + words)
 print(f"int8 in the layers: {linear_layers:.2f} ×, in the embeddings, too: {everything:.2f} ×")
 
 # %% [markdown]
-# PyTorch's own int8 covers linear layers alone, and then most of the file is a table of floats. Only with int8 embeddings does the sentence hold. Lesson 4 measured its second half, the accuracy.
+# PyTorch's own int8 covers linear layers alone, and then most of the file is a table of floats. Only with int8 embeddings is the size right. Lesson 4 looked at the accuracy.
 #
 # ## 3 · Fewer bits
 #
@@ -240,8 +240,8 @@ for bits in settings.bits:
 sliders.bits_explorer(weight[0, ::8], found)
 
 # %% [markdown]
-# Move the slider. Five or six bits cost little, four cost points, and with two the teacher only guesses. The left picture shows why: most weights are small, so a coarse grid rounds them to zero. The megabytes are arithmetic, and the model computes in floats, so this says nothing about speed.
-# Methods that look at data go lower than plain rounding does (Frantar et al. 2023, *GPTQ*).
+# Move the slider. Five or six bits cost little, four cost points, and with two the teacher only guesses. The left picture shows why: most weights are small, and a coarse grid rounds them to zero. (The model computes in floats here, so this says nothing about speed.)
+# Methods that look at data go lower than plain rounding (Frantar et al. 2023, *GPTQ*).
 #
 # ## 4 · A narrower table
 #
@@ -293,9 +293,9 @@ look = {"xlabel": "validation accuracy, not trained", "roles": dict.fromkeys(unt
 plots.intervals(untrained, title="Numbers stored for each token", **look)
 
 # %% [markdown]
-# The accuracy falls soon. The same matrix `widen` now makes all tokens wide, and small directions matter to some of them. But the factored table is a good *start*: all small students of this lesson began there, and training brought most of the accuracy back.
+# The lower the rank, the more the teacher forgets. But the factored table is a good *start*: the small students of this lesson began there, and training brought most of the accuracy back.
 #
-# The other way to a smaller table is to remove **rows**. Your texts use only some of the tokens, and a word that lost its token is split into smaller pieces. That costs no time and often no accuracy (lesson 6 shows it).
+# The other way to a smaller table is to remove **rows**. Your texts use only some of the tokens, and a word that lost its token is split into smaller pieces (lesson 6 shows it).
 #
 # ## 5 · Which order?
 #
@@ -321,10 +321,9 @@ early = "prune, then distill"
 tables.differences({f"{n} − {early}": (order[n], order[early]) for n in widths if n != early})
 
 # %% [markdown]
-# What is cut at the end stays broken: "distill, then prune" is last, and its seeds lie far apart. The order is not what hurts it. What hurts is that no training follows the cut.
+# What is cut at the end stays broken: "distill, then prune" is last, and its seeds lie far apart. What hurts it is not the order, but that no training follows the cut.
 #
-# So the rule is: **cut before the training ends.** When you cut matters less. A cut in the middle did best here, perhaps because the importance scores come from a student that has already learned its task (we did not test that). Pruning first has an advantage that no accuracy shows: all stages train the
-# small model, so they are faster. All students of this lesson were cut first.
+# So the rule is: **cut before the training ends.** When exactly you cut matters less. Pruning first has an advantage that no accuracy shows: all stages train the small model, so they are faster. All students of this lesson were cut first.
 #
 # ## 6 · The stack
 #
@@ -333,7 +332,7 @@ tables.differences({f"{n} − {early}": (order[n], order[early]) for n in widths
 # What does so small a student learn from? The teacher can answer any text, so there is no need for labels. Besides the labeled sentences there is the **transfer set** of lesson 3, and sentences that we **found** in movie reviews of IMDb (Maas et al. 2011). A third kind is **varied**: pieces of sentences, and sentences with words replaced by their neighbors
 # in the teacher's embedding table. (The idea is from Jiao et al. 2020, *TinyBERT*, section 3.2. They take the neighbors from a masked language model and from GloVe.) [A page of its own](../docs/lesson5_experiments.md) says what each kind of text brought, what else was tried, and how we looked for leaks.
 #
-# The students with six layers and narrow embeddings learned in two passes. In the first one, their hidden states were compared with the teacher's, layer by layer, because each of their layers has a partner in the teacher. The others learned from the teacher's answers alone.
+# "Six layers" and "narrow" learned in two passes. In the first one, their hidden states were compared with the teacher's after each layer. The others learned from the teacher's answers alone.
 #
 # **Predict first.** The three-layer student and the six-layer student have files of about the same size. Which one is faster, and which one is more accurate?
 
@@ -358,7 +357,7 @@ plots.show(plots.scatter(points, lines={"TF-IDF": tfidf.test}, **look))
 pd.DataFrame(table).T
 
 # %% [markdown]
-# At the same size, three wide layers are faster than six narrow ones, because layers run one after the other, and each of them costs time however narrow it is. The six layers are more accurate, but they also read far more text, so this table cannot say that depth is the reason.
+# At about the same size, three wide layers are faster than six narrow ones, because layers run one after the other, and each of them takes some time however narrow it is. The six layers are more accurate, but they also read far more text, so we cannot say that depth is the reason.
 #
 # "Same runtime" compares with the teacher in ONNX Runtime, in float32. The next column compares with PyTorch: that is what you gain if you come from there. The share of the gain is what is left of the teacher's lead over a linear model. The tokenizer is a file, too, and comes on top of the megabytes.
 #
@@ -380,13 +379,13 @@ for row in students.rows:
         print(f"{name}: {again.double().mean():.1%}, {differ} answers are not as stored")
 
 # %% [markdown]
-# A few answers may differ, because processors compute products of int8 in different ways. Processors without special instructions for int8 (VNNI) add the products in 16 bits, and a sum that is too large is **saturated**: cut off at the largest number, without an error. `OnnxClassifier` asks for a way that avoids this and is slower on such processors.
+# A few answers may differ, because processors compute products of int8 in different ways. Those without special instructions (VNNI) add two products in 16 bits, and a sum that is too large is **saturated**: it becomes the largest number there is, without an error. `OnnxClassifier` asks for a slower way that avoids this.
 #
 # ### A test set that nobody looked at
 #
 # Here is a confession. The recipes of "six layers", "narrow", and "text CNN" were not our first ones. Earlier recipes had been measured on the same test set and missed the goals, so the search went on. No recipe was *chosen* by its test answers, but *when to stop* was. So these numbers are a little too good.
 #
-# What helps is text that no recipe met: short reviews of IMDb with their authors' verdicts, from the part of that source of which the students read nothing.
+# What helps is text that no recipe met: short reviews of IMDb with their authors' verdicts. The students read nothing from this part of the source.
 #
 # **Predict first.** Will the students keep as much of the teacher's accuracy there?
 
@@ -461,9 +460,9 @@ healthy = {spot: one for spot, one in grid.items() if spot[3] >= 8 and spot[4] =
 pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 
 # %% [markdown]
-# The rows with the lowest price come first when you compress: bits, then tokens, then width, then layers. The last step of a slider costs most. With one seed a point, a difference of a few tenths of a point is noise.
+# Begin with the steps of the lowest price. The last step of a slider tends to cost most. With one seed a point, a few tenths of a point are noise.
 #
-# Whatever you choose here was chosen on validation. Its honest number is the one on a test set, once.
+# What you choose here was chosen on validation. Its honest number is that of a test set, once.
 #
 # ## 8 · Choosing
 #
@@ -471,12 +470,12 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 #
 # | you want | try | expect | stop when |
 # |---|---|---|---|
-# | a smaller file today, no training | int8 in ONNX Runtime | a quarter of the size; part of the speed is the runtime's | the loss is below what you can lose |
-# | a small file, most of the accuracy | six layers, a quarter of the width, the tokens you use, one pass of distillation, int8: lesson 6's default | a tenth of the size or less | the interval of the loss lies above your limit |
-# | speed | fewer layers and keep them wide, then distill | time falls with the layers | the milliseconds are met |
-# | a tiny file | narrow embeddings on top, and much unlabeled text | the accuracy falls slowly, the training takes long | a linear model is nearly as good |
-# | a language of many tokens | remove tokens first | for multilingual models, most of the file | the words of your texts split into many pieces |
-# | a GPU | fewer layers and units: whole matrices, which any hardware can leave out; half precision | nothing of this was measured here: int8 needs another runtime there | your own measurement says so |
+# | a smaller file today | int8 in ONNX Runtime, no training | a quarter of the size; part of the speed is the runtime's | it is small enough |
+# | a small file | lesson 6's default, below | a tenth of the size | the interval of the loss lies above your limit |
+# | speed | fewer layers, and keep them wide; distill, int8 | time falls with the layers | the milliseconds are met |
+# | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good |
+# | a small multilingual model | remove tokens first | most of its file is the table | your words split into many pieces |
+# | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | your own measurement says so |
 #
 # A default for most: **six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables, and lesson 6 makes it of your own model in one call.
 #
