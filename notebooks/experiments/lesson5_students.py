@@ -57,7 +57,7 @@ RECIPE = {
             "layers": [1, 3, 5], "heads": 0.5, "units": 0.4, "seen": 1, "rank": 128, "lr": 4e-4,
         }
         | ONCE
-        | {"text": {"transfer": None, "found": 20_000}, "passes": 2},
+        | {"text": {"transfer": None, "found": 20_000}},
         "six layers": {
             "layers": SIX, "heads": 0.45, "units": 0.2, "seen": 1, "rank": 80, "lr": 3e-4,
         }

@@ -44,7 +44,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # | student | layers | heads and FFN neurons | tokens | numbers stored for each token | text it read |
 # |---|---|---|---|---|---|
 # | a quarter wide | six | a quarter | seen in training | 384 | labeled and unlabeled sentences, once |
-# | three layers | three | about half | seen in training | 128 | more, twice |
+# | three layers | three | about half | seen in training | 128 | more, once |
 # | six layers | six | about a third | seen in training | 80 | much more, twice |
 # | narrow | six | about a seventh | seen twice | 56 | much more, twice |
 # | text CNN | no transformer | | seen twice | 64 | much more, three times |
