@@ -54,7 +54,7 @@ RECIPE = {
         }
         | ONCE,
         "three layers": {
-            "layers": [1, 3, 5], "heads": 0.5, "units": 0.4, "seen": 1, "rank": 128, "lr": 4e-4,
+            "layers": [1, 3, 5], "heads": 0.42, "units": 0.3, "seen": 1, "rank": 128, "lr": 4e-4,
         }
         | ONCE
         | {"text": {"transfer": None, "found": 20_000}},
