@@ -3,7 +3,8 @@
 Each student has three layers and ends with a quarter of their heads and units. All see the same
 sentences in six equal stages, with the same falling learning rates. Only one thing differs: how much
 of the width is left in each stage. `distill, prune, recover` is `distill, then prune` with its cut one
-stage earlier, so that the last stage is a short recovery.
+stage earlier, so that the last stage is a short recovery. It has one seed, the others have three: their
+rows were made by the same functions before they were a script, so the minutes are an estimate.
 """
 
 import functools
@@ -37,6 +38,7 @@ RECIPE = {
     "T": 2,
     "alpha": 0.7,
     "widths": WIDTHS,
+    "one_seed": ["distill, prune, recover"],
 }
 QUICK = {"teacher_sentences": 160, "sentences": 96, "scored_on": 16}
 
@@ -53,6 +55,8 @@ def cases(recipe):
 
 def run(case, seed, recipe, data):
     """Which test sentences the student of this order answers correctly."""
+    if seed and case["order"] in recipe["one_seed"]:
+        return {}
     student = train(recipe["widths"][case["order"]], seed, recipe, data)
     right = evaluation.correct(student, data["test"])
     size = sum(parameter.numel() for parameter in student.parameters())
