@@ -123,7 +123,8 @@ def _line(ax: Axes, name: str, at: Any) -> str:
         ax.axhspan(*at.interval, color=look["color"], alpha=0.1, linewidth=0, zorder=0)
         ax.axhline(at.value, zorder=1, **look)
         axis = ax.get_yaxis_transform()
-        ax.annotate(name, (0.01, at.value), (0, 3), xycoords=axis, color=style.INK, **note)
+        text = f"{name} (band: its interval)"
+        ax.annotate(text, (0.01, at.value), (0, 3), xycoords=axis, color=style.INK, **note)
         return f"A line: {name}, {say(at)}."
     ax.axvline(at, zorder=1, **look | {"color": style.COLORS["dense"]})
     axis = ax.get_xaxis_transform()

@@ -2,8 +2,9 @@
 
 One sentence of 32 tokens, one thread. The models take turns, in a new order each time, so that they
 share the noise. All are measured: the teacher and BERT-base in both runtimes, the students, and each
-shape of the explorer in float32 and in int8. Speed does not depend on the weights, so the shapes and
-BERT-base have untrained ones; the students are the stored files, but for `a quarter wide`.
+shape of the explorer in float32 and in int8. Speed does not depend on the weights, so the shapes,
+BERT-base, and the students "a quarter wide" and "three layers" have untrained ones. The other students
+are the stored files.
 """
 
 import functools
@@ -14,9 +15,9 @@ from tempfile import TemporaryDirectory
 import torch
 import transformers
 
-from course_lib import datasets, evaluation, files, models, quantization, structured
+from course_lib import datasets, evaluation, models, quantization, structured
 from course_lib.compression import shapes
-from course_lib.lessons import experiments, settings
+from course_lib.lessons import experiments
 from course_lib.quantization import OnnxClassifier
 
 RECIPE = {
@@ -25,15 +26,10 @@ RECIPE = {
     "layers": [6, 3, 2, 1],  # of the shapes
     "widths": [1.0, 0.5, 0.25],
     "bert": True,
+    "a quarter wide": {"layers": 6, "heads": 0.25, "units": 0.25, "rank": None},
+    "three layers": {"layers": 3, "heads": 0.42, "units": 0.3, "rank": 128},
 }
 QUICK = {"rounds": 4, "tokens": 8, "layers": [1], "widths": [0.25], "bert": False}
-STUDENTS = "lesson5_students"
-
-
-def data():
-    """The students' files: other ones have other times."""
-    file = settings.notebooks_folder() / "experiments" / f"{STUDENTS}.safetensors"
-    return {"students": files.short_hash(file.read_bytes().hex())}
 
 
 def cases(recipe):
@@ -62,14 +58,18 @@ def everyone(recipe):
     for layers in recipe["layers"]:
         for width in recipe["widths"]:
             found |= in_onnx(f"{layers} layers, {width:g} wide", of_shape(teacher, layers, width))
+    for name in ("a quarter wide", "three layers"):
+        found[name] = in_onnx(name, untrained(teacher, recipe[name]))[f"{name}, int8"]
+    return found | stored_files()
+
+
+def untrained(teacher, way):
+    """A student's shape."""
+    model = structured.shorten(shapes.fewer_layers(teacher, way["layers"]), 64)
+    model = shapes.narrower(model, way["heads"], way["units"], shapes.first_units)
     tokens = datasets.tokens_seen(models.reviews_tokenized()["train"], at_least=1)
-    quarter = of_shape(teacher, 6, 0.25)
-    quarter, _ = structured.prune_vocabulary(quarter, models.load_tokenizer(), tokens)
-    return (
-        found
-        | {"a quarter wide": in_onnx("a quarter wide", quarter)["a quarter wide, int8"]}
-        | stored_files()
-    )
+    model, _ = structured.prune_vocabulary(model, models.load_tokenizer(), tokens)
+    return model if way["rank"] is None else structured.factor_embeddings(model, way["rank"])
 
 
 def of_shape(teacher, layers, width):
@@ -91,15 +91,18 @@ def in_onnx(name, model, int8=True):
 @functools.cache
 def stored_files():
     """Student → the file of its first seed."""
-    rows = experiments.results(STUDENTS).rows
-    return {
+    files = {
         row["student"]: OnnxClassifier(row["file"].numpy().tobytes(), threads=1)
-        for row in rows
+        for row in experiments.results("lesson5_students").rows
         if "file" in row
     }
+    files.pop("three layers", None)
+    return files
 
 
-EXPERIMENT = experiments.Experiment(RECIPE, data, cases, run, seeds=1, quick=QUICK)
+EXPERIMENT = experiments.Experiment(
+    RECIPE, models.reviews_tokenized, cases, run, seeds=1, quick=QUICK
+)
 
 if __name__ == "__main__":
     sys.exit(experiments.main(EXPERIMENT, __file__))

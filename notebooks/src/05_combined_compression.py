@@ -124,7 +124,7 @@ bars["+ int8"] = tables.megabytes_by_part(model, bits=8)
 alone, left = sum(tables.megabytes_by_part(teacher, 8).values()), sum(bars["+ int8"].values())
 factors["int8"] = (total / alone, 4e-6 * model.num_parameters() / left)
 factors["together"] = (torch.tensor(list(factors.values()))[:, 0].prod().item(), total / left)
-plots.show(plots.parts(bars, "megabytes", title="Soon, most of what is left is embeddings"))
+plots.show(plots.parts(bars, "megabytes", title="Embeddings weigh most, until tokens go"))
 print(f"You guessed {my_guess} × smaller.")
 pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T.round(2)
 

@@ -66,9 +66,8 @@ def test_a_students_row_has_its_answers_and_the_first_seeds_file(student_script)
     recipe = few(student_script)
     way = recipe["ways"]["text CNN"] | {"width": 8, "passes": 1}
     recipe["ways"] = {"text CNN": way, "+ found, validation alone": way}
-    first, second = (
-        student_script["run"]({"student": "text CNN"}, seed, recipe, {}) for seed in (0, 1)
-    )
+    run, case = student_script["run"], {"student": "text CNN"}
+    first, second = (run(case, seed, recipe, {}) for seed in (0, 1))
     assert first["test"].shape == (24,) and first["correct"] == int(first["test"].sum())
     assert len(first["file"]) == first["bytes"] and "file" not in second
     alone = run({"student": "+ found, validation alone"}, 0, recipe, {})

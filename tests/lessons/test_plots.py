@@ -255,7 +255,7 @@ def test_the_names_of_a_scatter_cover_no_point_and_lines_have_names():
     (ax,) = drawing.figure.axes
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     names = [text for text in ax.texts if text.get_text()]
-    assert {text.get_text() for text in names} == set(POINTS) | set(LINES)
+    assert {text.get_text() for text in names} == {*POINTS, "linear (band: its interval)", "large"}
     for cost, result in POINTS.values():
         spot = ax.transData.transform((cost, result.value))
         assert not any(text.get_window_extent(renderer).contains(*spot) for text in names)

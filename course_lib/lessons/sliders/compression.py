@@ -249,13 +249,19 @@ def _staircase(rows: Iterable[Row], cost: str) -> list[Row]:
 
 def _labels(named: Iterable[Row], cost: str, xs: Sequence[float], ys: Sequence[float]) -> list[Row]:
     """Where each name goes: beside its point, toward the middle, and below the names placed before."""
-    placed: list[tuple[float, float, float]] = []  # pixels: left and right end, from the top
-    found: list[Row] = []
-    for row in sorted(named, key=lambda row: -row["accuracy"]):
+
+    def place(row: Row) -> tuple[float, float]:
         across = math.log(row[cost] / xs[0]) / math.log(xs[1] / xs[0])
-        side = "left" if across < 0.5 else "right"
-        end = across * WIDTH + (14 if side == "left" else -14)
-        down = HEIGHT * (ys[1] - row["accuracy"]) / (ys[1] - ys[0])
+        return across * WIDTH, HEIGHT * (ys[1] - row["accuracy"]) / (ys[1] - ys[0])
+
+    rows = sorted(named, key=lambda row: -row["accuracy"])
+    # Pixels: left and right end, from the top; first those of the points themselves.
+    placed = [(x - 8, x + 8, y) for x, y in map(place, rows)]
+    found: list[Row] = []
+    for row in rows:
+        x, down = place(row)
+        side = "left" if x < WIDTH / 2 else "right"
+        end = x + (14 if side == "left" else -14)
         long = 7 * len(row["name"])
         left, right = (end, end + long) if side == "left" else (end - long, end)
         while any(a < right and left < b and abs(down - y) < 14 for a, b, y in placed):
