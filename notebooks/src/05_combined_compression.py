@@ -43,8 +43,8 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 #
 # | student | layers | heads and FFN neurons | tokens | numbers stored for each token | text it read |
 # |---|---|---|---|---|---|
-# | a quarter wide | six | a quarter | seen in training | 384 | labeled and unlabeled sentences, once |
-# | three layers | three | about a third | seen in training | 128 | twice as much, once |
+# | a quarter wide | six | a quarter | seen in training | 384 | labeled sentences, and as many unlabeled ones, once |
+# | three layers | three | about a third | seen in training | 128 | the same, three times |
 # | six layers | six | about a third | seen in training | 80 | much more, twice |
 # | narrow | six | about a seventh | seen twice | 56 | much more, twice |
 # | text CNN | no transformer | | seen twice | 64 | much more, three times |
@@ -148,7 +148,7 @@ diagrams.int8_number_line([-0.62, -0.31, 0.06, 0.47, 1.0], limit=1.0, zoom=3)
 
 # %%
 weight = teacher.bert.encoder.layer[0].attention.self.query.weight.detach()  # [384, 384]
-row, x = weight[0], torch.randn(384, generator=torch.manual_seed(0))  # x: an activation
+row, x = weight[0], torch.randn(384, generator=torch.manual_seed(1))  # x: an activation
 scale, x_scale = row.abs().max() / 127, x.abs().max() / 127
 q, x_q = (row / scale).round(), (x / x_scale).round()  # whole numbers from -127 to 127
 print("weights  ", [f"{w:+.4f}" for w in row[:6].tolist()])
