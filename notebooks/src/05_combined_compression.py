@@ -44,7 +44,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # | student | layers | heads and FFN neurons | tokens | numbers stored for each token | text it read |
 # |---|---|---|---|---|---|
 # | a quarter wide | six | a quarter | seen in training | 384 | labeled sentences, and as many unlabeled ones, once |
-# | three layers | three | about a third | seen in training | 128 | the same, three times |
+# | three layers | three | about a third | seen in training | 128 | the same |
 # | six layers | six | about a third | seen in training | 80 | much more, twice |
 # | narrow | six | about a seventh | seen twice | 56 | much more, twice |
 # | text CNN | no transformer | | seen twice | 64 | much more, three times |
@@ -483,7 +483,7 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 # | a small multilingual model | remove tokens first | most of its file is the table | your words split into many pieces |
 # | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | your own measurement says so |
 #
-# A default for most: **six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables, and lesson 6 makes it of your own model in one call.
+# A default for most: **six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables, and lesson 6 makes it of your own model in one call. If it loses too much, let it read more text first, and then keep more of the width.
 #
 # **You can lose 2 points. Which student do you take?** The table has each student's change against the teacher.
 
