@@ -478,7 +478,7 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 # |---|---|---|---|
 # | a smaller file today | int8 in ONNX Runtime, no training | a quarter of the size; part of the speed is the runtime's | it is small enough |
 # | a small file | lesson 6's default, below | a tenth of the size | the interval of the loss lies above your limit |
-# | speed | fewer layers, and keep them wide; distill, int8 | time falls with the layers | the milliseconds are met |
+# | speed | fewer layers, and keep them wide; distill, int8 | time falls with the layers, and so does the accuracy | the milliseconds are met |
 # | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good |
 # | a small multilingual model | remove tokens first | most of its file is the table | your words split into many pieces |
 # | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | your own measurement says so |
@@ -543,7 +543,7 @@ claims
 # - Two techniques multiply only if the second one acts on all that the first one left. int8 does.
 # - Embeddings decide how small a small transformer becomes: remove tokens, lower the rank, use one byte a number.
 # - Cut before the training ends. What is cut at the end stays broken.
-# - For speed, remove layers and keep the others wide. Embeddings cost bytes and no time.
+# - For speed, remove layers rather than width. Embeddings cost bytes and no time.
 # - Name the runtime of both sides, and say how many points you can lose before you measure.
 #
 # ## Quiz
