@@ -293,7 +293,7 @@ look = {"xlabel": "validation accuracy, not trained", "roles": dict.fromkeys(unt
 plots.intervals(untrained, title="Numbers stored for each token", **look)
 
 # %% [markdown]
-# The lower the rank, the more the teacher forgets. But the factored table is a good *start*: the small students of this lesson began there, and training brought most of the accuracy back.
+# With few numbers for each token, the teacher forgets a lot. But the factored table is a good *start*: the small students of this lesson began there, and training brought most of the accuracy back.
 #
 # The other way to a smaller table is to remove **rows**. Your texts use only some of the tokens, and a word that lost its token is split into smaller pieces (lesson 6 shows it).
 #
@@ -363,7 +363,7 @@ plots.show(plots.scatter(points, lines={"TF-IDF": tfidf.test}, **look))
 pd.DataFrame(table).T
 
 # %% [markdown]
-# At about the same size, three wide layers are faster than six narrow ones, because layers run one after the other, and each of them takes some time however narrow it is. The six layers are more accurate, but they also read far more text, so we cannot say that depth is the reason.
+# At about the same size, three wide layers are faster than six narrow ones, because layers run one after the other, and each of them takes some time however narrow it is. The six layers are much more accurate. But they also read far more text, so we cannot say that depth is the reason. Look at "three layers" in the picture: it is hardly better than TF-IDF, so its speed buys little.
 #
 # "Same runtime" compares with the teacher in ONNX Runtime, in float32. The next column compares with PyTorch: that is what you gain if you come from there. The share of the gain is what is left of the teacher's lead over a linear model. The tokenizer is a file, too, and comes on top of the megabytes.
 #
@@ -491,7 +491,7 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 tables.differences({n: (right[n], taught_by.expand_as(right[n])) for n in names})
 
 # %% [markdown]
-# Take the smallest one whose whole interval lies above −2 points. If the interval crosses −2, you cannot tell, and a larger test set would help.
+# Take the smallest one whose whole interval lies above −2 points. If an interval crosses −2, as that of our default does, you cannot tell. A larger test set would help, and so would more text to read.
 #
 # ## The claims
 #

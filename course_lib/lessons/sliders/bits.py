@@ -64,15 +64,16 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     ends = [end for _, accuracy in found.values() for end in accuracy.interval]
     at = {
         "x": number("megabytes", "megabytes (log scale)", (least / 1.3, most * 1.9), type="log"),
-        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.01), percent=True),
+        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.03), percent=True),
     }
     whisker = {"x": at["x"], "y": {**at["y"], "field": "low"}, "y2": {"field": "high"}}
     hover = tooltip(name="bits", megabytes="MB|.1f", shown="accuracy")
     accuracies = panel(
-        "the whole model (line: 95 % interval)", 280, 230,
+        "the whole model at so many bits (line: 95 % interval)", 280, 230,
         mark("rule", "all", color=GRAY, strokeWidth=2, **whisker),
         mark("circle", "all", color=BLUE, size=60, opacity=1, **at, tooltip=hover),
-        mark("text", "all", align="left", dx=8, fontSize=11, text={"field": "name"}, **at),
+        mark("text", "all", align="center", dy=-10, fontSize=11, text={"field": "bits"},
+             x=at["x"], y={**at["y"], "field": "high"}),
         mark("circle", "now", color=ORANGE, size=150, opacity=1, stroke="black", **at),
     )  # fmt: skip
     return chart(weights, accuracies, all=[_point(bits, found) for bits in found])
@@ -93,6 +94,6 @@ def _point(bits: int, found: Found) -> dict[str, object]:
     megabytes, accuracy = found[bits]
     low, high = accuracy.interval
     return {
-        "name": f"{bits} bits", "megabytes": megabytes, "accuracy": accuracy.value,
+        "name": f"{bits} bits", "bits": str(bits), "megabytes": megabytes, "accuracy": accuracy.value,
         "low": low, "high": high, "shown": str(accuracy),
     }  # fmt: skip

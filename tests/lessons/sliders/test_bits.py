@@ -32,7 +32,7 @@ def test_32_bits_leave_the_row_alone():
 
 def test_all_points_lie_inside_the_picture_and_a_move_arrives():
     picture = svg(bits_chart(ROW, FOUND), bits_view(ROW, FOUND, 8))
-    assert "NaN" not in picture and "32 bits" in picture
+    assert "NaN" not in picture and ">32<" in picture
     explorer = bits_explorer(ROW, FOUND)
     assert "<b>3 bits</b>" in explorer.readout.value  # the fewest: 4 are not there
     explorer.controls[0].value = "8 bits"
