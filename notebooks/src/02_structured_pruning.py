@@ -406,7 +406,7 @@ sliders.amount_explorer(variants)
 #
 # <details><summary>Answers</summary>
 #
-# 1. `fc1` and `conv2`. Almost all parameters lie between them. So each of their units takes many parameters with it, and its score *per parameter* is low. A channel of `conv1` takes far fewer with it. All of its 32 channels stay, even when 5 % of the parameters are left.
+# 1. `fc1` and `conv2`. Almost all parameters lie between them. So each of their units takes many parameters with it, and its score *per parameter* is low. A channel of `conv1` takes far fewer with it, so all 32 channels stay, even when 5 % of the parameters are left.
 # 2. Operations. A weight of `fc1` is used once for each image, but a weight of a convolution is used at every pixel. The parameters that went were mostly weights of `fc1`.
 # 3. At about 20 % left. There the intervals of the two curves are apart. At 40 % they overlap.
 # </details>

@@ -327,9 +327,7 @@ pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.
 #
 # ## 6 · "Give me 2 ×"
 #
-# In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for such a model on your machine:
-#
-# A layer's **width** is its number of heads or of FFN neurons.
+# In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for such a model on your machine. A layer's **width** is its number of heads or of FFN neurons.
 #
 # 1. The search tries eight widths for the heads and eight for the FFN, and measures how much time each saves.
 # 2. For a given saving, it picks the widths with the least total importance removed. This is a **knapsack problem**: the best choice under a limit (Shen et al. 2022).
@@ -371,12 +369,10 @@ for kind, names in {"heads": all_heads, "FFN neurons": all_ffn}.items():
 plots.layer_widths(faster.widths, title="Heads go in all layers, FFN neurons in the last ones")
 
 # %% [markdown]
-# The narrowest width that the search tries is an eighth, rounded: 2 heads or 192 FFN neurons. In our run the heads of all layers are at this floor. FFN neurons went mostly from the last layers, where their scores are low (section 3).
+# The narrowest width that the search tries is an eighth, rounded: 2 heads or 192 FFN neurons. In our run the heads of all layers are at this floor. (Your machine may find other widths.) FFN neurons went mostly from the last layers, where their scores are low (section 3).
 #
 # The sums suggest why so many *heads* went. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Each of the 1,536 neurons has an absolute value of its own, so nothing cancels between them. In a *sum* of scores, heads therefore look cheap. That does not prove that heads matter less.
-#
-# Your machine may find other widths.
 #
 # **Predict first.** We asked for the speed-up at a batch of 8 sentences. Is it the same for 1 sentence and for 32? (`others` are two more models, timed here for section 7.)
 
@@ -446,7 +442,7 @@ for said, of in {"as cut": cut, "distilled": after}.items():
 pd.DataFrame(columns)
 
 # %% [markdown]
-# In our run the three were similarly fast. Model A was more accurate than B, as cut and after training. Removing whole layers was the least accurate as cut. (All on the validation set. Model A after training is a mean over seeds, but B was trained once.)
+# In our run the three were similarly fast. Model A was more accurate than B, as cut and after training. Removing whole layers was the least accurate as cut. (These are validation accuracies. Model A after training is a mean over seeds, but B was trained once.)
 #
 # So a search need not beat a simple cut. Perhaps the sum of scores took too many heads.
 #
