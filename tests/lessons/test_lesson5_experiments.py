@@ -53,7 +53,7 @@ def test_each_way_makes_a_student_of_its_shape(student_script):
     for name, way in recipe["ways"].items():
         if "alone" in name:
             continue
-        small = way | {"passes": 1, "rank": way.get("rank") and 8}
+        small = way | {"passes": 1, "rank": way.get("rank") and 8, "width": 8}
         student, words = student_script["train"](small, 0, recipe)
         assert len(words) < 30_522
         layers[name] = getattr(student.config, "num_hidden_layers", 0) if "layers" in way else 0
