@@ -15,7 +15,7 @@
 # **Time** about 55 minutes; the computer works about 3 of them on two cores.
 #
 # Run the cells from top to bottom. At *Predict first*, write down a guess before you read on. Two cells have a gap
-# for your own code. The lesson also runs if you leave them empty.
+# for your code. If you leave it empty, the lesson uses the library's function.
 #
 # ## The result first
 #
@@ -23,7 +23,7 @@
 # 3 % of the weights are left. <!-- not measured: arithmetic -->
 #
 # The script [lesson1_recovery.py](experiments/lesson1_recovery.py) pruned a network to several sparsities, each with
-# three random seeds. The lesson loads what it stored.
+# three random seeds.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -61,31 +61,36 @@ look = {"reference": dense_longer, "roles": {"pruned while it trains": "baseline
 plots.pruning_curves(curves, title="Training keeps the accuracy down to 3 % of the weights", **look)
 
 # %% [markdown]
-# The dashed line is the **dense** network, which keeps all its weights. It trained for as many epochs as the network
-# of the green curve, so the comparison is fair.
+# The dashed line is the **dense** network, which keeps all its weights. It trained for as many epochs as the network of
+# the green curve, so the comparison is fair. The axis shows the weights *left*. Markers side by side belong to the same
+# sparsity.
+#
+# Later cells use three names from the folded cell: `recovery` holds the script's results, `stored(way)` the points of
+# the curve for one way to prune, and `dense_longer` the dashed line.
 #
 # > **Intervals and verdicts.** We measure accuracy on a limited number of images. The 95 % **interval over examples**
-# > (a thin line) is the range of true accuracies that fit what we measured. Training is random, too, so we often
-# > train with several seeds. The **interval over seeds** (a thick bar) is the same for the average over seeds. A
-# > **point** is a difference of 1 % accuracy, as between 93 % and 92 %. <!-- not measured: what an interval is -->
+# > (a thin line) is the range of true accuracies that fit what we measured. Training is random, too, so we often train
+# > with several seeds. The **interval over seeds** (a thick bar) is the range of average accuracies, over very many
+# > seeds, that fit our few runs. A **point** is a difference of 1 % accuracy, as between 93 % and 92 %.
+# > <!-- not measured: what an interval is -->
 # >
 # > A claim has a **margin**: a limit that we write down before we measure. For example, we claim that a network loses
-# > less than 1 point. If the interval of its loss is 0.2 to 0.8 points, the claim *holds*. If it is 1.2 to 1.8, the
-# > claim *does not hold*. If it is 0.2 to 1.5, it contains the margin, and we *cannot tell*.
+# > less than 1 point. If the interval of the accuracy lost is 0.2 to 0.8 points, the claim *holds*. If it is 1.2 to
+# > 1.8, the claim *does not hold*. If it is 0.2 to 1.5, it contains the margin, and we *cannot tell*.
 #
 # ## 1 · More weights than the task needs
 #
-# MNIST has 70,000 images of handwritten digits. We **use only 5,000 of them**, so that everything here runs in
-# minutes. The price is accuracy: our networks stay below 95 %. With the full set, the same network reaches 98 % (Han
-# et al. 2015, table 1).
+# MNIST has 70,000 images of handwritten digits. We **use only 5,000 of them**, so that everything here runs in minutes.
+# The price is accuracy: our networks stay below 95 %. With the full set, this one reaches 98 % (Han et al. 2015,
+# table 1).
 #
 # - We train on 3,500 images.
-# - We make every decision on 500 **validation** images.
+# - We make every decision on 500 **validation** images. All accuracy curves in this lesson are measured on them.
 # - We keep 1,000 images as the **test set**, for the final table only. If you try many networks on the same images
 #   and keep the best one, its accuracy is partly luck. So we choose nothing on the test set.
 #
-# The network is LeNet-300-100. It has three linear layers, with 300 and 100 hidden neurons between them. In code the
-# layers are called `fc1`, `fc2` and `fc3`.
+# The network is LeNet-300-100. It has three linear layers, with 300 and 100 hidden neurons between them. In the code
+# and one figure, layer 1 is called `fc1`, and so on.
 
 # %% tags=["nbval-check-output"]
 torch.set_num_threads(1)  # the network is too small to gain from more threads
@@ -99,11 +104,10 @@ print(f"{parameters / len(mnist['train']):.0f} parameters per training image")
 plots.digits(torch.utils.data.TensorDataset(*mnist["train"][96:120]))
 
 # %% [markdown]
-# That is a lot of parameters per image. With all 60,000 training images it would still be about four. We prune only
-# the weights, because there are few biases.
+# We prune only the weights, because there are few biases.
 #
 # **Predict first.** We shuffle the labels of 500 images, so that nothing connects an image with its label. Then we
-# train on them. What accuracy can the network reach on these 500 images?
+# train on these images. What accuracy can the network reach on them?
 
 # %%
 my_guess = None  # put your number here, in percent
@@ -117,8 +121,8 @@ reached = evaluation.evaluate(memorized, nonsense).value
 fill_in.reveal(f"accuracy on shuffled labels: {reached:.0%}", my_guess)
 
 # %% [markdown]
-# It memorizes the shuffled labels, as Zhang et al. 2017 showed for large networks. So it probably has more capacity than it needs for
-# ten digits. Pruning removes that surplus.
+# It memorizes the shuffled labels, as Zhang et al. 2017 showed for large networks. So it probably has more capacity
+# than it needs for ten digits. Pruning removes that surplus.
 #
 # Now we train on the real labels, with several seeds.
 
@@ -165,8 +169,7 @@ diagrams.mask_times_weights(weight, mask)
 
 # %% [markdown]
 # **Your turn (1 of 2).** Write these lines as a function for any sparsity. In code, the sparsity that you ask for is
-# called `amount`. `kthvalue` counts from 1, so an amount of 0 needs a line of its own. While the gap is empty, the
-# lesson uses the library's function.
+# called `amount`. `kthvalue` counts from 1, so an amount of 0 needs a line of its own.
 
 
 # %%
@@ -200,8 +203,8 @@ magnitude_mask = fill_in.check(magnitude_mask, against=solutions.magnitude_mask,
 # network with its masks attached.
 #
 # **Predict first.** At which sparsity has the network lost more than a point of accuracy: 10 %, 30 %, 50 %, or 80 %?
-# Then move the slider. Each move prunes the trained network and evaluates it on the validation images. Nothing is
-# trained again.
+# Then move the slider. Each move prunes the trained network and evaluates it, without training. The right panel's axis
+# shows the weights left, so 70 % sparsity is at 30 %.
 
 # %%
 magnitudes = [layer.weight.detach().abs() for layer in (model.fc1, model.fc2, model.fc3)]
@@ -226,23 +229,22 @@ sliders.sparsity_explorer(model, mnist["validation"], amount=0.9)
 #
 # <details><summary>Answers</summary>
 #
-# 1. Layer 1 (`fc1`) has the highest and layer 3 (`fc3`) the lowest. All layers share one threshold, and the weights
-#    of layer 1 are smaller. PyTorch already starts them smaller, because layer 1 has more inputs.
+# 1. Layer 1 has the highest and layer 3 the lowest. All layers share one threshold, and the weights of layer 1 are
+#    smaller. PyTorch already starts them smaller, because layer 1 has more inputs.
 # 2. No. A few tenths of a point are one or two of the 500 images.
 # </details>
 #
 # ## 4 · What goes wrong when you train a pruned network
 #
-# Training should repair what pruning damaged. So we set 90 % of the weights to zero and train for 20 steps. Three things
-# could move a pruned weight, and we test one at a time:
+# Training should repair what pruning damaged. So we set 90 % of the weights to zero and train for 20 steps. Three
+# things could move a pruned weight, and we test one at a time:
 #
 # - **(a) Its gradient**: plain SGD.
-# - **(b) Momentum** from a step before the pruning. We **mask** the gradients, which means that we set those of the
-#   pruned weights to zero.
+# - **(b) Momentum** left over from before the pruning. To test it alone, we switch off cause (a): we set the gradients
+#   of pruned weights to zero, that is, we **mask** them.
 # - **(c) Weight decay**, with masked gradients, too.
 #
-# The next cell is one step, on the 500 images of section 1 with their true labels. The cell after it prunes and takes
-# 20 steps.
+# The next cell is one step, on the 500 images of section 1 with their true labels.
 
 
 # %%
@@ -288,11 +290,11 @@ plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.it
 
 # %% [markdown]
 # In runs (a) and (b), most of the pruned weights are nonzero again after one step. They are still small, as the
-# printed medians show. But they are not zero, so the sparsity is lost.
+# printed medians show, but the sparsity is lost.
 #
 # - **(a) The gradient** of a pruned weight is its input times the error at its output. The weight's own value is not
 #   part of that product, so the gradient is usually *not* zero, and plain SGD moves the weight. The weights that stay
-#   at zero mostly read a pixel that is blank in all images: the input is 0, so the gradient is 0.
+#   at zero probably read a pixel that is blank in all images: the input is 0, so the gradient is 0.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
@@ -331,8 +333,8 @@ print(f"sparsity after 20 steps with the library's masks: {pruning.sparsity(mask
 # The sparsity stays at 90 %.
 #
 # Most tutorials use PyTorch's own masks, `torch.nn.utils.prune`. **Predict first.** You prune layer 1 with
-# `amount=0.5` twice. What is its sparsity then? And is the file of the masked network smaller or larger than
-# that of the dense one?
+# `amount=0.5` twice. What is its sparsity then? And is the masked network's file smaller or larger than the
+# dense one?
 
 
 # %%
@@ -370,7 +372,7 @@ pd.DataFrame({"sparsity of layer 1": sparsities, "file": kilobytes}, index=list(
 # Here $w$ is one weight, and $x$ holds its input for every example.
 #
 # - **Taylor** estimates how much the loss changes if the weight goes: $L(0) - L(w) \approx -w \cdot \partial L /
-#   \partial w$. (Optimal brain damage, LeCun et al. 1990, used second derivatives.)
+#   \partial w$.
 # - **Wanda** multiplies the magnitude by the length of $x$. Weights compete only **per output row**, that is, among
 #   the weights that lead to one output neuron.
 #
@@ -392,6 +394,10 @@ amounts = [0.5, 0.8, 0.9, 0.95]  # the sparsities of the next two figures
 # %% [markdown]
 # Wanda differs from global magnitude in two ways: the score, and which weights compete. A fair comparison changes only
 # one of them. So we compare Taylor with global magnitude, and Wanda with magnitude per row.
+#
+# In the code, a score is a function from a layer's weights to their importance. `choices` pairs each score with the
+# function that makes the masks. Taylor and Wanda depend on the network, so each `lambda` builds the score for one
+# network, `net`. Words such as `"teacher"` only choose a color.
 #
 # **Predict first.** Which score keeps the most accuracy with 10 % of the weights left? We do not train after
 # pruning.
@@ -417,7 +423,7 @@ plots.pruning_curves(curves, title="Without training, global magnitude keeps the
 # %% [markdown]
 # Global magnitude keeps the most accuracy here. With 10 % of the weights left, Taylor is below it, and Wanda is below
 # magnitude per row. On large networks, the papers of both scores report the opposite, so try them on your own
-# network. Training may close the gaps that you see here.
+# network. Training may close these gaps.
 #
 # ## 6 · Which layer tolerates pruning?
 #
@@ -434,18 +440,17 @@ curves = {
 plots.pruning_curves(curves, title="The last layer suffers first", reference=accuracy(model))
 
 # %% [markdown]
-# The last layer suffers first, because it is small. It has only 1,000 weights: a row of 100 for each of the ten
-# digits. If a twentieth of them is left, each digit has about five. At the
-# same sparsity, a neuron of layer 1 still has about 39.
+# The last layer suffers first, probably because it is small. It has only 1,000 weights: a row of 100 for each of the
+# ten digits. If a twentieth of them is left, each digit has about five. With a twentieth of layer 1 left, each of its
+# neurons still has about 39 of its 784.
 #
-# So layers should lose different shares. One global threshold does that. Pruning per row does not, which may be why
-# it did worse in section 5. You can also leave a layer out, with `layers=["fc1", "fc2"]`. But the scan prunes one
-# layer at a time, and pruning several can do more damage than the sum.
+# So layers should lose different shares. One global threshold does that. Pruning per row does not, which may be why it
+# did worse in section 5. But the scan prunes one layer at a time, and pruning several can do more damage than the sum.
 #
 # ## 7 · One-shot, iterative, gradual
 #
-# Now we train while we prune. There are three common **schedules**. All three start from the same trained network and
-# train for 20 epochs:
+# Now we train while we prune. Three **schedules** are common. All start from the same trained network and train for
+# 20 epochs:
 #
 # - **One-shot**: prune to the final sparsity at once, then train.
 # - **Iterative**: prune a part, train, prune more, train again (Han et al. 2015). We prune five times, each time half
@@ -454,7 +459,8 @@ plots.pruning_curves(curves, title="The last layer suffers first", reference=acc
 #
 # $$s_t = s_f \left(1 - \left(1 - \frac{t}{t_e}\right)^3\right) \quad \text{for } t \le t_e, \qquad s_t = s_f \text{ after that}$$
 #
-# $s_t$ is the sparsity at time $t$, $s_f$ the final sparsity, and $t_e$ the time at which it is reached.
+# $s_t$ is the sparsity at time $t$, $s_f$ the final sparsity, and $t_e$ the time at which it is reached. In the code,
+# `t` is in epochs, and `min(5, …)` counts the prunings so far.
 
 # %%
 final, epochs = 0.97, settings.prune_epochs
@@ -472,8 +478,8 @@ plots.lines(curves, **look, ylabel="sparsity in %", bold="gradual")
 # %% [markdown]
 # The cubic curve prunes fast while there are many unimportant weights, and slowly when every weight counts.
 #
-# Here is gradual pruning by hand. It is the training loop that you know, with two additions: new masks in each epoch,
-# and the zeros set again after each step.
+# Here is gradual pruning by hand. The training loop has two additions: new masks in each epoch, and the zeros set again
+# after each step.
 
 
 # %%
@@ -491,7 +497,8 @@ for epoch in range(epochs):
 print(f"at {pruning.sparsity(network):.0%} sparsity: {accuracy(network)}")
 
 # %% [markdown]
-# The library's `pruning.gradual_pruning` does the same in smaller steps.
+# Do not compare this accuracy with the one in section 1, because that network trained for 20 epochs less. The next
+# figure compares fairly. It uses the library's `pruning.gradual_pruning`, which does the same in smaller steps.
 #
 # **Predict first.** With 3 % of the weights left, which schedules come close to a dense network that also trained for
 # 20 more epochs?
@@ -506,8 +513,8 @@ plots.pruning_curves(curves, title=title, reference=dense_longer)
 # neither rank the schedules nor show that they match the dense network. <!-- not measured: a setting --> With 1 %
 # left, gradual pruning has the best average, but the intervals overlap again.
 #
-# One-shot pruning breaks the network only *without* training, as in the first figure. With training it recovers here.
-# It spends all 20 epochs at the final sparsity, and the other two spend only the last 8 there.
+# One-shot pruning breaks the network only *without* training, as in the first figure. Here it recovers. It spends all
+# 20 epochs at the final sparsity, and the other two only the last 8.
 #
 # ## 8 · What do zeros buy?
 #
@@ -532,9 +539,9 @@ plots.show(diagrams.sparse_storage(index_bytes=2))
 plots.size_bars(sizes, title="Zeros save space only in a zipped or sparse file")
 
 # %% [markdown]
-# In the drawing of CSR, each row has a color. The bars show our network. Its dense file has not shrunk at all. Zip finds
-# the zeros, and CSR leaves them out. But 97 % fewer weights are not 97 % fewer bytes, because CSR stores a column of
-# two bytes beside each value of four bytes.
+# In the drawing, each row has a color. In the bars, our dense file has not shrunk at all. Zip finds the zeros, and CSR
+# leaves them out. But 97 % fewer weights are not 97 % fewer bytes, because CSR stores a column of two bytes beside each
+# value of four bytes.
 #
 # Now the time. Here is the network with sparse matrices:
 
@@ -555,7 +562,7 @@ print(f"largest difference between sparse and dense outputs: {difference:.0e}")
 
 # %% [markdown]
 # We compare it with the pruned network in dense matrices, and with a copy of the dense network. The copy is the
-# **control**. It does the same work as the dense network, so any difference between these two is noise.
+# **control**: its difference from the dense network is noise.
 #
 # **Predict first.** How many times as fast is the pruned network if its matrices stay dense?
 
@@ -571,9 +578,9 @@ look["roles"] = dict(zip(speed, ["random", "teacher", "student"] * 2, strict=Tru
 plots.intervals(speed, **look)
 
 # %% [markdown]
-# Each row compares one form with the dense network. We divide the two times of the *same* round, so a busy moment
-# slows both and cancels out. Look at the gray controls first. Their distance from 1 is noise. If one of
-# them is far from 1, measure again.
+# Each row compares one form with the dense network. We divide the two times of the *same* round, so a busy moment slows
+# both and cancels out. Look at the gray controls first. If the dot of one is far from 1 or its interval is wide,
+# measure again.
 #
 # - **97 % zeros** in dense matrices save no time. The dense product multiplies every number, zero or not.
 # - **CSR** skips the zeros, but it must look up the position of each value. With one image, it wins nothing. With 500
@@ -601,22 +608,22 @@ plots.show(diagrams.two_of_four())
 pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in halves.items()}})
 
 # %% [markdown]
-# Three of these networks have lost half of their weights. Free choice costs hardly any accuracy. The pattern costs
-# the most, because it must remove two weights even from a group of four large ones. So 2:4 needs training after the
-# pruning, as in Mishra et al. 2021.
+# On this network, free choice costs hardly any accuracy, and the pattern costs the most, although its interval overlaps
+# that of the row above. The pattern must remove two weights even from a group of four large ones. So 2:4 needs training
+# after the pruning, as in Mishra et al. 2021.
 #
 # ## The final table
 #
-# The test set comes in only here, after all decisions. The schedules are those of the stored experiment, at 97 %
-# sparsity.
+# The schedules are those of the stored experiment, at 97 % sparsity.
 #
 # How do we compare two networks on the *same* 1,000 images? Images that both get right, or both get wrong, say nothing
 # about the difference. Let $a$ images be right only with the first network and $b$ only with the second. Then the
 # accuracies on $n$ images differ by $(a - b) / n$. The 95 % interval reaches about $1.96 \sqrt{a + b} / n$ to each
 # side. (The library's formula is a little more careful with small counts.)
 #
-# The figure and the table average each schedule over its three seeds. The other claims are about one network. The
-# intervals of accuracy are **over the test examples**, so new seeds could still give another order.
+# By hand, we compare the networks of the first seed. For each schedule, the figure and the table average all three.
+# The other claims are about one network. The intervals of accuracy are **over the test examples**, so new seeds could
+# still give another order.
 
 # %%
 names = ["dense, more epochs", *schedules]
@@ -650,38 +657,32 @@ claims
 
 # %% [markdown]
 # The interval of iterative pruning lies wholly below 0, so these networks lost accuracy. Whether they lost more than a
-# point, we cannot tell. That does not mean that the method failed. It means that 1,000 images are too few for this
-# margin.
+# point, we cannot tell, because 1,000 images are too few for this margin.
 #
 # **With a network of your own**: train the dense network for the extra epochs, too, and compare on validation. Start
-# with one-shot pruning, because it is the simplest.
+# with one-shot pruning, the simplest schedule.
 #
 # ## Recap
 #
 # - A trained network has more weights than it needs, and the smallest ones can go first.
 # - A zero stays a zero only if you enforce it: mask the weight at every use, or set the zeros again after each step.
-# - Pruning to 97 % sparsity breaks the network. Training brings its accuracy back, close to dense.
-# - Layers differ in how much they tolerate, and the small last layer suffers first.
+# - Pruning to 97 % sparsity breaks the network. Training brings most of its accuracy back.
+# - Layers differ in how much they tolerate. Here, the small last layer suffers first.
 # - Zeros alone save neither bytes nor time. A sparse format saves bytes, and sometimes time.
 #
 # ## Quiz
 #
-# **1.** You prune layer 1 and train with plain SGD. One pruned weight reads a corner pixel that is blank in every
-# image. Another one reads a pixel in the middle. Which of them stays zero?
-# <details><summary>Answer</summary>The one that reads the corner. The gradient is the input times the error at the
-# output, and the corner's input is always 0.</details>
-#
-# **2.** Two networks classify the same 1,000 images. 20 images are right only with the pruned one, 18 only with the
+# **1.** Two networks classify the same 1,000 images. 20 images are right only with the pruned one, 18 only with the
 # dense one. Did pruning help?
 # <details><summary>Answer</summary>We cannot tell. The difference is 2 / 1,000, or 0.2 points. Its interval reaches
 # 1.96 · √38 / 1,000, or 1.2 points, to each side, so it contains zero.</details>
 #
-# **3.** Wanda per row keeps more accuracy than magnitude with one global threshold. Does this show that Wanda's score
-# is better?
+# **2.** Suppose that Wanda per row keeps more accuracy than magnitude with one global threshold. Does this show that
+# Wanda's score is better?
 # <details><summary>Answer</summary>No. Two things differ: the score, and which weights compete. Compare Wanda per row
 # with magnitude per row.</details>
 #
-# **4.** A value takes four bytes, and CSR adds two for its column. From which sparsity on is the CSR file smaller
+# **3.** A value takes four bytes, and CSR adds two for its column. From which sparsity on is the CSR file smaller
 # than the dense one? Ignore the row starts.
 # <details><summary>Answer</summary>If the share d of the weights is left, CSR needs 6 · d bytes per weight, and the
 # dense file needs 4. So d must be below 2/3: more than a third of the weights must be zero.</details>
@@ -694,7 +695,6 @@ claims
 # ## References
 #
 # - Hanson & Pratt 1988, *Comparing biases for minimal network construction*.
-# - LeCun et al. 1990, *Optimal brain damage*: section 2.
 # - Han et al. 2015, *Learning both weights and connections*: section 3, table 1, figure 5.
 # - Zhu & Gupta 2017, *To prune, or not to prune*: section 3, equation 1.
 # - Li et al. 2017, *Pruning filters for efficient ConvNets*: section 3.2.
