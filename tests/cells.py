@@ -1,6 +1,10 @@
-"""Which cells of a notebook need which others: by the names that they make and read."""
+"""Which cells of a notebook need which others, by the names that they make and read; what a cell
+shows."""
 
 import symtable
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
 
 
 def needed_for(sources: list[str], wanted: set[int]) -> set[int]:
@@ -23,3 +27,12 @@ def names_in(code: str) -> tuple[set[str], set[str]]:
         scopes += scope.get_children()
         reads |= {s.get_name() for s in scope.get_symbols() if s.is_global() or scope is cell}
     return makes, reads - makes
+
+
+def claims_output() -> NotebookNode:
+    """What a lesson's last cell shows: one claim, which measured 92.8 %."""
+    from course_lib import evaluation, lessons  # torch, which most tests' start does without
+
+    claims = lessons.Claims()
+    claims.add("It is good", value=evaluation.Accuracy(928, 1000), margin=0.9, unit="%")
+    return new_output("display_data", claims._repr_mimebundle_())

@@ -385,7 +385,7 @@ for row in students.rows:
         print(f"{name}: {again.double().mean():.1%}, {differ} answers are not as stored")
 
 # %% [markdown]
-# A few answers may differ, because processors compute products of int8 in different ways. Those without special instructions (VNNI) add two products in 16 bits, and a sum that is too large is **saturated**: it becomes the largest number there is, without an error. `OnnxClassifier` asks for a slower way that avoids this.
+# A few answers may differ, because processors compute products of int8 in different ways. Those without special instructions (VNNI) add two products in 16 bits, and a sum that is too large is **saturated**: it becomes the largest number there is, without an error. `OnnxClassifier` asks for a slower way that avoids this. <!-- not measured: a processor's instruction -->
 #
 # ### A test set that nobody looked at
 #

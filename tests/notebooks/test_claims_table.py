@@ -55,13 +55,20 @@ def stated(source: str) -> Iterator[str]:
             ("claims.add", "claim")  # a lesson's own helper is named …claim
         ):
             first = ast.unparse(node.args[0])
-            assigned = [
-                one.value
-                for one in nodes
-                if isinstance(one, ast.Assign) and first in map(ast.unparse, one.targets)
-            ]
+            assigned = [value for name, value in assignments(nodes) if name == first]
             for value in assigned or [node.args[0]]:
                 yield value.value if isinstance(value, ast.Constant) else ast.unparse(value)
+
+
+def assignments(nodes: list[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """Name → what it is given, also in `a, b = 1, 2`."""
+    for node in nodes:
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            pair = (target, node.value)
+            both = all(isinstance(side, ast.Tuple) for side in pair)
+            sides = [side.elts for side in pair] if both else [[target], [node.value]]
+            for name, value in zip(*sides, strict=True):
+                yield ast.unparse(name), value
 
 
 def missing(number: str, statements: list[str]) -> list[str]:

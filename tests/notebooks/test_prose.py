@@ -16,8 +16,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from cells import claims_output
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import notebooks as tool
 
@@ -63,7 +64,7 @@ def test_no_lesson_hard_codes_a_measured_number(source):
 
 def lesson(text: str) -> NotebookNode:
     """A lesson with this text, a setting of 0.97 and 1.5, and a claim that measured 92.8 %."""
-    claim = new_output("display_data", {tool.CLAIM: {"measured": "92.8 % (91.0–94.2, n = 1,000)"}})
+    claim = claims_output()
     code = new_code_cell("amount, speed_up = 0.97, 1.5", outputs=[claim])
     return new_notebook(cells=[new_markdown_cell(text), code])
 
