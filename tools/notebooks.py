@@ -243,6 +243,7 @@ def collect_claims(notebook: NotebookNode) -> list[dict]:
             "measured": f"{one.measured}; holds if {one.claimed}",
             "verdict": one.verdict,
             "n": one.n,
+            "counted": one.counted,
         }
         for one in second_claims.shown_in(notebook)
     ]
@@ -292,7 +293,7 @@ def row(*texts: str) -> str:
 
 
 def counted(claim: dict) -> str:
-    return "–" if claim["n"] is None else f"{claim['n']:,}"
+    return claim.get("counted") or ("–" if claim["n"] is None else f"{claim['n']:,}")
 
 
 def signed(claim: dict) -> str:

@@ -81,6 +81,7 @@ class Claim:
         unit: how the numbers are shown, see `Claims.add`.
         source: who says so, with the section or table.
         n: how many examples it was measured on (None: not counted).
+        over: what else its interval is about: "3 seeds", or "30 rounds" of a stopwatch.
     """
 
     statement: str
@@ -92,6 +93,13 @@ class Claim:
     unit: str = ""
     source: str = "this course"
     n: int | None = None
+    over: str = ""
+
+    @property
+    def counted(self) -> str:
+        """How much it was measured on: "2,000, 3 seeds", "30 rounds", or "–"."""
+        n = "" if self.n is None else f"{self.n:,}"
+        return ", ".join(filter(None, [n, self.over])) or "–"
 
     @property
     def verdict(self) -> str:
@@ -171,7 +179,8 @@ class Claims(list[Claim]):
             unit: "%" and "points" show fractions times 100, points with their sign; any other text,
                 such as "×" or "ms", stands behind the number as it is.
             source: who says so, with the section or table.
-            n: how many examples it was measured on; by default what ``value.n`` says, if it does.
+            n: how many examples it was measured on; by default what ``value.n`` says, if it does. The
+                claim also takes ``value.seeds`` or ``value.rounds``, where there are any.
 
         Raises:
             ValueError: as `verdict`, or a margin that is no fraction although the unit asks for one.
@@ -194,6 +203,7 @@ class Claims(list[Claim]):
             unit=unit,
             source=source,
             n=None if n is None else int(n),
+            over=_over(value),
         )
         claim.verdict  # noqa: B018  an interval or a margin that cannot be judged raises here
         places = [i for i, one in enumerate(self) if one.statement == statement]
@@ -269,6 +279,12 @@ def _quantity(value: Any) -> tuple[float, float, float]:
     return measured, low, high
 
 
+def _over(value: Any) -> str:
+    """What a measured quantity's interval is over, besides its examples."""
+    counts = {word: getattr(value, word, None) for word in ("seeds", "rounds")}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
 def _number(number: float, unit: str) -> str:
     """A number for people: one digit behind the point for percent and points, else three digits.
 
@@ -287,8 +303,7 @@ def _table(claims: Iterable[Claim]) -> str:
     head = "".join(f'<th scope="col" {LEFT}>{title}</th>' for title in titles)
     rows = [f"<tr>{head}</tr>"]
     for one in claims:
-        n = "–" if one.n is None else f"{one.n:,}"
         verdict = f"{MARKS[one.verdict]}\N{NO-BREAK SPACE}{one.verdict}"
-        texts = (one.statement, one.claimed, one.measured, n, verdict, one.source)
+        texts = (one.statement, one.claimed, one.measured, one.counted, verdict, one.source)
         rows.append("<tr>" + "".join(f"<td {LEFT}>{escape(text)}</td>" for text in texts) + "</tr>")
     return f'<table class="course-claims">{"".join(rows)}</table>'

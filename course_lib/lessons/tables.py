@@ -1,15 +1,17 @@
-"""Tables of what experiments stored: ways to train a model, against the number of labels."""
+"""Tables of what experiments stored, and of what a model is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # importing the lessons' parts does not load PyTorch
     from pandas import DataFrame
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from course_lib.evaluation.accuracy import Runs
+    from course_lib.evaluation.accuracy import Accuracy, Runs
+    from course_lib.evaluation.significance import PairedRuns
     from course_lib.lessons.experiments import Results
     from course_lib.lessons.test_set import TestSet
 
@@ -48,6 +50,42 @@ def scored(
     return rows
 
 
+def stored(found: Results, test: TestSet, **case: Any) -> Tensor:
+    """Test answers of one case of an experiment, counted in the test set.
+
+    Args:
+        found: of `lessons.results`, with the column "test".
+        test: the test set that it was scored on.
+        case: what picks the rows, such as ``start="new weights", losses="all three"``. Its values
+            are the name under which the test set counts the models.
+
+    Returns:
+        bool ``[seeds, n]``, which test examples are answered correctly.
+
+    Raises:
+        KeyError: nothing is stored for it.
+    """
+    import torch
+
+    answers = torch.stack(found.column("test", **case))
+    return test.stored(", ".join(map(str, case.values())), answers)
+
+
+def accuracy(answers: Tensor) -> Accuracy | Runs:
+    """The accuracy of answers bool ``[n]``, or over the seeds of ``[seeds, n]``.
+
+    Example:
+        >>> import torch
+        >>> accuracy(torch.tensor([True, True, False, True]))
+        75.0 % (30.1–95.4, n = 4)
+    """
+    from course_lib.evaluation.accuracy import Accuracy
+
+    if answers.ndim > 1:
+        return over_seeds(answers)
+    return Accuracy(int(answers.sum()), len(answers))
+
+
 def over_seeds(answers: Tensor) -> Runs:
     """The accuracy over the seeds of answers bool ``[seeds, n]``.
 
@@ -61,12 +99,13 @@ def over_seeds(answers: Tensor) -> Runs:
     return Runs(tuple(Accuracy(int(row.sum()), len(row)) for row in answers))
 
 
-def differences(rows: Mapping[str, tuple[Tensor, Tensor]]) -> DataFrame:
+def differences(rows: Mapping[Any, tuple[Tensor, Tensor]]) -> DataFrame:
     """Differences of two accuracies in points: their paired interval, and that of each seed.
 
     Args:
-        rows: what is compared → the answers bool ``[seeds, n]`` of both, the baseline second. The
-            interval is that of `evaluation.paired_test_over_seeds`.
+        rows: what is compared → the answers bool ``[seeds, n]`` of both, the baseline second. With
+            pairs of names, the table has a column for each part. The interval is that of
+            `evaluation.paired_test_over_seeds`.
 
     Example:
         >>> import torch
@@ -87,27 +126,28 @@ def differences(rows: Mapping[str, tuple[Tensor, Tensor]]) -> DataFrame:
     return pd.DataFrame(shown, index=["points (95 % interval over examples)", "each seed"]).T
 
 
-def gap(one: Tensor, other: Tensor) -> tuple[float, float, float]:
+def gap(one: Tensor, other: Tensor) -> PairedRuns:
     """The difference of two accuracies, for a claim that has to be true of each seed as well.
 
     Args:
         one, other: answers bool ``[seeds, n]``, the baseline second.
 
     Returns:
-        The difference, and the interval of `evaluation.paired_test_over_seeds`, widened where the
-        difference of a single seed lies outside.
+        What `evaluation.paired_test_over_seeds` finds, its interval widened where the difference of a
+        single seed lies outside.
 
     Example:
         >>> import torch
         >>> with_teacher = torch.tensor([[True, True, True, False], [True, True, True, True]])
-        >>> gap(with_teacher, with_teacher.roll(1, 0))
-        (0.0, -0.25, 0.25)
+        >>> found = gap(with_teacher, with_teacher.roll(1, 0))
+        >>> found.value, found.interval, found.seeds, found.n
+        (0.0, (-0.25, 0.25), 2, 4)
     """
     from course_lib.evaluation.significance import paired_test_over_seeds
 
     found = paired_test_over_seeds(one, other)
     each = (one.double().mean(1) - other.double().mean(1)).tolist()
-    return found.value, min(found.interval[0], *each), max(found.interval[1], *each)
+    return replace(found, low=min(found.low, *each), high=max(found.high, *each))
 
 
 def kept_gain(student: float, teacher: float, linear: float) -> float:
@@ -121,6 +161,22 @@ def kept_gain(student: float, teacher: float, linear: float) -> float:
         0.5
     """
     return (student - linear) / (teacher - linear)
+
+
+def parts_of(model: nn.Module) -> dict[str, float]:
+    """Million parameters in a transformer's embeddings, in its layers, and in what stands behind them.
+
+    Example:
+        >>> from torch import nn
+        >>> parts = {"embeddings": nn.Embedding(1000, 8), "layer": nn.ModuleList([nn.Linear(8, 8)])}
+        >>> parts_of(nn.ModuleDict(parts))
+        {'embeddings': 0.008, 'layers': 7.2e-05, 'pooler, classifier': 0.0}
+    """
+    counts = {"embeddings": 0, "layers": 0, "pooler, classifier": 0}
+    for name, weight in model.named_parameters():
+        of_layer = "layers" if "layer." in name else "pooler, classifier"
+        counts["embeddings" if "embeddings." in name else of_layer] += weight.numel()
+    return {part: count / 1e6 for part, count in counts.items()}
 
 
 def _points(fraction: float) -> str:

@@ -175,6 +175,15 @@ def test_a_result_brings_its_value_interval_and_n():
     one = claim(value=accuracy, unit="%", margin=0.9)
     assert (one.value, one.low, one.high, one.n, one.verdict) == (0.95, 0.93, 0.96, 1000, "holds")
     assert claim(value=accuracy, unit="%", margin=0.9, n=500).n == 500
+    assert one.counted == "1,000"
+
+
+def test_a_claim_says_what_else_its_interval_is_over():
+    counts = {"seeds": {"n": 2000, "seeds": 3}, "rounds": {"rounds": 30}, "neither": {}}
+    for name, said in {"seeds": "2,000, 3 seeds", "rounds": "30 rounds", "neither": "–"}.items():
+        value = SimpleNamespace(value=2.0, interval=(1.9, 2.1), **counts[name])
+        one = claim(value=value, unit="×", margin=1.6)
+        assert one.counted == said
 
 
 def test_accuracies_of_the_library_are_such_results():
