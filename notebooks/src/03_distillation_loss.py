@@ -350,7 +350,7 @@ corrected = {"measured": (small, sizes[:6]), law: (small, [1] * len(small))}
 smaller = soft_gradient(z, v, 1).norm() / (soft_gradient(z, v, 10).norm() / 10**2)
 print(f"From T = 1 to T = 10 the gradient without T² becomes {smaller:.0f} times smaller.")
 panels = {"without T²: the law is 1 / T²": without, "with T²: the law is 1": corrected}
-look = {"xlabel": "temperature T", "ylabel": "relative to (z − v) / N"}
+look = {"xlabel": "temperature T", "ylabel": "gradient ÷ ((z − v) / N)"}
 title = "T² makes up for 1 / T², but only roughly at small T"
 plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 
@@ -540,10 +540,10 @@ compared = {
     f"{least} labeled sentences": (text_rows[text_ways[2], least], text_alone[least]),
     f"{most:,} labeled sentences, as many without": (text_soft, text_alone[most]),
 }
-compared = {("given teacher − labels", data): pair for data, pair in compared.items()}
+compared = {("soft answers, given teacher − labels", data): pair for data, pair in compared.items()}
 data = f"{least} labeled sentences, {own.recipe['sentences'] - least:,} without"
 own_soft = own_rows["soft, all sentences", least]
-compared["own teacher − labels", data] = own_soft, text_alone[least]
+compared["soft answers, own teacher − labels", data] = own_soft, text_alone[least]
 compared["soft − hard answers", f"{all_images:,} images"] = soft, hard
 data = f"{all_images:,} images, five copies of each"
 compared["soft − hard answers", data] = tuple(many.values())
