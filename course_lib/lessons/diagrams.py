@@ -4,7 +4,7 @@ Each function takes the numbers to draw, has an example as its default, and retu
 `sketch.Drawing`, which a cell displays by itself.
 """
 
-from course_lib.lessons.diagrams_distilbert import distill_before_or_after
+from course_lib.lessons.diagrams_distilbert import distill_before_or_after, share_of_gain
 from course_lib.lessons.diagrams_distillation import (
     copied_layers,
     distilbert_losses,
@@ -42,6 +42,7 @@ __all__ = [
     "neuron_removed",
     "pipeline",
     "residual_groups",
+    "share_of_gain",
     "sparse_storage",
     "teacher_and_student",
     "texts_cut",

@@ -1,9 +1,9 @@
-"""A drawing for lesson 4: when in a model's life it is distilled."""
+"""Drawings for lesson 4: when a model is distilled, and which share of the gain a student keeps."""
 
 from __future__ import annotations
 
 from course_lib.lessons import style
-from course_lib.lessons.sketch import Drawing, arrow, box, finish, label
+from course_lib.lessons.sketch import Drawing, arrow, box, finish, label, line
 
 TEACHER, STUDENT = style.COLORS["teacher"], style.COLORS["student"]
 ROWS = (
@@ -50,3 +50,51 @@ def _listed(steps: tuple[str, ...]) -> str:
     return ", ".join(
         f"{step} the {'teacher' if i < first else 'student'}" for i, step in enumerate(steps)
     )
+
+
+def share_of_gain(student: float = 0.85, teacher: float = 0.9, linear: float = 0.8) -> Drawing:
+    """Accuracies as bars, and dark what each is above the linear model. Explained in lesson 4.
+
+    Args:
+        student, teacher, linear: accuracies, 0 to 1, from the linear model's to the teacher's.
+
+    Raises:
+        ValueError: they are not in this order, or the teacher is no better than the linear model.
+
+    Example:
+        >>> print(share_of_gain().alt)  # doctest: +NORMALIZE_WHITESPACE
+        The linear model has 80 %, the student 85 % and the teacher 90 %. The student keeps 94 % of
+        the teacher's accuracy, and 50 % of its gain over the linear model.
+    """
+    if not 0 <= linear <= student <= teacher <= 1 or linear == teacher:
+        raise ValueError(
+            f"got student {student}, teacher {teacher}, linear {linear}, expected accuracies with "
+            "linear <= student <= teacher and linear < teacher."
+        )
+    ax, left, width, height = style.canvas(style.WIDTH, 2.35), 1.45, 4.9, 0.34
+    rows = (("linear model", linear, style.COLORS["baseline"]), ("student", student, STUDENT))
+    for i, (name, value, color) in enumerate((*rows, ("teacher", teacher, TEACHER))):
+        y = 0.15 + 0.5 * i
+        label(ax, (0.15, y + height / 2), name, ha="left")
+        box(ax, (left, y), (width * value, height), color=color)
+        if value > linear:
+            look = {"facecolor": color, "gid": f"gain of the {name}"}
+            box(
+                ax,
+                (left + width * linear, y),
+                (width * (value - linear), height),
+                "",
+                color,
+                **look,
+            )
+        label(ax, (left + width * value + 0.1, y + height / 2), f"{100 * value:.0f} %", ha="left")
+    x = left + width * linear
+    line(ax, [(x, 0.05), (x, 1.65)], linestyle="--", linewidth=style.THIN)
+    accuracy, gain = student / teacher, (student - linear) / (teacher - linear)
+    kept = f"{100 * accuracy:.0f} % of the teacher's accuracy"
+    more = f"{100 * gain:.0f} % of its gain over the linear model"
+    label(ax, (left, 1.85), f"The student keeps {kept},", ha="left")
+    label(ax, (left, 2.12), f"and {more} (dark).", ha="left")
+    known = f"The linear model has {100 * linear:.0f} %, the student {100 * student:.0f} %"
+    told = f"{known} and the teacher {100 * teacher:.0f} %. The student keeps {kept}, and {more}."
+    return finish(ax, told)

@@ -31,6 +31,7 @@ from course_lib.lessons.plots_models import (
 )
 from course_lib.lessons.plots_results import accuracy_curves, intervals, pruning_curves
 from course_lib.lessons.plots_scatter import scatter
+from course_lib.lessons.plots_seeds import seed_panels
 from course_lib.lessons.plots_slopes import slopes
 from course_lib.lessons.plots_widths import layer_widths
 from course_lib.lessons.sketch import Drawing
@@ -53,6 +54,7 @@ __all__ = [
     "pruning_curves",
     "reliability",
     "scatter",
+    "seed_panels",
     "show",
     "signed_bars",
     "size_bars",

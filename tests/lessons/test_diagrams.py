@@ -60,6 +60,10 @@ OTHERS = {
         {"stages": [(name, 100, 90) for name in ("original", "prune", "distill", "int8", "zip")]},
     ],
     "residual_groups": [{"basic": (64, 128), "bottleneck": (256, 256, 512)}],
+    "share_of_gain": [
+        {"student": 0.8, "teacher": 0.81, "linear": 0.8},
+        {"student": 1.0, "teacher": 1.0, "linear": 0.0},
+    ],
     "sparse_storage": [
         {"matrix": [0, 0, 0.5, 0], "index_bytes": 8},
         {"matrix": [[-0.25] * 8]},
@@ -385,11 +389,21 @@ def test_distilbert_losses_name_their_weights():
         ("distilbert_losses", {"weights": (1, 2)}, "got 2 weights, expected three"),
         ("distilbert_losses", {"student_layers": 0}, "expected 1 to 12"),
         ("pipeline", {"stages": [("original", 1, 90)]}, "expected 2 to 5"),
+        ("share_of_gain", {"student": 0.75}, "student 0.75, .*linear <= student <= teacher"),
+        ("share_of_gain", {"student": 0.5, "teacher": 0.5, "linear": 0.5}, "linear < teacher"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(diagrams, name)(**arguments)
+
+
+def test_what_is_dark_is_the_gain():
+    drawing = diagrams.share_of_gain(student=0.75, teacher=0.9, linear=0.7)
+    student, teacher = (patches(drawing, f"gain of the {who}")[0] for who in ("student", "teacher"))
+    assert student.get_width() / teacher.get_width() == pytest.approx(0.25)
+    assert not patches(drawing, "gain of the linear")
+    assert "83 % of the teacher's accuracy, and 25 % of its gain" in drawing.alt
 
 
 def test_the_terms_of_a_divergence_add_up_to_pytorchs():
