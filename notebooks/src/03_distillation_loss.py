@@ -117,13 +117,13 @@ plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, t
 # %% [markdown]
 # The probabilities also say which other digits the image resembles. So one image teaches the student something about several digits.
 #
-# But we picked an extreme image.
+# But this image is extreme.
 #
 # ## 2 · Temperature
 #
 # **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? What can such an answer teach that the label does not?
 #
-# Below is an answer of this kind, at three temperatures. Among the 8s of which the teacher is more than 99.9 % sure, we picked the one with the largest probability for 3.
+# Below is an answer of this kind, at three temperatures. Among the images of an 8 of which the teacher is over 99.9 % sure, we picked the one with the largest probability for 3.
 
 # %%
 certain = probabilities.amax(-1) > 0.99
