@@ -62,7 +62,7 @@ plots.answers(test_images[first], digits[first], shown, title=title)
 
 # %% [markdown]
 # These are the first twelve 3s of the test set. The student with soft answers learned what a 3 looks like from the teacher's answers to images of *other* digits.
-# These answers have the temperature *T* = 20, which section 2 explains.
+# These answers have temperature *T* = 20 (section 2).
 #
 # One correction was needed, as in the paper. A student that never saw a 3 gives class 3 too low a logit on every image. So after training we raise one number,
 # the bias of class 3, until the accuracy on the validation set is best. We do this for every student that saw no 3. This needs labeled 3s: the validation set has fifty.
@@ -402,7 +402,7 @@ plots.heat_map(shown, rows, ("temperature T", Ts), title=title, limits=best.inte
 #
 # ## 7 · Digits: labels scarce and plentiful
 #
-# Suppose that you are *given* a teacher. We train the same student in four ways, with the same number of steps. T = 4 and α = 1 were fixed beforehand. The last way, hard answers, is a
+# Suppose you are *given* a teacher. We train the same student in four ways, with the same number of steps. T = 4 and α = 1 were fixed beforehand. The last way, hard answers, is a
 # control: does the gain come from soft answers, or only from more images?
 
 # %% jupyter={"source_hidden": true}
