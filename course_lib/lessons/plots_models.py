@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -78,7 +78,7 @@ def heat_map(
     columns: tuple[str, Sequence[object]],
     title: str = "",
     unit: str = "accuracy",
-    limits: tuple[float, float] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> Drawing:
     """A table of numbers as colors, with each number written in; the largest has a frame.
 
@@ -88,8 +88,8 @@ def heat_map(
         columns: the same for the columns.
         title: the finding, or the question.
         unit: what the numbers are; accuracies (default) are shown in percent.
-        limits: both ends of the color scale (default: the smallest and the largest number, which makes
-            any difference look large).
+        limits: what the colors span → both ends of the scale (default: the smallest and the largest
+            number, which makes any difference look large). The name stands beside the scale.
 
     Example:
         >>> print(heat_map([[0.9, 0.8]], ("T", [4]), ("alpha", [0.5, 1]), "T = 4").alt)
@@ -98,7 +98,7 @@ def heat_map(
     figure, (ax,) = axes(0.45 * len(rows[1]) + 1.2, title, width=_width(len(columns[1]), 0.85, 3.2))
     cells = [(value, r, c) for r, row in enumerate(values) for c, value in enumerate(row)]
     low, high = min(cells), max(cells)
-    darkest, brightest = limits or (low[0], high[0])
+    ((scale, (darkest, brightest)),) = (limits or {unit: (low[0], high[0])}).items()
     image = ax.imshow(values, cmap="viridis", aspect="auto", vmin=darkest, vmax=brightest)
     percents = unit == "accuracy"
     for value, r, c in cells:
@@ -110,7 +110,7 @@ def heat_map(
     ax.add_patch(Rectangle(corner, 1, 1, **look))
     ax.set(xticks=range(len(columns[1])), xticklabels=columns[1], xlabel=columns[0])
     ax.set(yticks=range(len(rows[1])), yticklabels=rows[1], ylabel=rows[0])
-    _color_bar(ax, image, unit, percents)
+    _color_bar(ax, image, scale, percents)
     legend(figure, [Patch(label="the largest", **look)])
 
     def place(cell: tuple[float, int, int]) -> str:

@@ -39,6 +39,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from course_lib import datasets, distillation, evaluation, models, training
 from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 
+mnist = datasets.mnist()  # 3,500 training images, 500 for validation, 1,000 in the test set
+
 # %% [markdown]
 # ## The result first
 #
@@ -48,16 +50,16 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 
 # %% jupyter={"source_hidden": true}
 never = lessons.results("lesson3_never_saw_3")
-mnist = datasets.mnist()
 test = lessons.TestSet(mnist.pop("test"))
 test_images, digits = test.dataset.tensors
 first = torch.where(digits == 3)[0][:12]
-students = {"true labels": ("labels", 0), "hard answers": ("hard", 0), "soft answers": ("soft", 20)}
+students = {"true labels": ("labels", 0), "hard answers": ("hard", 0)}
+students["soft answers, T = 20"] = ("soft", 20)
 shown = {
     name: never.column("answers", seen="no 3", way=way, T=T)[0][first]
     for name, (way, T) in students.items()
 }
-title = "Only the student with soft answers recognizes 3s that it never saw"
+title = "With soft answers, the student recognizes most of these 3s"
 plots.answers(test_images[first], digits[first], shown, title=title)
 
 # %% [markdown]
@@ -151,7 +153,7 @@ plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
 four = ((true == 4) & certain).int().argmax()  # the first certain 4
 cases = {"the 8, T = 1": (eight, 1), "the 8, T = 20": (eight, 20), "a 4, T = 20": (four, 20)}
 push = {name: T * ((logits[i] / T).softmax(-1) - 1 / 10) for name, (i, T) in cases.items()}
-title = "At T = 20, the 8 pushes the 3 up, and the 4 pushes it down"
+title = "At T = 20, the 8 raises the logit of class 3, and the 4 lowers it"
 plots.show(plots.signed_bars(push, names, title=title, ylabel="push on the logit"))
 examples = {"the certain one": logits[eight], "the unsure one": logits[unsure]}
 sliders.temperature_explorer(examples, names, T=20.0)
@@ -278,7 +280,8 @@ for _ in range(settings.epochs):  # 20
 # %%
 with torch.no_grad():
     z = student(validation)  # [500, 10]
-is_three, raises = F.one_hot(torch.tensor(3), 10), range(13)
+is_three = F.one_hot(torch.tensor(3), 10)  # 1 for class 3, else 0
+raises = range(13)
 found, right_in_all = [], []
 for raised in raises:
     correct = (z + raised * is_three).argmax(-1) == true  # [500]
@@ -338,16 +341,16 @@ v, temperatures = logits.double(), [1, 2, 4, 8, 16, 32, 64, 128]
 centered = (z - z.mean(-1, keepdim=True)) - (v - v.mean(-1, keepdim=True))
 limit = (centered / centered.numel()).norm()  # (z − v) / N, and the mean over the images
 sizes = [(soft_gradient(z, v, T).norm() / limit).item() for T in temperatures]
+law, small = "the law at large T", temperatures[:6]
 without = {
-    "gradient of KL": (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)]),
-    "1 / T²": (temperatures, [1 / T**2 for T in temperatures]),
+    "measured": (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)]),
+    law: (temperatures, [1 / T**2 for T in temperatures]),
 }
-small = temperatures[:6]
-corrected = {"gradient of T² · KL": (small, sizes[:6]), "its limit": (small, [1] * len(small))}
+corrected = {"measured": (small, sizes[:6]), law: (small, [1] * len(small))}
 smaller = soft_gradient(z, v, 1).norm() / (soft_gradient(z, v, 10).norm() / 10**2)
 print(f"From T = 1 to T = 10 the gradient without T² becomes {smaller:.0f} times smaller.")
-panels = {"without T²": without, "with T², small T": corrected}
-look = {"xlabel": "temperature T", "ylabel": "size of the gradient\n(its limit with T² is 1)"}
+panels = {"without T²: the law is 1 / T²": without, "with T²: the law is 1": corrected}
+look = {"xlabel": "temperature T", "ylabel": "gradient ÷ ((z − v) / N)"}
 title = "T² makes up for 1 / T², but only roughly at small T"
 plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 
@@ -388,15 +391,17 @@ no_teacher = digit_runs.runs(way="labels alone", labels=few)
 Ts, alphas = digit_runs.recipe["temperatures"], digit_runs.recipe["alphas"]
 grid = [[digit_runs.runs(way="map", T=T, alpha=alpha) for T in Ts] for alpha in alphas]
 best = max((runs for row in grid for runs in row), key=lambda runs: runs.value)
-shown = [[runs.value for runs in row] for row in ([no_teacher] * len(Ts), *grid)]
-rows = ("loss", ["no teacher", *(f"α = {alpha:g}" for alpha in alphas)])
+shown = [[runs.value for runs in row] for row in grid]
+rows, columns = ("α", [f"{alpha:g}" for alpha in alphas]), ("temperature T", Ts)
 low, high = best.interval
-print(f"The interval of the best setting over the seeds is {low:.1%} to {high:.1%}.")
-title = "Does a setting stand out? The colors span the interval of the best"
-plots.heat_map(shown, rows, ("temperature T", Ts), title=title, limits=best.interval)
+print(f"no teacher {no_teacher.value:.1%}, the best setting {best.value:.1%}")
+print(f"the interval of the best setting over the seeds: {low:.1%} to {high:.1%}")
+limits = {"colors: the best\nsetting's interval": best.interval}
+title = f"No setting stands out (accuracy in %, {few} labels)"
+plots.heat_map(shown, rows, columns, title=title, limits=limits)
 
 # %% [markdown]
-# The best setting leads "no teacher" by far less than the width of its interval (printed line). And the best of ten is partly the luckiest. So this experiment cannot choose T or α.
+# The best setting leads "no teacher" by far less than the width of its interval (printed lines). And the best of ten is partly the luckiest. So this experiment cannot choose T or α.
 #
 # **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Begin with T = 2 or 4, add a high T such as 20, and compare on your validation set.
 #
@@ -494,7 +499,7 @@ runs = {f"student, {least} labels alone": scarce["labels alone"]}
 runs |= dict(zip(who, map(tables.over_seeds, own_rows.values()), strict=True))
 roles = dict(zip(runs, ["labels", "teacher", "student", "student", "accent"], strict=True))
 adds = runs[who[2]].value - runs[f"student, {least} labels alone"].value
-title = f"{least} labels in all: a teacher trained on them adds {100 * adds:.1f} points"
+title = f"{least} labels in all: one's own teacher adds {100 * adds:.1f} points on average"
 plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 
 # %% [markdown]
@@ -505,7 +510,7 @@ plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 #
 # **Predict first.** The given teacher is wrong on some test sentences. On *these* sentences, does a student of this teacher make more errors than a student that learned from labels?
 
-# %% jupyter={"source_hidden": true}
+# %%
 shown = {}
 for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     wrong = ~text_rows[name, most]  # [seeds, 2000]
@@ -529,21 +534,20 @@ soft, hard = (digit_rows[f"{kind}, all images", all_images] for kind in ("soft",
 text_soft, text_hard = (text_rows[f"{kind}, all sentences", most] for kind in ("soft", "hard"))
 many = tables.scored(digit_runs, test, ways[2:], [0], copies=5)  # with five copies of each image
 compared = {
-    f"{few} labeled images, no others": (digit_rows[ways[1], few], alone[few]),
-    f"{few} labeled images, and {all_images - few:,} without a label": (soft, alone[few]),
-    f"{least} labeled sentences, no others": (text_rows[text_ways[2], least], text_alone[least]),
-    f"{least} labeled sentences, 2,800 without a label, your own teacher": (
-        own_rows["soft, all sentences", least],
-        text_alone[least],
-    ),
-    f"{most:,} labeled sentences, and as many without a label": (text_soft, text_alone[most]),
+    f"{few} labeled images": (digit_rows[ways[1], few], alone[few]),
+    f"{few} labeled images, {all_images - few:,} without a label": (soft, alone[few]),
+    f"{all_images:,} labeled images": (soft, alone[all_images]),
+    f"{least} labeled sentences": (text_rows[text_ways[2], least], text_alone[least]),
+    f"{most:,} labeled sentences, as many without": (text_soft, text_alone[most]),
 }
-compared = {f"soft answers − labels: {name}": pair for name, pair in compared.items()}
-compared |= {
-    "soft − hard answers: all images": (soft, hard),
-    "soft − hard answers: all images, and five altered copies of each": tuple(many.values()),
-}
-tables.differences(compared)
+compared = {("soft answers, given teacher − labels", data): pair for data, pair in compared.items()}
+data = f"{least} labeled sentences, {own.recipe['sentences'] - least:,} without"
+own_soft = own_rows["soft, all sentences", least]
+compared["soft answers, own teacher − labels", data] = own_soft, text_alone[least]
+compared["soft − hard answers", f"{all_images:,} images"] = soft, hard
+data = f"{all_images:,} images, five copies of each"
+compared["soft − hard answers", data] = tuple(many.values())
+tables.differences(compared).rename_axis(["comparison", "data"])
 
 # %% [markdown]
 # | your situation | what a teacher adds |
@@ -568,7 +572,7 @@ said = "Unseen 3s: T = 4 is good enough: T = 20 finds at most 5 points more"
 claim(said, value=gap(t20, t4), margin=0.05, side="below")
 said = "Digits: soft answers without any label are within 1 point of all 3,500 labels"
 claim(said, value=gap(soft, alone[all_images]), margin=0.01, side="within")
-own_soft, wrong = own_rows["soft, all sentences", least], ~teacher_right
+wrong = ~teacher_right
 said = f"Text: {least} labels: a given teacher adds over 10 points"
 claim(said, value=gap(text_soft, text_alone[least]), margin=0.1)
 said = f"Text: {least} labels: one's own teacher adds over 5 points"
