@@ -119,7 +119,7 @@ plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, t
 # %% [markdown]
 # The probabilities also say which other digits the image resembles. So one image teaches the student something about several digits.
 #
-# But this image is extreme.
+# This image is extreme.
 #
 # ## 2 · Temperature
 #
