@@ -81,7 +81,7 @@ plots.scatter(points, title="Removed neurons save time, zeros do not", roles=rol
 
 # %% [markdown]
 # "10 % left" means that a network still has a tenth of its parameters. In the blue network, single weights were set to zero. It takes about as long as the dense network. The orange
-# networks have lost whole neurons, and they take a fraction of the time. Section 7 shows more networks. <!-- not measured: a name in the figure -->
+# networks have lost whole neurons, and they take a fraction of the time. <!-- not measured: a name in the figure -->
 #
 # Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1.
 #
@@ -103,10 +103,9 @@ for name, guess in zip(ratios, (my_guess_zeros, my_guess_half), strict=True):
     fill_in.reveal(f"{name}: {ratios[name].value:.2f} × as fast", guess)
 
 # %% [markdown]
-# The processor multiplies by a zero as it does by any other number, so the zeros save nothing. With half of the outputs, the matrix has half of the rows. So there are half as many
-# multiplications.
+# The processor multiplies by a zero as by any other number, so the zeros save nothing. With half of the outputs, there are half as many multiplications.
 #
-# This is the idea of **structured pruning**: remove whole units, so that the matrices themselves get smaller. A **unit** is a neuron of a linear
+# **Structured pruning** removes whole units, so that the matrices themselves get smaller. A **unit** is a neuron of a linear
 # layer or a channel of a convolution.
 #
 # ## 2 · A neuron is a row here and a column there
@@ -159,11 +158,9 @@ same = torch.allclose(by_hand(images), by_library(images), atol=1e-6)
 print("Both networks give the same outputs:", same)
 
 # %% [markdown]
-# The network by hand computes the right outputs, but its first line still says `out_features=300`, and its second line `in_features=300`. We cut the tensors, and nobody updated
-# the numbers beside them. The library's `remove` updates them.
+# The network by hand computes the right outputs, but its first line still says `out_features=300`, and its second line `in_features=300`. We cut the tensors, but not the numbers beside them. The library's `remove` updates both.
 #
-# **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons. Many tools evaluate the masked network and ship the
-# removed one. So the two must be the same function.
+# **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons. If a tool evaluates the masked network and ships the removed one, the two must be the same function.
 
 
 # %%
@@ -177,7 +174,7 @@ def removed_against_masked(network, keep):
 print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other}):.0e}")
 
 # %% [markdown]
-# The difference is rounding noise. So here they are the same function.
+# Up to rounding, both networks are the same function.
 #
 # ## 3 · A channel, and the batch-norm trap
 #
@@ -214,9 +211,9 @@ diagrams.channel_with_batch_norm(*(tensor[constants.argmax()].item() for tensor 
 
 # %% [markdown]
 # It outputs a constant. With $z = 0$ the formula becomes $\beta - \gamma \mu / \sqrt{v + \varepsilon}$, which is usually not zero. If the constant is negative, the ReLU turns it into zero. If it is
-# positive, it reaches the next layer. The drawing shows the channel with the largest constant.
+# positive, it reaches the next layer. The drawing shows the channel with the largest constant. (Its numbers are rounded.)
 #
-# So a channel is more than its filter. Its filter, its bias, its four batch-norm numbers, and the next layer's weights for it must go together. How much does it matter?
+# So a channel's filter, its bias, its four batch-norm numbers, and the next layer's weights for it must go together. How much does it matter?
 
 
 # %%
@@ -230,7 +227,7 @@ versions["masked by the library"] = structured.masked(cnn, others)
 pd.DataFrame({"validation accuracy": {name: str(accuracy(v)) for name, v in versions.items()}})
 
 # %% [markdown]
-# "Filters zeroed" and "removed" are two different networks. The zeroed one is less accurate here, because `conv2` still reads the constants. The library's `masked` puts the zeros
+# "Filters zeroed" is less accurate here than "removed", because `conv2` still reads the constants. The library's `masked` puts the zeros
 # into the next layer's weights instead. There each constant is multiplied by zero, so the masked network equals the removed one.
 #
 # Now we remove channels by hand, this time from `conv2`. The next layer, `fc1`, is linear and reads a flattened image. Two poolings have made 28 × 28 pixels into 7 × 7. So each
@@ -269,8 +266,8 @@ diagrams.residual_groups()
 # %% [markdown]
 # Boxes are convolutions, and lines are channels. Lines of one color are one group. The number counts its channels.
 #
-# The two outputs of a sum are added channel by channel: channel 5 of `stem` and channel 5 of `basic2` become channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? One tool cuts
-# `stem` alone. Another one sets its channels to zero.
+# A sum adds its two inputs channel by channel: channel 5 of `stem` plus channel 5 of `basic2` is channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? One tool cuts `stem` alone. (The branch gets all 16 channels, so that only the sum can fail.)
+# Another one sets the channels of `stem` to zero.
 
 # %% tags=["nbval-check-output"]
 resnet = models.build(models.SmallResNet).eval()
@@ -286,7 +283,7 @@ with torch.inference_mode():
 print(f"zero stem alone: {back} of the 8 channels are nonzero again after the sum")
 
 # %% [markdown]
-# The first network does not run. The second one runs, but its zeros are gone after the sum. So these channels cannot be removed. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# The first network does not run. The second one runs, but after the sum its zeroed channels are in use again. So zeroing `stem` alone does not make them removable. **All layers whose outputs are added must lose the same channels,** and every layer that reads
 # the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
@@ -344,8 +341,7 @@ print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 
 # %% [markdown]
 # Removed and masked agree up to rounding. Half of the channels are left, but little more than a quarter of the parameters. Why? A weight lies between an
-# input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So "half of the channels" and "half of the parameters" are different
-# requests.
+# input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So always say whether you mean channels or parameters.
 #
 # The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left.
 #
@@ -356,7 +352,7 @@ print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
-# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates.
+# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates, so the gradient of the summed loss is one gradient per image.
 
 # %%
 few = datasets.subset(mnist["train"], settings.scored_on)
@@ -371,7 +367,7 @@ same = torch.allclose(score_by_hand, score(cnn, structured.groups(cnn)["fc1"]), 
 print(f"The library's scores over {len(x)} images are the same:", same)
 
 # %% [markdown]
-# Which unit is the best to remove? One with a low score, but also one with many parameters, because we want to remove parameters. So the library's `prune` divides each score by the number of parameters that go with the
+# The best unit to remove has a low score *and* many parameters, because we want to remove parameters. So the library's `prune` divides each score by the number of parameters that go with the
 # unit. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached.
 #
 # We prune the CNN to several sizes, and then train each of these networks a little.
@@ -402,7 +398,7 @@ display(sliders.amount_table(variants))
 sliders.amount_explorer(variants)
 
 # %% [markdown]
-# The cut costs accuracy, and the short training brings it back. (Small steps up or down mean little.) The table counts operations, which section 6 defines. The slider shows each network of the table. Move it, and look for three things:
+# The cut costs accuracy, and the short training brings it back. (Small steps up or down mean little.) The table counts operations, which section 6 defines. Move the slider, and look for three things:
 #
 # 1. Which layers give their units first, and why?
 # 2. Parameters and operations do not shrink together. Which shrinks less, and why?
@@ -410,7 +406,7 @@ sliders.amount_explorer(variants)
 #
 # <details><summary>Answers</summary>
 #
-# 1. `fc1` and `conv2`. Almost all parameters lie between them, so their units have low scores *per parameter*. A channel of `conv1` has few parameters and a high score. So all of its 32 channels stay, even when 5 % of the parameters are left.
+# 1. `fc1` and `conv2`. Almost all parameters lie between them. So each of their units takes many parameters with it, and its score *per parameter* is low. A channel of `conv1` takes far fewer with it, so all 32 channels stay, even when 5 % of the parameters are left.
 # 2. Operations. A weight of `fc1` is used once for each image, but a weight of a convolution is used at every pixel. The parameters that went were mostly weights of `fc1`.
 # 3. At about 20 % left. There the intervals of the two curves are apart. At 40 % they overlap.
 # </details>
@@ -420,7 +416,7 @@ sliders.amount_explorer(variants)
 # Papers often report **operations** instead of time. One multiplication or one addition is one operation, so a multiply–add is two. (MACs count multiply–adds, so they are half of our number.) A convolution with
 # $c$ input channels and $d$ filters of 3 × 3 does $2 \cdot 9 \cdot c \cdot d$ operations for each output pixel. ReLU, batch norm and pooling are usually not counted.
 #
-# **Predict first.** The last row of the table says how many × fewer operations the smallest network has. Is it as many × as fast as the whole CNN? If not, what still takes time?
+# **Predict first.** In the last row of section 5's table, find how many × fewer operations the smallest network needs. Is it also that many × as fast as the whole CNN? If not, what still takes time?
 #
 # We time both networks, and in each the **first block**: `conv1` with its batch norm, ReLU and pooling.
 
@@ -446,10 +442,11 @@ title = "The first block takes as long as before"
 plots.parts(bars, "milliseconds for 16 images", title=title)
 
 # %% [markdown]
-# The first block is the answer. The pruning kept all channels of `conv1`, so this block does all of its work as before. Its batch norm, ReLU and pooling
-# process the full-size image for each channel, and nobody counts that as operations.
+# The first block does. The pruning kept all channels of `conv1`, so it does the same work as before. A part of its time probably goes to batch norm, ReLU and pooling. They process the full-size image for each channel, and are not counted.
 #
 # The pruning did what we asked: it removed *parameters*. If we want *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
+#
+# The library's `choose` takes the fraction of the channels that goes, and returns those that stay. (`small` is the smallest CNN, and `variants` holds the accuracies of section 5.)
 
 # %%
 again = structured.gate_taylor(small, few)
@@ -465,9 +462,9 @@ print("Accuracy after training:")
 print(*(f"  {name}: {one}" for name, one in after.items()), sep="\n")
 
 # %% [markdown]
-# This cut removes very few parameters, and it saves more time than all the cuts before. The intervals of the accuracies overlap, so we cannot see a cost.
+# This cut removes very few parameters, but its factor is larger than that of all the cuts before together. The intervals of the accuracies overlap, so we cannot see a cost.
 #
-# So if you want time, do not choose by parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
+# So if you want time, do not trust a count of parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
 #
 # ## 7 · Neurons or single weights?
 #
@@ -498,9 +495,9 @@ shares["accuracy"] = [stored[name].value for name in networks]
 shares.map("{:.1%}".format)
 
 # %% [markdown]
-# On the validation set, we cannot tell which kind is more accurate. Right of zero, weights would be better. Section 8 looks again, on more images.
+# On the validation set, we cannot tell which kind is more accurate. An interval wholly to the right of zero would mean that weights are better, and none is. (`−0.0` is rounded.) Section 8 looks again, on more images.
 #
-# The table shows what you pay. (Zeros are stored in a sparse format where that makes the file smaller.) A network with zeros
+# The table shows what you pay. (For "bytes left", each matrix is stored densely or sparsely, whichever is smaller.) A network with zeros
 # does every operation of the dense one, and takes its time. Neurons also give the smaller file, because a sparse format must store the position of each weight.
 #
 # ## 8 · The claims
@@ -530,7 +527,7 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. (These intervals cover only the choice of the test images. Those of section 7 cover new seeds, so they are wider.) The rows about time depend on your machine.
+# With the fewest parameters left, weights beat neurons in these networks. With more left, we cannot tell. (These intervals cover only the choice of the test images. Those of section 7 cover new seeds, and there we could not tell at any size.) The rows about time depend on your machine.
 #
 # **In practice**: if you need speed, remove units. If you need a small file, compare both kinds at the accuracy that you need.
 #
@@ -553,13 +550,10 @@ claims
 # **3.** In the ResNet of section 4, you want to remove channel 3 of `stem`. Name every layer that changes.
 # <details><summary>Answer</summary>`stem` and `basic2` lose filter 3 and its batch-norm numbers, because their outputs are added. `basic1`, `reduce` and `shortcut` read this channel, so they lose input 3.</details>
 #
-# **4.** A linear layer with 800 inputs and 200 outputs follows a flatten of 32 channels with 5 × 5 pixels. You remove 8 of the channels. How many weights does the linear layer lose?
-# <details><summary>Answer</summary>Each channel is 25 columns of 200 weights. So it loses 8 · 25 · 200 = 40,000 of its 160,000 weights.</details>
-#
-# **5.** Your model needs half of the operations, and it is 1.1 × as fast. What do you look for?
+# **4.** Your model needs half of the operations, and it is 1.1 × as fast. What do you look for?
 # <details><summary>Answer</summary>A part that was not cut, or whose work is not counted, such as batch norm or pooling on large images. Measure the parts of the model.</details>
 #
-# **6.** A paper prunes weights gradually and neurons at once, and the weights win. What does it show about granularity? And which of the two do you choose for speed on a CPU?
+# **5.** A paper prunes weights gradually and neurons at once, and the weights win. What does it show about granularity? And which of the two do you choose for speed on a CPU?
 # <details><summary>Answer</summary>Nothing, because the schedules differ, too. For speed, choose neurons, because zeros in dense matrices save no time.</details>
 #
 # ## Try it yourself
