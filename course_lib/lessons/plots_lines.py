@@ -56,7 +56,7 @@ def line_panels(
     Args:
         panels: what a panel shows → its curves, as in `lines`.
         title: the finding, or the question.
-        xlabel: of all panels, with its unit; `ylabel` is that of the first.
+        xlabel: of all panels, with its unit, as is `ylabel`.
         logs: for each panel which axes are logarithmic: "", "x", "y" or "xy" (default: none).
 
     Raises:
@@ -78,10 +78,9 @@ def line_panels(
     for ax, log, (what, curves) in zip(both, logs, panels.items(), strict=True):
         drawn, said = _draw(ax, curves, found, log)
         handles |= dict(zip(curves, drawn, strict=True))
-        ax.set(xlabel=xlabel)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.set_title(what, fontsize=style.NORMAL)
         told.append(f"{what[:1].upper()}{what[1:]}: {' '.join(said)}")
-    both[0].set_ylabel(ylabel)
     legend(figure, list(handles.values()))
     return finish(figure, " ".join(told))
 

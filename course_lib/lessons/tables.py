@@ -99,12 +99,13 @@ def over_seeds(answers: Tensor) -> Runs:
     return Runs(tuple(Accuracy(int(row.sum()), len(row)) for row in answers))
 
 
-def differences(rows: Mapping[str, tuple[Tensor, Tensor]]) -> DataFrame:
+def differences(rows: Mapping[Any, tuple[Tensor, Tensor]]) -> DataFrame:
     """Differences of two accuracies in points: their paired interval, and that of each seed.
 
     Args:
-        rows: what is compared → the answers bool ``[seeds, n]`` of both, the baseline second. The
-            interval is that of `evaluation.paired_test_over_seeds`.
+        rows: what is compared → the answers bool ``[seeds, n]`` of both, the baseline second. With
+            pairs of names, the table has a column for each part. The interval is that of
+            `evaluation.paired_test_over_seeds`.
 
     Example:
         >>> import torch

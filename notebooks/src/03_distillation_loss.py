@@ -4,7 +4,7 @@
 # **What does a teacher's answer hold that a label does not, and when does it help?**
 #
 # In **distillation**, a small network, the **student**, learns from the answers of a larger one, the **teacher**. The student is cheaper to run,
-# and it can become better than the same network trained on labels alone. You will be able to
+# and can become better than the same network trained on labels alone. You will be able to
 #
 # - say what is in a teacher's answer, and what temperature does to it;
 # - write the distillation loss, and use it in a training loop;
@@ -39,34 +39,37 @@ from torch.utils.data import DataLoader, TensorDataset
 from course_lib import datasets, distillation, evaluation, models, training
 from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 
+mnist = datasets.mnist()  # 3,500 training images, 500 for validation, 1,000 in the test set
+
 # %% [markdown]
 # ## The result first
 #
 # We took all images of a 3 out of the training set. Then we trained the same student three times on the rest: on the true labels, on the teacher's
 # **hard answers** (only its most probable digit), and on its **soft answers** (its probabilities for all ten digits).
-# The teacher knows all digits. The experiment is from Hinton, Vinyals & Dean 2015, section 3. We load what [a script](experiments/lesson3_never_saw_3.py) stored.
+# The teacher was trained on all ten digits. The experiment is from Hinton, Vinyals & Dean 2015, section 3. We load what [a script](experiments/lesson3_never_saw_3.py) stored.
 
 # %% jupyter={"source_hidden": true}
 never = lessons.results("lesson3_never_saw_3")
-mnist = datasets.mnist()
 test = lessons.TestSet(mnist.pop("test"))
 test_images, digits = test.dataset.tensors
 first = torch.where(digits == 3)[0][:12]
-students = {"true labels": ("labels", 0), "hard answers": ("hard", 0), "soft answers": ("soft", 20)}
+students = {"true labels": ("labels", 0), "hard answers": ("hard", 0)}
+students["soft answers, T = 20"] = ("soft", 20)
 shown = {
     name: never.column("answers", seen="no 3", way=way, T=T)[0][first]
     for name, (way, T) in students.items()
 }
-title = "Only the student with soft answers recognizes 3s that it never saw"
+title = "With soft answers, the student recognizes most of these 3s"
 plots.answers(test_images[first], digits[first], shown, title=title)
 
 # %% [markdown]
-# These are the first twelve 3s of the test set. The student with soft answers learned the shape of a 3 only from what the teacher said about *other* digits.
+# These are the first twelve 3s of the test set. The student with soft answers learned what a 3 looks like from the teacher's answers to images of *other* digits.
+# These answers have temperature *T* = 20 (section 2).
 #
-# One correction was needed, as in the paper. A student that never saw a 3 gives class 3 too low a score on every image. So after training we raise one number,
-# the bias of class 3, until the accuracy on the validation set is best. We do this for every student that saw no 3. It needs labels: the validation set has fifty 3s.
+# One correction was needed, as in the paper. A student that never saw a 3 gives class 3 too low a logit on every image. So after training we raise one number,
+# the bias of class 3, until the accuracy on the validation set is best. We do this for every student that saw no 3. This needs labeled 3s: the validation set has fifty.
 #
-# The next figure has all 3s of the test set and five seeds. *T* is the temperature, which section 2 explains.
+# The next figure has all 3s of the test set and five seeds.
 
 # %% jupyter={"source_hidden": true}
 ways = {"true labels": ("labels", 0), "hard answers": ("hard", 0)}
@@ -89,9 +92,9 @@ told = [f"{name} {right[key].double().mean():.1%}" for name, key in both.items()
 print(f"all ten digits: {'; '.join(told)}; 7s and 8s alone, T = 20 {two:.1%}")
 
 # %% [markdown]
-# Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row is a student that was shown the 3s. The printed line has the accuracy on all ten digits.
+# Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature. The last row's student was shown 3s, too.
 #
-# **Where it stops being true.** A student that was shown only 7s and 8s learns much less (end of the printed line). In the paper it gets 86.8 % right, with about 12,000 images. Ours had 700.
+# **Where it stops being true.** A student that was shown only 7s and 8s is right much less often (end of the printed line). The paper's student gets 86.8 % right, with about 12,000 images. Ours had 700.
 #
 # ## 1 · What is in a teacher's answer
 #
@@ -114,15 +117,15 @@ title = f"The label says: {true[unsure]}. The teacher says: {true[unsure]}, or p
 plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, title=title)
 
 # %% [markdown]
-# They say which other digits the image resembles. So one image teaches the student something about several digits.
+# The probabilities also say which other digits the image resembles. So one image teaches the student something about several digits.
 #
-# But we picked an extreme image. Most answers are not like this one.
+# This image is extreme.
 #
 # ## 2 · Temperature
 #
 # **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? What can such an answer teach that the label does not?
 #
-# Below is such an answer at three temperatures. The teacher is more than 99.9 % sure of this 8. Of all such images, it most resembles a 3.
+# Below is an answer of this kind, at three temperatures. Among the images of an 8 of which the teacher is over 99.9 % sure, we picked the one with the largest probability for 3.
 
 # %%
 certain = probabilities.amax(-1) > 0.99
@@ -134,42 +137,38 @@ title = "Temperature makes small probabilities visible (axis is cut)"
 plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
 
 # %% [markdown]
-# Most answers are that certain. At T = 1 such an answer looks like the label, because the other probabilities are too small to count for much. To make them count, we divide the
+# Most answers are certain (printed line). At T = 1 a certain answer looks like the label, because the other probabilities are too small to count for much. To make them count, we divide the
 # **logits**, the ten numbers before the softmax, by a **temperature** $T$:
 #
 # $$p_i = \frac{e^{v_i / T}}{\sum_j e^{v_j / T}}$$
 #
 # $v_i$ is the teacher's logit of class $i$, and $p_i$ its probability. $T = 1$ is the ordinary softmax. A larger $T$ moves all probabilities closer together.
 #
-# What does a student learn from this? A new student gives each digit a probability of about $1/10$. The loss pushes its logit $i$ by
-# $T \, (p_i - 1/10)$, as section 5 derives. A positive push raises the logit.
+# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A gradient step changes its logit $i$ in proportion to
+# $T \, (p_i - 1/10)$: up if the teacher gives more than $1/10$, down if less. This number is the **push**. (Section 5 derives it; take it on trust here.)
 #
-# **Predict first.** Which digits does the 8 push up at T = 1, and which at T = 20? Where does a 4 push the 3?
+# **Predict first.** Which logits does the image of the 8 raise at T = 1, and which at T = 20? Does an image of a 4 raise or lower the logit of class 3?
 
 # %%
 four = ((true == 4) & certain).int().argmax()  # the first certain 4
 cases = {"the 8, T = 1": (eight, 1), "the 8, T = 20": (eight, 20), "a 4, T = 20": (four, 20)}
 push = {name: T * ((logits[i] / T).softmax(-1) - 1 / 10) for name, (i, T) in cases.items()}
-title = "At T = 20, the 8 pushes the 3 up, and the 4 pushes it down"
+title = "At T = 20, the 8 raises the logit of class 3, and the 4 lowers it"
 plots.show(plots.signed_bars(push, names, title=title, ylabel="push on the logit"))
 examples = {"the certain one": logits[eight], "the unsure one": logits[unsure]}
 sliders.temperature_explorer(examples, names, T=20.0)
 
 # %% [markdown]
-# At T = 1 only the logit of the 8 goes up, and all others go down alike. A label would do the same. At T = 20 the logits of the digits that the image resembles go up, too, the 3 among them. The 4 pushes the 3 down.
-# One push teaches little. But over thousands of images, the logit of a 3 goes up for shapes that resemble a 3, and down for others.
+# At T = 1 the image of the 8 raises only logit 8, and lowers all others equally. A label would do the same. At T = 20 it also raises the logits of the digits that it resembles, such as the 3. The 4 lowers logit 3.
+# Over thousands of images, the student learns to raise logit 3 for shapes that resemble a 3, and to lower it for others.
 #
-# Even T = 1 found some 3s, because where the teacher is unsure, its second digit goes up at any T.
+# Soft answers at T = 1 found some 3s, too. Probably images of which the teacher is unsure taught them: these raise a second logit at any T.
 #
-# Move the slider, and answer two questions:
+# **Move the slider.** Choose the certain example, set T to 1, and raise it. At which T do you first see the bar of a second digit?
 #
-# 1. Take the certain one. Set T to 1 and raise it. When do you see a second digit for the first time?
-# 2. Does the order of the bars change with T?
+# <details><summary>Answer</summary>
 #
-# <details><summary>Answers</summary>
-#
-# 1. At about T = 3 in our run. For the unsure one you see it at any T.
-# 2. No. Dividing all logits by the same number cannot change their order.
+# At about T = 3 in our run. For the unsure example you see it at any T. The order of the bars never changes.
 # </details>
 #
 # ## 3 · How far is the student from the teacher?
@@ -188,7 +187,7 @@ print(f"the terms: {terms}, their sum: {terms.sum():.4f}")
 diagrams.kl_terms(p, q)
 
 # %% [markdown]
-# A term is negative where the student gives more than the teacher. The sum is never negative, and it is zero only if $p = q$. It is not symmetric: each term is weighted by the *teacher's* probability,
+# The terms of classes 2 and 3, because there the student gives more than the teacher. The sum is never negative, and it is zero only if $p = q$. It is not symmetric: each term is weighted by the *teacher's* probability,
 # so classes that the teacher finds likely count most.
 #
 # In PyTorch, `F.kl_div(a, b)` computes $b \, (\log b - a)$ for each entry, so `a` must already be a logarithm. By default it averages over *all entries*. With
@@ -208,7 +207,7 @@ print(f"kl_div(log_p, q, batchmean)         {F.kl_div(log_p, q, reduction='batch
 print(f"kl_div(log_q, p, batchmean)         {F.kl_div(log_q, p, reduction='batchmean'):.4f}")
 
 # %% [markdown]
-# The last one. The second call swaps teacher and student. The default is too small by the number of classes, 3.
+# The last call agrees. The one before swaps teacher and student. The default is too small by the number of classes, 3.
 #
 # ## 4 · The loss and the training loop
 #
@@ -274,14 +273,15 @@ for _ in range(settings.epochs):  # 20
         optimizer.step()
 
 # %% [markdown]
-# Then we raise the bias of class 3.
+# Now we raise the bias of class 3.
 #
-# **Predict first.** How many 3s does the student recognize before that? What does a higher bias do to the other digits?
+# **Predict first.** What share of the 3s does the student recognize before we do? What does a higher bias do to the other digits?
 
 # %%
 with torch.no_grad():
     z = student(validation)  # [500, 10]
-is_three, raises = F.one_hot(torch.tensor(3), 10), range(13)
+is_three = F.one_hot(torch.tensor(3), 10)  # 1 for class 3, else 0
+raises = range(13)
 found, right_in_all = [], []
 for raised in raises:
     correct = (z + raised * is_three).argmax(-1) == true  # [500]
@@ -293,8 +293,8 @@ look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation
 plots.lines(curves, title="A higher bias finds more 3s, but in the end costs other digits", **look)
 
 # %% [markdown]
-# At first it recognizes a few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
-# So we choose the bias by the accuracy on *all* digits. The choice is rough, because near its maximum this curve is flat, while the curve of the 3s is steep.
+# Before, it recognizes few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
+# So we choose the bias by the accuracy on *all* digits.
 #
 # ## 5 · Where T² comes from
 #
@@ -303,7 +303,7 @@ plots.lines(curves, title="A higher bias finds more 3s, but in the end costs oth
 # %% [markdown]
 # It becomes smaller. Let $z_i$ and $v_i$ be the logits of student and teacher, and $N$ the number of classes.
 #
-# **The gradient at any T.** Only $-\sum_j p_j \log q_j$ depends on the student. With $u_i = z_i / T$, it is $-\sum_j p_j u_j + \log \sum_j e^{u_j}$, and its derivative by $u_i$ is $q_i - p_i$. The chain rule adds the factor $1/T$:
+# **The gradient at any T.** Only $-\sum_j p_j \log q_j$ depends on the student. With $u_i = z_i / T$, it is $-\sum_j p_j u_j + \log \sum_k e^{u_k}$, because $\log q_j = u_j - \log \sum_k e^{u_k}$ and the $p_j$ sum to 1. Its derivative by $u_i$ is $q_i - p_i$. The chain rule adds the factor $1/T$:
 #
 # $$\frac{\partial KL}{\partial z_i} = \frac{1}{T} (q_i - p_i)$$
 #
@@ -315,10 +315,10 @@ plots.lines(curves, title="A higher bias finds more 3s, but in the end costs oth
 #
 # $$\frac{\partial KL}{\partial z_i} \approx \frac{1}{T} \cdot \frac{z_i - v_i}{N T} = \frac{z_i - v_i}{N T^2}$$
 #
-# So at large $T$ the gradient shrinks as $1/T^2$. One $1/T$ is the chain rule. The other comes from the two distributions becoming alike. With the factor $T^2$ the gradient is
-# $T (q_i - p_i)$, and at large $T$ it approaches $(z_i - v_i) / N$: the student **matches the teacher's logits** (Hinton et al. 2015, section 2.1).
+# So at large $T$ the gradient shrinks as $1/T^2$. One factor $1/T$ is from the chain rule. The other appears because the two distributions become alike. With the factor $T^2$ the gradient is
+# $T (q_i - p_i)$, and at large $T$ it approaches $(z_i - v_i) / N$. So the student learns to **match the teacher's logits** (Hinton et al. 2015, section 2.1).
 #
-# **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd.
+# **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd. The figure applies it to a new student and our teacher, on the validation images.
 
 
 # %%
@@ -341,16 +341,16 @@ v, temperatures = logits.double(), [1, 2, 4, 8, 16, 32, 64, 128]
 centered = (z - z.mean(-1, keepdim=True)) - (v - v.mean(-1, keepdim=True))
 limit = (centered / centered.numel()).norm()  # (z − v) / N, and the mean over the images
 sizes = [(soft_gradient(z, v, T).norm() / limit).item() for T in temperatures]
+law, small = "the law at large T", temperatures[:6]
 without = {
-    "gradient of KL": (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)]),
-    "1 / T²": (temperatures, [1 / T**2 for T in temperatures]),
+    "measured": (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)]),
+    law: (temperatures, [1 / T**2 for T in temperatures]),
 }
-small = temperatures[:6]
-corrected = {"gradient of T² · KL": (small, sizes[:6]), "its limit": (small, [1] * len(small))}
+corrected = {"measured": (small, sizes[:6]), law: (small, [1] * len(small))}
 smaller = soft_gradient(z, v, 1).norm() / (soft_gradient(z, v, 10).norm() / 10**2)
 print(f"From T = 1 to T = 10 the gradient without T² becomes {smaller:.0f} times smaller.")
-panels = {"without T²": without, "with T², small T": corrected}
-look = {"xlabel": "temperature T", "ylabel": "size of the gradient\n(its limit with T² is 1)"}
+panels = {"without T²: the law is 1 / T²": without, "with T²: the law is 1": corrected}
+look = {"xlabel": "temperature T", "ylabel": "gradient ÷ ((z − v) / N)"}
 title = "T² makes up for 1 / T², but only roughly at small T"
 plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 
@@ -364,24 +364,23 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # ```
 # </details>
 #
-# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. At T = 1 the gradient stays below its limit (right panel): $q - p$ cannot exceed 1, while $(z - v) / N$ grows with the logits.
-# At medium T it is above, because $e^x$ is larger than $1 + x$ for the teacher's largest logit.
+# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. At T = 1 the gradient is $q - p$, at most 1. The large-T value $(z - v) / N$ has no such bound, and here it is larger (right panel).
+# At medium T the gradient is above this value: $e^x$ is larger than $1 + x$, so for the teacher's largest logit the true $p$ is larger than the approximation, and so is $p - q$.
 #
-# T² keeps the balance between teacher and labels when you change T, but at small T only roughly. At α = 1 there is nothing to balance.
+# With T², the balance between teacher and labels stays about the same when you change T, but at small T only roughly.
 #
 # ## 6 · Which T, and which α?
 #
-# T = 4 is the default of much code. The first paper has no such default:
+# Code often has T = 2 or 4. The first paper has no default:
 #
 # | where | temperature |
 # |---|---|
-# | Hinton et al. 2015, MNIST, 300 or more units a layer | 20; all above 8 gave similar results |
-# | Hinton et al. 2015, MNIST, 30 units a layer | 2.5 to 4 was better than lower or higher |
-# | Hinton et al. 2015, speech | tried 1, 2, 5, and 10 |
+# | Hinton et al. 2015, MNIST, 300 or more units per layer | 20; all above 8 gave similar results |
+# | Hinton et al. 2015, MNIST, 30 units per layer | best with 2.5 to 4 |
 # | DistilBERT's code, PyTorch's tutorial | 2 |
-# | RepDistiller, a collection of distillation methods | 4 |
+# | RepDistiller, a collection of methods | 4 |
 #
-# On the unseen 3s, T mattered a lot. Does it matter as much where no class is missing? We tried ten settings for a student with 50 labeled images. It learns from the teacher's answers to them and, if α is below 1, also from their labels. The numbers are accuracies on the validation set.
+# On the unseen 3s, T mattered a lot. Does it matter as much where no class is missing? We tried ten settings for a student with 50 labeled images. It learns from the teacher's answers to these images and, if α is below 1, also from their labels. "No teacher" learns from the labels alone. All are scored on the validation set.
 #
 # **Predict first.** How much better than "no teacher" is the best setting?
 
@@ -392,28 +391,30 @@ no_teacher = digit_runs.runs(way="labels alone", labels=few)
 Ts, alphas = digit_runs.recipe["temperatures"], digit_runs.recipe["alphas"]
 grid = [[digit_runs.runs(way="map", T=T, alpha=alpha) for T in Ts] for alpha in alphas]
 best = max((runs for row in grid for runs in row), key=lambda runs: runs.value)
-shown = [[runs.value for runs in row] for row in ([no_teacher] * len(Ts), *grid)]
-rows = ("loss", ["no teacher", *(f"α = {alpha:g}" for alpha in alphas)])
+shown = [[runs.value for runs in row] for row in grid]
+rows, columns = ("α", [f"{alpha:g}" for alpha in alphas]), ("temperature T", Ts)
 low, high = best.interval
-print(f"The interval of the best setting over the seeds is {low:.1%} to {high:.1%}.")
-title = "Does a setting stand out? The colors span the interval of the best"
-plots.heat_map(shown, rows, ("temperature T", Ts), title=title, limits=best.interval)
+print(f"no teacher {no_teacher.value:.1%}, the best setting {best.value:.1%}")
+print(f"the interval of the best setting over the seeds: {low:.1%} to {high:.1%}")
+limits = {"colors: the best\nsetting's interval": best.interval}
+title = f"No setting stands out (accuracy in %, {few} labels)"
+plots.heat_map(shown, rows, columns, title=title, limits=limits)
 
 # %% [markdown]
-# The best is ahead by far less than its interval is wide, and the best of ten owes part of its lead to luck. So this experiment cannot choose T or α.
+# The best setting leads "no teacher" by far less than the width of its interval (printed lines). And the best of ten is partly the luckiest. So this experiment cannot choose T or α.
 #
 # **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Begin with T = 2 or 4, add a high T such as 20, and compare on your validation set.
 #
 # ## 7 · Digits: labels scarce and plentiful
 #
-# Suppose that you are *given* a teacher. We train the same student in four ways, with the same number of steps. T = 4 and α = 1 were fixed beforehand. The last way is a
+# Suppose you are *given* a teacher. We train the same student in four ways, with the same number of steps. T = 4 and α = 1 were fixed beforehand. The last way, hard answers, is a
 # control: does the gain come from soft answers, or only from more images?
 
 # %% jupyter={"source_hidden": true}
 diagrams.training_sets(few, all_images, "images")
 
 # %% [markdown]
-# **Predict first.** Order the four for 50 labels. Does a teacher still help if all 3,500 images have a label?
+# **Predict first.** With 50 labels, which way is best, and which is worst? Does a teacher still help if all 3,500 images have a label?
 
 # %% jupyter={"source_hidden": true}
 ways = ["labels alone", "soft, same images", "soft, all images", "hard, all images"]
@@ -426,16 +427,17 @@ print(f"hard answers that equal the label: {(hard_answers == labels).sum():,} of
 tables.accuracies(digit_rows)
 
 # %% [markdown]
-# (Test accuracy, with the interval over the seeds.) With 50 labels, the two ways with all images are far ahead, because the teacher answers the images without a label.
+# (Test accuracy, with the interval over the seeds.) The ways with all images need no label, so each has the same number in all rows.
+# With 50 labels they are far ahead, because the teacher answers the images without a label.
 # On the *same* images its answers add little. Hard answers are close to soft ones, so most of the gain comes from the additional images.
 #
-# If all images have labels, we cannot tell whether the teacher adds anything (section 9). Seen the other way: a student **without any label** is about as good as one with all 3,500.
+# If all images have labels, we cannot tell whether the teacher adds anything (section 9). But a student **without any label** comes close to one with 3,500.
 #
-# **A caution.** This teacher was trained on these very images, *with* their labels, and its hard answers are practically the same as the labels (printed line). That is why they taught nothing about 3s. On new images, expect more errors.
+# **A caution.** This teacher was trained on these very images, *with* their labels. Its hard answers equal the labels (printed line). In the last row, "labels alone" and "hard" differ by noise: the students saw the images in another order. On new images, expect errors of the teacher.
 #
 # ## 8 · Text: a teacher and many sentences
 #
-# Here the teacher is MiniLM, a pretrained transformer, fine-tuned on 7,241 labeled sentences to tell positive from negative movie reviews (Hutto & Gilbert 2014). The student is a small convolutional network
+# Here the teacher is MiniLM, a pretrained transformer. We fine-tuned it on 7,241 labeled sentences, to tell positive from negative movie reviews (Hutto & Gilbert 2014). The student is a small convolutional network
 # (CNN) for text (Kim 2014). It learns from the teacher's answers to 3,000 sentences, without a label. `distill` is the loop of section 4, with the teacher's answers computed once. T = 2 was fixed beforehand.
 
 # %%
@@ -453,12 +455,10 @@ for name, model in {"teacher": teacher, "CNN, no label": cnn}.items():
     print(f"{name}: {evaluation.evaluate(model, reviews['validation'])}, {size:,} parameters")
 
 # %% [markdown]
-# The CNN has a small part of the teacher's parameters, and saw no label.
+# The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs). "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**.
+# For most of that set, we cut the sentences in halves: a half often has another mood than the whole, so the teacher's answer to it is new. The rest are newspaper editorials and near-neutral movie sentences.
 #
-# The next figure has three seeds. All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs). "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**. That set is mostly halves of the same sentences, because half a sentence often has another mood than the whole.
-# The rest are newspaper editorials and movie sentences without a clear rating.
-#
-# **Predict first.** How many points do the teacher's answers to all sentences add to 200 labels?
+# **Predict first.** How far is a student of the teacher's answers to all sentences ahead of one with 200 labels?
 
 # %% jupyter={"source_hidden": true}
 text = lessons.results("lesson3_text")
@@ -478,16 +478,16 @@ plenty = [f"{way} {tables.over_seeds(text_rows[way, most]).value:.1%}" for way i
 print(f"teacher {of_teacher.value:.1%}; with all {most:,} labels: {'; '.join(plenty)}")
 
 # %% [markdown]
-# These answers close most of the distance to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
+# The answers to all sentences close most of the gap to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
 # well as soft ones: with two classes, a soft answer adds only how certain the teacher is.
 #
-# Two limits. If all sentences are labeled, little of the gain is left, and TF-IDF is ahead of the CNN (printed line). And the teacher was trained, *with* labels, on most of what it answers here. On new text, expect more errors.
+# If all sentences are labeled, little of the gain is left, and TF-IDF is ahead of the CNN (printed line). This teacher, too, had the labels of most of these sentences.
 #
 # ### And if nobody gives you a teacher?
 #
-# What if 200 labels are all there are? Then you can fine-tune MiniLM on these 200, and let *this* teacher answer 3,000 sentences.
+# What if 200 labels are all there are? Then you can fine-tune MiniLM on these 200, and let *this* teacher answer 3,000 sentences ([script](experiments/lesson3_text_own_teacher.py)).
 #
-# **Predict first.** Is its student better than the same network trained on the 200 labels?
+# **Predict first.** Is the student of this teacher better than the same network trained on the 200 labels?
 
 # %% jupyter={"source_hidden": true}
 own = lessons.results("lesson3_text_own_teacher")
@@ -499,18 +499,18 @@ runs = {f"student, {least} labels alone": scarce["labels alone"]}
 runs |= dict(zip(who, map(tables.over_seeds, own_rows.values()), strict=True))
 roles = dict(zip(runs, ["labels", "teacher", "student", "student", "accent"], strict=True))
 adds = runs[who[2]].value - runs[f"student, {least} labels alone"].value
-title = f"{least} labels in all: a teacher trained on them adds {100 * adds:.1f} points"
+title = f"{least} labels in all: one's own teacher adds {100 * adds:.1f} points on average"
 plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 
 # %% [markdown]
-# Yes, with each of the three seeds, but the gain differs from seed to seed. The teacher was pretrained on a large collection of text, and its answers to more sentences pass some of that on.
-# It is still better than its students, so use it directly if you can afford its size.
+# Yes, with each of the three seeds, but the gain differs (section 9). The teacher was pretrained on a large collection of text, and probably its answers pass some of that on.
+# On average it is better than its students, so use it directly if you can afford its size.
 #
 # ### Inherited errors
 #
-# **Predict first.** The given teacher is wrong on some test sentences. Is a student that learned from it wrong on *these* more often than a student that learned from labels?
+# **Predict first.** The given teacher is wrong on some test sentences. On *these* sentences, does a student of this teacher make more errors than a student that learned from labels?
 
-# %% jupyter={"source_hidden": true}
+# %%
 shown = {}
 for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     wrong = ~text_rows[name, most]  # [seeds, 2000]
@@ -520,12 +520,12 @@ print(f"The teacher is wrong on {(~teacher_right).sum()} of {len(teacher_right):
 DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]).T
 
 # %% [markdown]
-# Yes. These sentences are hard for all: even the student with labels is wrong on about half of them. So compare down each column. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it makes fewer. So it inherits some of its teacher's errors.
-# If your teacher is worse for some group of people, check its students for that group, too.
+# Yes. Even the student with labels is wrong on about half of these sentences, so compare down each column. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it makes fewer. So it inherits some of its teacher's errors.
+# If your teacher is worse for some group of people, check the student for that group, too.
 #
 # ## 9 · When would you use a teacher?
 #
-# The table has differences in test accuracy. Their interval is the paired one over the test examples (lesson 1), with the seeds averaged. Beside it stands each seed's own difference. A difference is clear if the interval leaves out 0 and all seeds agree.
+# The table has differences in test accuracy. The interval is the paired one over the test examples (lesson 1; `evaluation.paired_test_over_seeds`). A difference is clear if the interval leaves out 0 and all seeds agree.
 
 # %% jupyter={"source_hidden": true}
 alone = {n: digit_rows["labels alone", n] for n in (few, all_images)}
@@ -534,32 +534,31 @@ soft, hard = (digit_rows[f"{kind}, all images", all_images] for kind in ("soft",
 text_soft, text_hard = (text_rows[f"{kind}, all sentences", most] for kind in ("soft", "hard"))
 many = tables.scored(digit_runs, test, ways[2:], [0], copies=5)  # with five copies of each image
 compared = {
-    f"{few} labeled images, no others": (digit_rows[ways[1], few], alone[few]),
-    f"{few} labeled images, and {all_images - few:,} without a label": (soft, alone[few]),
-    f"{least} labeled sentences, no others": (text_rows[text_ways[2], least], text_alone[least]),
-    f"{least} labeled sentences, 2,800 without a label, your own teacher": (
-        own_rows["soft, all sentences", least],
-        text_alone[least],
-    ),
-    f"{most:,} labeled sentences, and as many without a label": (text_soft, text_alone[most]),
+    f"{few} labeled images": (digit_rows[ways[1], few], alone[few]),
+    f"{few} labeled images, {all_images - few:,} without a label": (soft, alone[few]),
+    f"{all_images:,} labeled images": (soft, alone[all_images]),
+    f"{least} labeled sentences": (text_rows[text_ways[2], least], text_alone[least]),
+    f"{most:,} labeled sentences, as many without": (text_soft, text_alone[most]),
 }
-compared = {f"soft answers − labels: {name}": pair for name, pair in compared.items()}
-compared |= {
-    "soft − hard answers: all images": (soft, hard),
-    "soft − hard answers: all images, and five altered copies of each": tuple(many.values()),
-}
-tables.differences(compared)
+compared = {("soft answers, given teacher − labels", data): pair for data, pair in compared.items()}
+data = f"{least} labeled sentences, {own.recipe['sentences'] - least:,} without"
+own_soft = own_rows["soft, all sentences", least]
+compared["soft answers, own teacher − labels", data] = own_soft, text_alone[least]
+compared["soft − hard answers", f"{all_images:,} images"] = soft, hard
+data = f"{all_images:,} images, five copies of each"
+compared["soft − hard answers", data] = tuple(many.values())
+tables.differences(compared).rename_axis(["comparison", "data"])
 
 # %% [markdown]
 # | your situation | what a teacher adds |
 # |---|---|
 # | few examples have a label, many have none | much: let it answer those without a label |
-# | your examples lack a class that the teacher knows | that class, from soft answers at a high temperature |
+# | your examples lack a class that the teacher knows | that class, from soft answers at a high temperature (to set its bias, you need some labels) |
 # | all your examples have labels, no class is missing | little; we could not tell it from nothing |
 #
 # Soft answers clearly beat hard ones on the unseen 3s, and where the training set has the altered copies of section 1. In the other comparisons we cannot tell. So keep the teacher's probabilities if you can.
 #
-# Now the claims. We wrote each margin down before we measured. The intervals are widened to include every single seed, so a claim holds only if it holds for each seed.
+# Now the claims. We wrote each margin down before we measured. Each interval is widened to include every seed's own difference, so a claim holds only if it holds for each seed.
 
 # %% jupyter={"source_hidden": true}
 claims, gap = lessons.Claims(), tables.gap
@@ -573,7 +572,7 @@ said = "Unseen 3s: T = 4 is good enough: T = 20 finds at most 5 points more"
 claim(said, value=gap(t20, t4), margin=0.05, side="below")
 said = "Digits: soft answers without any label are within 1 point of all 3,500 labels"
 claim(said, value=gap(soft, alone[all_images]), margin=0.01, side="within")
-own_soft, wrong = own_rows["soft, all sentences", least], ~teacher_right
+wrong = ~teacher_right
 said = f"Text: {least} labels: a given teacher adds over 10 points"
 claim(said, value=gap(text_soft, text_alone[least]), margin=0.1)
 said = f"Text: {least} labels: one's own teacher adds over 5 points"
@@ -586,15 +585,15 @@ print(f"Scored on the test sets in this lesson: {scored}.")
 claims
 
 # %% [markdown]
-# T = 4, which we fixed for digits, was too low for the unseen 3s. That does not mean the higher the better: in the second figure T = 8 is a little ahead of T = 20, a difference that we did not test.
+# T = 4, which we fixed for digits, was too low for the unseen 3s. But higher is not always better: in the second figure T = 8 is a little ahead of T = 20. We did not test this difference.
 #
 # ## Recap
 #
-# - A teacher's soft answer says which classes an example resembles. A higher temperature makes the small probabilities count more.
+# - A teacher's soft answer says which classes an example resembles. A higher temperature makes small probabilities count more.
 # - The loss is $\alpha T^2 KL(p_T \| q_T) + (1 - \alpha) CE(q_1, y)$. The T² makes up for a gradient that shrinks as $1/T^2$ at large T.
 # - With $\alpha = 1$ no label is needed. A teacher helps most by answering examples without a label.
 # - Soft answers beat hard ones by far on the unseen 3s, and by little or nothing elsewhere.
-# - A student also inherits errors of its teacher. Always compare with the same student without one.
+# - A student also inherits errors of its teacher. Always compare with the same student without a teacher.
 #
 # ## Quiz
 #
@@ -602,23 +601,22 @@ claims
 # <details><summary>Answer</summary>The default reduction divides by examples times classes. With reduction="batchmean" it divides by the examples alone.</details>
 #
 # **2.** You raise T from 2 to 8 and leave T² out. What changes besides the softness?
-# <details><summary>Answer</summary>The teacher's part of the gradient becomes much smaller, so the labels count more. The 1/T² law says 16 times, but the curve of section 5 shows less at such small T.</details>
+# <details><summary>Answer</summary>The teacher's part of the gradient becomes much smaller, so the labels count more.</details>
 #
 # **3.** How can a student learn what a 3 looks like without seeing one?
-# <details><summary>Answer</summary>The teacher's answers say how much each 8, 5, or 2 resembles a 3. To give the same probabilities, the student's logit of a 3 has to rise with the resemblance to a 3.</details>
+# <details><summary>Answer</summary>The teacher's answers say how much each 8, 5, or 2 resembles a 3. To give the same probabilities, the student must raise logit 3 for images that resemble a 3.</details>
 #
 # **4.** You have 300 labeled examples, 50,000 without a label, and a good teacher. What do you do, and what do you compare with?
 # <details><summary>Answer</summary>Train the student on the teacher's soft answers to all of them. Compare with the same student on the 300 labels alone, and on the teacher's hard answers.</details>
 #
 # ## Try it yourself
 #
-# In the [exercises](../exercises/03_distillation_loss.ipynb) you write every part of the loss, and find four classic errors in other people's code.
+# In the [exercises](../exercises/03_distillation_loss.ipynb) you write every part of the loss, and find four classic errors in code.
 #
 # ## References
 #
-# - Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: section 2 (the loss), 2.1 (matching logits), 3 (MNIST, the student that never saw a 3), 4 (speech).
+# - Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: section 2 (the loss), 2.1 (matching logits), 3 (MNIST, the student that never saw a 3).
 # - Kim 2014, *Convolutional neural networks for sentence classification*: section 2.
 # - Hutto & Gilbert 2014, *VADER*: section 3.3 (the ratings); Pang & Lee 2005 (the sentences).
 # - Wang et al. 2020, *MiniLM*; Reimers & Gurevych 2019, *Sentence-BERT* (the pretrained encoder).
 # - Simard, Steinkraus & Platt 2003, *Best practices for convolutional neural networks applied to visual document analysis*: section 2 (augmentation).
-# - PyTorch's documentation of `torch.nn.KLDivLoss`.

@@ -115,6 +115,7 @@ def pictures() -> dict[str, Drawing]:
             {f"half of the units, ranking {i}": SCORED for i in range(4)},
             title=TITLE, xlabel="validation accuracy", reference={"MiniLM": accuracy(0.89)},
         ),
+        "heat_map": plots.heat_map([[0.1, 0.9], [0.5, 0.3]], ("T", [1, 2]), ("alpha", [0.3, 1.0])),
         "parts": plots.parts({"a": {"layers": 2.0, "rest": 1.0}, "b": {"layers": 3.0}}, "MB"),
         "reliability": plots.reliability({"a": answers, "b": answers}),
         "latency_bars": plots.latency_bars({"dense": LATENCY, "97 % zeros": LATENCY}),

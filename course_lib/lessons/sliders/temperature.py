@@ -44,13 +44,14 @@ def push(logits: Tensor, T: float) -> Tensor:
     return T * (soften(logits, T) - 1 / len(logits))
 
 
-def temperature_view(logits: Tensor, names: Sequence[str], T: float) -> State:
+def temperature_view(logits: Tensor, names: Sequence[str], T: float, example: str = "") -> State:
     """Soften one row of a teacher's logits, and look at what a student would learn from it. Lesson 3.
 
     Args:
         logits: ``[classes]``.
         names: of the classes, one each.
         T: temperature, above 0.
+        example: its name, which the chart says (default: none).
 
     Raises:
         ValueError: not one name for each logit.
@@ -80,7 +81,8 @@ def temperature_view(logits: Tensor, names: Sequence[str], T: float) -> State:
         }
         for name, a, b in zip(names, p.tolist(), push(logits, T).tolist(), strict=True)
     ]
-    return State(readout, alt, {"classes": rows, "setting": [{"setting": f"T = {T:g}"}]})
+    where = ", ".join(filter(None, [example, f"T = {T:g}"]))
+    return State(readout, alt, {"classes": rows, "setting": [{"setting": where}]})
 
 
 def temperature_chart(examples: Mapping[str, Tensor], names: Sequence[str]) -> Chart:
@@ -88,7 +90,7 @@ def temperature_chart(examples: Mapping[str, Tensor], names: Sequence[str]) -> C
     pushes = [push(logits, T) for logits in examples.values() for T in TEMPERATURES.values()]
     low = 1.1 * min(one.min().item() for one in pushes)
     high = 1.25 * max(one.max().item() for one in pushes)  # above the bars stand the numbers
-    x = category("name", None, names, labelAngle=0 if len("".join(names)) < 40 else -40)
+    x = category("name", "class", names, labelAngle=0 if len("".join(names)) < 40 else -40)
 
     def bars(title: str, name: str, axis: str, ends: tuple[float, float]) -> Chart:
         sign = {"condition": {"test": f"datum['{name}'] < 0", "value": ORANGE}, "value": BLUE}
@@ -119,11 +121,16 @@ def temperature_explorer(
 ) -> Explorer:
     """The temperature slider over some examples: title → the teacher's logits ``[classes]``."""
     controls = [
-        Control("example", next(iter(examples)), examples, "menu"),
+        Control(
+            "example",
+            next(iter(examples)),
+            {name: (name, examples[name]) for name in examples},
+            "menu",
+        ),
         Control("temperature", f"{T:g}", TEMPERATURES),
     ]
     return explore(
         controls,
-        lambda logits, T: temperature_view(logits, names, T),
+        lambda example, T: temperature_view(example[1], names, T, example[0]),
         temperature_chart(examples, names),
     )

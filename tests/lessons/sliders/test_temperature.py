@@ -30,6 +30,8 @@ def test_the_readout_states_the_two_likeliest_classes_and_the_entropy():
     shown = temperature_view(torch.zeros(2), ["<i>", "b"], 3.0).readout
     assert "T = 3" in shown and "50.0 %" in shown and "entropy 1.00 of at most 1.00" in shown
     assert "&lt;i&gt;" in shown and "<i>" not in shown
+    (where,) = temperature_view(torch.zeros(2), ["a", "b"], 3.0, "a 7").data["setting"]
+    assert where["setting"] == "a 7, T = 3"
 
 
 def test_the_push_is_the_negative_gradient_of_the_loss():
