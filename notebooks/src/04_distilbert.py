@@ -502,7 +502,7 @@ truth = {shortest["text"]: teacher.config.id2label[shortest["label"]]}
 sliders.answers_explorer(both, tokenizer, shortest["text"], truth)
 
 # %% [markdown]
-# Even nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
+# Even nonsense gets a high score. And both take "I expected to love this movie" for praise, so the student does not stand alone with this error.
 #
 # The figure starts with the shortest validation sentence on which teacher and student disagree. Write your own and press Enter. Try a "not" or irony.
 #
