@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import OrderedDict
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from course_lib.evaluation import Accuracy, Latency, Runs
+from course_lib.evaluation import Accuracy, Latency
 from course_lib.lessons import sliders
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -56,10 +55,6 @@ def pictures(model: nn.Module, n: int = 1000) -> TensorDataset:
         labels = model(inputs).argmax(-1)
     labels[::20] = (labels[::20] + 1) % 10
     return TensorDataset(inputs, labels)
-
-
-def runs(percent: float) -> Runs:
-    return Runs(tuple(Accuracy(round(10 * percent) + 4 * i, 1000) for i in (-1, 0, 1)))
 
 
 def smaller(amount: float) -> sliders.Smaller:
@@ -125,13 +120,6 @@ def _temperature() -> sliders.Explorer:
     return sliders.temperature_explorer(examples, DIGITS)
 
 
-def _grid() -> sliders.Explorer:
-    grid = {
-        (T, alpha): runs(84 + math.log(T) + alpha) for T in (1, 2, 4, 8) for alpha in (0.5, 0.9)
-    }
-    return sliders.grid_explorer(grid, runs(84.3))
-
-
 def _attention() -> sliders.Explorer:
     models = {"teacher": maps(6, 12, 0), "student": maps(3, 12, 1)}
     pairs = [{"teacher": 2 * i, "student": i} for i in range(3)]
@@ -141,7 +129,6 @@ def _attention() -> sliders.Explorer:
 EXAMPLES: dict[str, Any] = {
     "sparsity": _sparsity,
     "temperature": _temperature,
-    "grid": _grid,
     "amount": lambda: sliders.amount_explorer({a: smaller(a) for a in (0, 0.25, 0.5, 0.75, 0.9)}),
     "attention": _attention,
     "compression": lambda: sliders.compression_explorer(

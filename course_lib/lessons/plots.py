@@ -23,7 +23,6 @@ from course_lib.lessons.plots_bars import (
 from course_lib.lessons.plots_lines import line_panels, lines
 from course_lib.lessons.plots_models import (
     digits,
-    heat_map,
     inputs_used,
     mask_rows,
     unit_map,
@@ -31,6 +30,7 @@ from course_lib.lessons.plots_models import (
 )
 from course_lib.lessons.plots_results import accuracy_curves, intervals, pruning_curves
 from course_lib.lessons.plots_scatter import scatter
+from course_lib.lessons.plots_seeds import seed_panels
 from course_lib.lessons.plots_slopes import slopes
 from course_lib.lessons.plots_widths import layer_widths
 from course_lib.lessons.sketch import Drawing
@@ -40,7 +40,6 @@ __all__ = [
     "answers",
     "class_bars",
     "digits",
-    "heat_map",
     "inputs_used",
     "intervals",
     "latency_bars",
@@ -53,6 +52,7 @@ __all__ = [
     "pruning_curves",
     "reliability",
     "scatter",
+    "seed_panels",
     "show",
     "signed_bars",
     "size_bars",

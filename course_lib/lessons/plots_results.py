@@ -110,7 +110,7 @@ def _accuracy_curves(
     figure, (ax,) = axes(3.3, title)
     handles, results = [], [result for curve in curves.values() for _, result in curve]
     for i, (name, look) in enumerate(looks(curves, roles).items()):
-        aside = min(4.5, 12 / len(curves)) * (i - (len(curves) - 1) / 2) / 72  # inches
+        aside = min(7.5, 30 / len(curves)) * (i - (len(curves) - 1) / 2) / 72  # inches
         beside = ax.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans)
         for at, result in curves[name]:
             whisker(ax, at, result, look["color"], upright=True, transform=beside)
@@ -248,7 +248,9 @@ def intervals(
         said = say_all(result) if unit(result) in {"×", "points"} else say(result)
         ax.text(1.02, row, said, fontsize=style.NORMAL, color=style.INK, **text)
     mark: dict[str, Any] = {"linestyle": "", "color": style.INK}
-    value = "mean over the seeds" if all(kind(r) == "seeds" for r in rows.values()) else "value"
+    kinds = {kind(result) for result in rows.values()}
+    named = {"seeds": "mean over the seeds", "rounds": "median over the rounds"}
+    value = named.get(kinds.pop(), "value") if len(kinds) == 1 else "value"
     handles = [Line2D([], [], marker="o", label=value, **mark)]
     if seeds:
         handles.append(Line2D([], [], marker="|", markersize=10, label="one seed", **mark))

@@ -7,7 +7,7 @@
 #
 # - remove neurons and channels by hand, and show that nothing else has changed;
 # - avoid the batch-norm trap, and find the layers that must be cut together;
-# - say why a network with fewer operations can take almost as much time, and what to do about it;
+# - say why fewer operations can take almost as much time, and what to do about it;
 # - choose between removing neurons and zeroing single weights.
 #
 # **You need** [lesson 1](01_pruning_basics.ipynb). **Time** about 45 minutes; the computer works about 4 of them on two cores.
@@ -37,8 +37,8 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions
 # ## The result first
 #
 # Lesson 1 set most weights of LeNet-300-100 to zero, and the network did not become faster. Here we remove whole neurons instead. The script
-# [lesson2_granularity.py](experiments/lesson2_granularity.py) trained both kinds of networks with several seeds. The next cell loads
-# their accuracies, builds networks of the same shapes, and measures their time on your machine.
+# [lesson2_granularity.py](experiments/lesson2_granularity.py) trained both kinds of networks with several seeds. We load their accuracies, build
+# networks of the same shapes, and measure their time on your machine.
 
 # %% jupyter={"source_hidden": true}
 torch.set_num_threads(1)  # so small a network gains nothing from more threads
@@ -48,6 +48,8 @@ test = lessons.TestSet(mnist.pop("test"))
 claims = lessons.Claims(test)
 images = mnist["validation"].tensors[0]
 lenet = models.build(models.LeNet300)
+lefts = granularity.recipe["left"]
+cases = {f"{u}, {100 * n:.0f} % left": (u, n) for u in ("weights", "neurons") for n in lefts}
 
 
 def runs(units, left, score="magnitude"):
@@ -62,30 +64,29 @@ def shaped_like(units, left):
     return structured.remove(lenet, {"fc1": range(fc1), "fc2": range(fc2)})
 
 
-lefts = granularity.recipe["left"]
-cases = {f"{u}, {100 * n:.0f} % left": (u, n) for u in ("weights", "neurons") for n in lefts}
+# %% jupyter={"source_hidden": true}
 networks = {"dense": lenet} | {name: shaped_like(*case) for name, case in cases.items()}
 stored = {"dense": granularity.runs(units="dense")} | {n: runs(*c) for n, c in cases.items()}
 times = evaluation.latency(networks, images, settings.rounds)
 took = {name: evaluation.speedup(times[name], times["dense"]) for name in networks}
-smaller = "neurons, 10 % left"
+smaller, zeros = "neurons, 10 % left", "weights, 10 % left"
 as_fast = evaluation.speedup(times["dense"], times[smaller])
 print(f"With a tenth of its parameters, LeNet is {as_fast.value:.1f} × as fast, and correct on")
 print(f"{stored[smaller].value:.1%} of the validation digits (dense: {stored['dense'].value:.1%}).")
-points = {name: (took[name], stored[name]) for name in networks}
-roles = {n: "student" if n.startswith("neurons") else "teacher" for n in cases} | {"dense": "dense"}
+shown = ["dense", zeros, *(name for name in cases if name.startswith("neurons"))]
+points = {name: (took[name], stored[name]) for name in shown}
+roles = dict.fromkeys(shown, "student") | {"dense": "dense", zeros: "teacher"}
 look = {"xlabel": "time for 500 images, as a share of the dense network's", "log": False}
 plots.scatter(points, title="Removed neurons save time, zeros do not", roles=roles, **look)
 
 # %% [markdown]
-# Networks with zeroed single weights (blue) take about as long as the dense one, whatever their sparsity. Networks without some of their neurons
-# (orange) take a fraction of the time.
+# "10 % left" means that a network still has a tenth of its parameters. In the blue network, single weights were set to zero. It takes about as long as the dense network. The orange
+# networks have lost whole neurons, and they take a fraction of the time. Section 7 shows more networks. <!-- not measured: a name in the figure -->
 #
-# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1, and the point is the median of
-# these ratios.
+# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1.
 #
-# All networks were trained for the same number of epochs, the dense one, too. Most of the pruned networks look better than dense. We cannot say why: they may overfit less,
-# and there are only 500 validation images. The accuracy is low for MNIST because we train on 3,500 images, as in lesson 1.
+# All networks, the dense one too, trained for the same number of epochs. Some pruned networks look better than the dense one, and we cannot say why. The accuracies are low for MNIST because we train on
+# 3,500 images, as in lesson 1.
 #
 # ## 1 · Why zeros did not help
 #
@@ -102,7 +103,7 @@ for name, guess in zip(ratios, (my_guess_zeros, my_guess_half), strict=True):
     fill_in.reveal(f"{name}: {ratios[name].value:.2f} × as fast", guess)
 
 # %% [markdown]
-# The processor multiplies by a zero as it does by any other number, so the zeros save nothing. With half of the outputs, the matrix has half of the rows, so there are half as many
+# The processor multiplies by a zero as it does by any other number, so the zeros save nothing. With half of the outputs, the matrix has half of the rows. So there are half as many
 # multiplications.
 #
 # This is the idea of **structured pruning**: remove whole units, so that the matrices themselves get smaller. A **unit** is a neuron of a linear
@@ -120,8 +121,7 @@ for name, guess in zip(ratios, (my_guess_zeros, my_guess_half), strict=True):
 diagrams.neuron_removed()
 
 # %% [markdown]
-# **Your turn (1 of 2).** Write this as a function. `keep` holds the indices of the neurons that stay. The check compares it with the library on
-# small examples. Until you fill the gap, the lesson uses the library's own function.
+# **Your turn (1 of 2).** Write this as a function. `keep` holds the indices of the neurons that stay. Until you fill the gap, the lesson uses the library's own function.
 
 
 # %%
@@ -160,10 +160,10 @@ print("Both networks give the same outputs:", same)
 
 # %% [markdown]
 # The network by hand computes the right outputs, but its first line still says `out_features=300`, and its second line `in_features=300`. We cut the tensors, and nobody updated
-# the numbers beside them. A summary prints the wrong sizes, as you see. The library's `remove` updates them.
+# the numbers beside them. The library's `remove` updates them.
 #
-# **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons.
-# If the answer is no, the network that you evaluated is not the network that you ship.
+# **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons. Many tools evaluate the masked network and ship the
+# removed one. So the two must be the same function.
 
 
 # %%
@@ -177,7 +177,7 @@ def removed_against_masked(network, keep):
 print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other}):.0e}")
 
 # %% [markdown]
-# The difference is rounding noise, so the two networks compute the same function.
+# The difference is rounding noise. So here they are the same function.
 #
 # ## 3 · A channel, and the batch-norm trap
 #
@@ -193,10 +193,11 @@ print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other})
 mnist["train"] = datasets.subset(mnist["train"], settings.train_images)
 recipe = training.Recipe(epochs=settings.train_epochs, select_from_last=1)
 cnn = training.fit(models.build(models.SmallCNN), mnist, recipe).model.eval()
-print(cnn)
+print(f"{len(mnist['train']):,} training images, {recipe.epochs} epochs:", cnn)
 
 # %% [markdown]
-# **Predict first.** You set a channel's filter and bias to zero, as an unstructured pruner might. So $z = 0$ for every pixel. What does the batch norm output for this channel?
+# **Predict first.** A tool sets a channel's filter and bias to zero, so $z = 0$ for every pixel. What does the batch norm output for this channel?
+#
 # We do this to half of the channels of the first convolution.
 
 # %%
@@ -212,10 +213,10 @@ numbers = bn.weight, bn.bias, bn.running_mean, (bn.running_var + bn.eps).sqrt()
 diagrams.channel_with_batch_norm(*(tensor[constants.argmax()].item() for tensor in numbers))
 
 # %% [markdown]
-# Put $z = 0$ into the formula, and the constant $\beta - \gamma \mu / \sqrt{v + \varepsilon}$ remains. It is usually not zero. If it is negative, the ReLU turns it into zero. If it is
+# It outputs a constant. With $z = 0$ the formula becomes $\beta - \gamma \mu / \sqrt{v + \varepsilon}$, which is usually not zero. If the constant is negative, the ReLU turns it into zero. If it is
 # positive, it reaches the next layer. The drawing shows the channel with the largest constant.
 #
-# So a channel has more parts than its filter. Its filter, its bias, its four batch-norm numbers, and the next layer's weights for this channel must go together. How much does it matter?
+# So a channel is more than its filter. Its filter, its bias, its four batch-norm numbers, and the next layer's weights for it must go together. How much does it matter?
 
 
 # %%
@@ -230,9 +231,9 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(v)) for name, v in vers
 
 # %% [markdown]
 # "Filters zeroed" and "removed" are two different networks. The zeroed one is less accurate here, because `conv2` still reads the constants. The library's `masked` puts the zeros
-# in another place: into the next layer's weights for these channels. Then each constant is multiplied by zero, and the masked network equals the removed one.
+# into the next layer's weights instead. There each constant is multiplied by zero, so the masked network equals the removed one.
 #
-# Now we remove channels by hand, this time from `conv2`. The layer behind it is linear, and reads a flattened image. Two poolings have made 28 × 28 pixels into 7 × 7, so each
+# Now we remove channels by hand, this time from `conv2`. The next layer, `fc1`, is linear and reads a flattened image. Two poolings have made 28 × 28 pixels into 7 × 7. So each
 # channel of `conv2` is 49 neighboring columns of `fc1`.
 
 # %%
@@ -251,7 +252,7 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 # %% [markdown]
 # ## 4 · Shortcuts couple channels
 #
-# A residual network adds the outputs of two layers. Our `SmallResNet` has the two kinds of blocks of He et al. 2016: a basic block of two convolutions, and a bottleneck of three. Batch norms and ReLUs left out, it computes
+# A residual network adds the outputs of two layers. Our `SmallResNet` has the two kinds of blocks of He et al. 2016: a basic block of two convolutions, and a bottleneck of three. Apart from batch norms and ReLUs, it computes
 #
 # ```
 # x = stem(images)
@@ -266,10 +267,27 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 diagrams.residual_groups()
 
 # %% [markdown]
-# Lines are channels, and boxes are convolutions. A line's letter names its group, and the number counts its channels.
+# Boxes are convolutions, and lines are channels. Lines of one color are one group. The number counts its channels.
 #
-# `basic2` goes with `stem`, because the two outputs are added: channel 5 of one to channel 5 of the other. You cannot remove channel 5 from only one of them. `shortcut` goes with `expand`
-# for the same reason. **All layers whose outputs are added must lose the same channels,** and every layer that reads the sum loses these inputs.
+# The two outputs of a sum are added channel by channel: channel 5 of `stem` and channel 5 of `basic2` become channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? One tool cuts
+# `stem` alone. Another one sets its channels to zero.
+
+# %% tags=["nbval-check-output"]
+resnet = models.build(models.SmallResNet).eval()
+branch = nn.Sequential(resnet.basic1, nn.ReLU(), resnet.basic2)
+with torch.inference_mode():
+    x = F.relu(resnet.stem(images[:1]))  # 16 channels
+    try:
+        x[:, 8:] + branch(x)  # stem has lost 8 channels, basic2 none
+    except RuntimeError as error:
+        print("cut stem alone: ", error)
+    x[:, :8] = 0  # the same 8 channels of stem are zero, those of basic2 are not
+    back = int((F.relu(x + branch(x))[0, :8].amax((1, 2)) > 0).sum())
+print(f"zero stem alone: {back} of the 8 channels are nonzero again after the sum")
+
+# %% [markdown]
+# The first network does not run. The second one runs, but its zeros are gone after the sum. So these channels cannot be removed. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
 
@@ -280,7 +298,6 @@ def cut_sum(first, second, readers, keep):
     ...
 
 
-resnet = models.build(models.SmallResNet).eval()
 weights = [part[0].weight.data for part in (resnet.stem, resnet.basic2, resnet.basic1)]
 examples = [(weights[0][:3], weights[1][:3], [weights[2][:, :3]], [0, 2])]
 cut_sum = fill_in.check(cut_sum, against=solutions.cut_sum, examples=examples)
@@ -294,7 +311,21 @@ cut_sum = fill_in.check(cut_sum, against=solutions.cut_sum, examples=examples)
 # ```
 # </details>
 #
-# The library's `groups` finds the groups by following the channels through the network, as Fang et al. 2023 do for many architectures. Last, we remove a random half of each, and ask whether removed equals masked. Our ResNet is untrained, so each of its batch norms has $\gamma = 1$, $\beta = 0$ and $\mu = 0$, and turns 0 into 0. A tool
+# The library's `groups` finds the groups. It follows the channels through the network, as Fang et al. 2023 do for many architectures. Here are the members of group A, before and after 4 of its 16 channels go.
+
+# %% tags=["nbval-check-output"]
+groups = structured.groups(resnet)
+fewer_channels = structured.remove(resnet, {"stem.0": range(12)})
+for piece in groups["stem.0"].slices:
+    if piece.tensor == "weight":  # batch norm's other three numbers go with it
+        before, after = (list(piece.tensor_in(n).shape) for n in (resnet, fewer_channels))
+        layer = type(resnet.get_submodule(piece.module)).__name__
+        print(f"{piece.module:10} {layer:11} {before} → {after}")
+
+# %% [markdown]
+# A convolution's weight has the shape [outputs, inputs, height, width]. `stem` and `basic2` lose outputs, with their batch norms. `basic1`, `reduce` and `shortcut` read these channels, so they lose inputs.
+#
+# Last, we remove a random half of each group, and ask whether removed equals masked. Our ResNet is untrained, so each batch norm has $\beta = 0$ and $\mu = 0$, and turns 0 into 0. A tool
 # that falls into the batch-norm trap would pass this test. So we give the batch norms random numbers first.
 
 # %%
@@ -304,27 +335,28 @@ for norm in [module for module in resnet.modules() if isinstance(module, nn.Batc
         tensor.data.uniform_(0.5, 1.5, generator=generator)
 random_half = {
     name: torch.randperm(group.units, generator=generator)[: group.units // 2].tolist()
-    for name, group in structured.groups(resnet).items()
+    for name, group in groups.items()
 }
-halved = structured.remove(resnet, random_half)
-print(*(f"{name}: {len(units)} channels stay" for name, units in random_half.items()), sep="\n")
 print(f"removed against masked: {removed_against_masked(resnet, random_half):.0e}")
+halved = structured.remove(resnet, random_half)
 counts = [sum(p.numel() for p in network.parameters()) for network in (resnet, halved)]
-print(f"{1 - counts[1] / counts[0]:.0%} of the parameters are gone")
+print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 
 # %% [markdown]
-# Removed and masked agree (`0e+00` is a difference of exactly 0). Half of the channels went, but almost three quarters of the parameters. Why? A weight lies between an
-# input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So "50 % of the channels" and "50 % of the parameters" are different
-# requests. In this course, **amount** always means the fraction of the *original parameters* that goes. <!-- not measured: arithmetic -->
+# Removed and masked agree up to rounding. Half of the channels are left, but little more than a quarter of the parameters. Why? A weight lies between an
+# input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So "half of the channels" and "half of the parameters" are different
+# requests.
+#
+# The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left.
 #
 # ## 5 · How much can go?
 #
-# Which units should go? In lesson 1, Taylor's score estimated how much the loss changes when a weight is set to zero. We do the same for a unit. Multiply its output $h_j$ by a **gate** $\xi_j$ that is 1.
+# Which units should go? In lesson 1, Taylor's score estimated how much the loss changes when a weight is set to zero. We do the same for a unit. We multiply its output $h_j$ by a **gate** $\xi_j$, which is 1.
 # Closing the gate, $\xi_j = 0$, removes the unit. The gradient with respect to the gate estimates what that does to the loss $L$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3):
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
-# Here it is by hand for the neurons of `fc1`. Their gates stand behind the ReLU, where `fc2` reads them. (A channel's gate, too, stands where the next layer reads it: behind batch norm, ReLU and pooling.) A **hook** is a function that PyTorch calls before the layer runs; ours multiplies the layer's input by the gates.
+# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates.
 
 # %%
 few = datasets.subset(mnist["train"], settings.scored_on)
@@ -336,81 +368,51 @@ score_by_hand = torch.autograd.grad(loss, gates)[0].abs().mean(0)  # [128]
 hook.remove()
 score = structured.gate_taylor(cnn, few)  # the same, for the units of all layers
 same = torch.allclose(score_by_hand, score(cnn, structured.groups(cnn)["fc1"]), atol=1e-6)
-print("The library's scores are the same:", same)
+print(f"The library's scores over {len(x)} images are the same:", same)
 
 # %% [markdown]
-# Which unit is the best to remove? A unit with a low score, but also one with many parameters, because we want to remove parameters. So the library's `prune` divides each score by the **number of parameters that go with the
-# unit**. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached. The parameters of a unit are counted once, in the whole network.
-
-# %% jupyter={"source_hidden": true}
-found = {}
-for name, group in structured.groups(cnn).items():
-    tensors = [piece.tensor_in(cnn) for piece in group.slices]
-    each = sum(t.numel() for t in tensors if isinstance(t, nn.Parameter)) // group.units
-    middle, low = score(cnn, group).quantile(torch.tensor([0.5, 0.1]))
-    row = {"units": group.units, "parameters of one unit": f"{each:,}"}
-    row |= {
-        "score (median)": f"{middle:.4f}",
-        "score / parameters (median)": f"{middle / each:.1e}",
-    }
-    row["score / parameters (lowest tenth)"] = f"{low / each:.1e}"
-    found[name] = row
-pd.DataFrame(found).T
-
-# %% [markdown]
-# A channel of `conv1` has the highest median and the fewest parameters, so these channels go last. Which units go first depends on the lowest scores, not on the median. Now we prune the CNN to several amounts, and train each of these networks for two more epochs.
+# Which unit is the best to remove? One with a low score, but also one with many parameters, because we want to remove parameters. So the library's `prune` divides each score by the number of parameters that go with the
+# unit. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached.
+#
+# We prune the CNN to several sizes, and then train each of these networks a little.
 
 # %%
 cut = {a: structured.prune(cnn, a, score) for a in settings.amounts}
 recipe = training.Recipe(epochs=settings.recover_epochs, seed=1, select_from_last=1)
 trained = {a: training.fit(network, mnist, recipe).model for a, network in cut.items()}
+print(f"{len(cut)} networks, {recipe.epochs} more epochs for each")
 
 # %% [markdown]
-# **Predict first.** How accurate is the CNN without 80 % of its parameters, before and after the two epochs?
+# **Predict first.** A fifth of the parameters is left. How accurate is the CNN as it was cut, and how accurate after the training?
 
 # %% jupyter={"source_hidden": true}
 from IPython.display import display
 
-whole = {name: group.units for name, group in structured.groups(cnn).items()}
-variants = {}
-for a, network in cut.items():
-    size = evaluation.footprint(network, images[:1])
-    variants[a] = sliders.Smaller(
-        widths={n: (g.units, whole[n]) for n, g in structured.groups(network).items()},
-        parameters=size.parameters,
-        operations=size.operations,
-        latency=None,
-        before=accuracy(network),
-        after=accuracy(trained[a]),
-    )
+variants = {
+    a: sliders.measured(network, cnn, images[:1], accuracy(network), accuracy(trained[a]))
+    for a, network in cut.items()
+}
 curves = {
     "after training": [(1 - a, one.after) for a, one in variants.items()],
     "as cut": [(1 - a, one.before) for a, one in variants.items()],
 }
 look = {"xlabel": "parameters left", "roles": {"after training": "teacher", "as cut": "accent"}}
 plots.show(plots.pruning_curves(curves, title="Training brings back what the cut has lost", **look))
-base, by_amount = variants[0.0], {}
-for a, one in variants.items():
-    row = {f"units of {n}": f"{kept} of {all_}" for n, (kept, all_) in one.widths.items()}
-    row["parameters"] = f"{base.parameters / one.parameters:.1f} × fewer"
-    row["operations"] = f"{base.operations / one.operations:.1f} × fewer"
-    row |= {"as cut": f"{one.before.value:.1%}", "trained": f"{one.after.value:.1%}"}
-    by_amount[f"{100 * a:.0f} % removed"] = row
-display(pd.DataFrame(by_amount).T)
+display(sliders.amount_table(variants))
 sliders.amount_explorer(variants)
 
 # %% [markdown]
-# The last two columns are the accuracies. Two epochs bring back what the cut of 80 % costs. (Small steps up or down mean little. The whole network, too, changes in its two more epochs, and the score does not promise an order.) The slider shows each network of the table. (Section 6 defines operations.) Move it, and look for three things:
+# The cut costs accuracy, and the short training brings it back. (Small steps up or down mean little.) The table counts operations, which section 6 defines. The slider shows each network of the table. Move it, and look for three things:
 #
 # 1. Which layers give their units first, and why?
 # 2. Parameters and operations do not shrink together. Which shrinks less, and why?
-# 3. From which amount on does the network need training?
+# 3. At how many parameters left does the network begin to need training?
 #
 # <details><summary>Answers</summary>
 #
-# 1. `fc1` and `conv2`. Almost all parameters lie between them, so their units have low scores *per parameter*. Even at 95 %, `conv1` has all of its 32 channels.
+# 1. `fc1` and `conv2`. Almost all parameters lie between them, so their units have low scores *per parameter*. A channel of `conv1` has few parameters and a high score. So all of its 32 channels stay, even when 5 % of the parameters are left.
 # 2. Operations. A weight of `fc1` is used once for each image, but a weight of a convolution is used at every pixel. The parameters that went were mostly weights of `fc1`.
-# 3. From about 80 % on. There the intervals of the two curves are apart. At 60 % they overlap.
+# 3. At about 20 % left. There the intervals of the two curves are apart. At 40 % they overlap.
 # </details>
 #
 # ## 6 · Operations are not time
@@ -418,9 +420,9 @@ sliders.amount_explorer(variants)
 # Papers often report **operations** instead of time. One multiplication or one addition is one operation, so a multiply–add is two. (MACs count multiply–adds, so they are half of our number.) A convolution with
 # $c$ input channels and $d$ filters of 3 × 3 does $2 \cdot 9 \cdot c \cdot d$ operations for each output pixel. ReLU, batch norm and pooling are usually not counted.
 #
-# We time the whole CNN, the smallest network of the table, and the first block of each: `conv1` with its batch norm, ReLU and pooling.
-#
 # **Predict first.** The last row of the table says how many × fewer operations the smallest network has. Is it as many × as fast as the whole CNN? If not, what still takes time?
+#
+# We time both networks, and in each the **first block**: `conv1` with its batch norm, ReLU and pooling.
 
 
 # %% jupyter={"source_hidden": true}
@@ -429,28 +431,25 @@ def first_block(network):
 
 
 small = cut[settings.amounts[-1]]
-pair = {"the whole CNN": cnn, "the small CNN": small}
+pair = {"the whole CNN": cnn, "the smallest CNN": small}
 blocks = {f"first block of {name}": first_block(network) for name, network in pair.items()}
 timed = evaluation.latency(pair | blocks, images[:16], settings.rounds)
 fewer = evaluation.operations(cnn, images[:1]) / evaluation.operations(small, images[:1])
-faster = evaluation.speedup(timed["the whole CNN"], timed["the small CNN"])
-print(
-    f"{fewer:.1f} × fewer operations. With a batch of 16 images, {faster.value:.2f} × as fast",
-    end=" ",
-)
+faster = evaluation.speedup(timed["the whole CNN"], timed["the smallest CNN"])
+print(f"{fewer:.1f} × fewer operations, but {faster.value:.2f} × as fast", end=" ")
 print(f"(95 % interval {faster.low:.2f} to {faster.high:.2f}).")
 bars = {}
 for name in pair:
-    parts = (timed[one] for one in (f"first block of {name}", name))
-    first, all_ = (100 * evaluation.speedup(one, timed["the whole CNN"]).value for one in parts)
-    bars[name] = {"first block": first, "everything else": all_ - first}
-plots.parts(bars, "time in % of the whole CNN's", title="The first block takes as long as before")
+    first, all_ = timed[f"first block of {name}"].median, timed[name].median
+    bars[name] = {"first block, as % of its network": first, "everything else": all_ - first}
+title = "The first block takes as long as before"
+plots.parts(bars, "milliseconds for 16 images", title=title)
 
 # %% [markdown]
-# The first block is the answer. All of its channels are still there, because a high score per parameter protected them. So none of `conv1`'s operations are gone. And its batch norm, ReLU and pooling
-# still process the full-size image once for each of these channels, which is not counted as operations.
+# The first block is the answer. The pruning kept all channels of `conv1`, so this block does all of its work as before. Its batch norm, ReLU and pooling
+# process the full-size image for each channel, and nobody counts that as operations.
 #
-# So the pruning did what we asked: it removed *parameters*. If we want *time*, we must cut where the time is. We keep only 8 channels of `conv1`.
+# The pruning did what we asked: it removed *parameters*. If we want *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
 
 # %%
 again = structured.gate_taylor(small, few)
@@ -458,66 +457,55 @@ narrow = structured.remove(small, structured.choose(small, 0.75, again, ["conv1"
 rivals = {"all 32 channels of conv1": small, "8 channels of conv1": narrow}
 timed = evaluation.latency(rivals, images[:16], settings.rounds)
 ratio = evaluation.speedup(*timed.values())
-after = accuracy(training.fit(narrow, mnist, recipe).model)
-print(f"The small CNN with 8 channels of conv1 is {ratio.value:.1f} × as fast as with 32.")
-print(f"Accuracy after training: {after} with 8,")
-print(
-    f"{variants[settings.amounts[-1]].after} with 32, {variants[0.0].after} for the whole CNN after the same epochs."
-)
+after = {"8 channels of conv1": accuracy(training.fit(narrow, mnist, recipe).model)}
+after["all 32 channels"] = variants[settings.amounts[-1]].after
+after["the whole CNN, same epochs"] = variants[0.0].after
+print(f"The smallest CNN with 8 channels of conv1 is {ratio.value:.1f} × as fast as with all 32.")
+print("Accuracy after training:")
+print(*(f"  {name}: {one}" for name, one in after.items()), sep="\n")
 
 # %% [markdown]
-# The channels of `conv1` have less than 5 % of the whole CNN's parameters, and cutting them saves more time than all the cuts before. The intervals of the accuracies overlap, so we cannot see a cost. <!-- not measured: arithmetic -->
+# This cut removes very few parameters, and it saves more time than all the cuts before. The intervals of the accuracies overlap, so we cannot see a cost.
 #
-# So do not choose by parameters or operations if you want time. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
+# So if you want time, do not choose by parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
 #
 # ## 7 · Neurons or single weights?
 #
-# Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 compared granularities and found that coarse ones cost more accuracy at the same number of parameters. If scores or schedules
-# differ, too, you cannot tell what made the difference. In the stored experiment, both kinds of network have the same start, the same score and the same schedule (lesson 1's cubic one, in
-# 12 rounds), and train for 20 epochs. For magnitude, a neuron's score is the mean magnitude of the parameters that go with it. Then we repeat it with Taylor scores.
+# Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 found that coarse ones cost more accuracy at the same number of parameters. To see what granularity alone does, everything else must be
+# equal. So in the stored experiment both kinds have the same start, the same score, lesson 1's cubic schedule and the same number of epochs. It was done with magnitude, and again with Taylor scores. (A neuron's magnitude is the mean magnitude of the parameters that go with it.)
 #
-# **Predict first.** The opening picture used magnitude. With Taylor scores, which kind is more accurate at a tenth of the parameters?
+# **Predict first.** A network keeps a tenth of its parameters, either as single weights or as whole neurons. Which kind is more accurate? What share of the bytes, of the operations and of the time is left in each case?
 
 # %% jupyter={"source_hidden": true}
-kinds = {"single weights": "weights", "whole neurons": "neurons"}
-curves = {name: [(left, runs(kind, left)) for left in lefts] for name, kind in kinds.items()}
-look = {"xlabel": "parameters left", "reference": {"dense, same epochs": stored["dense"]}}
-look["roles"] = {"single weights": "teacher", "whole neurons": "student"}
-title = "By magnitude, neurons and weights are too close to tell"
-plots.show(plots.pruning_curves(curves, title=title, **look))
-gaps = {}
-for score_name in ("magnitude", "Taylor"):
-    both = [
-        (runs("weights", left, score_name), runs("neurons", left, score_name)) for left in lefts
-    ]
-    gaps[f"weights − neurons, {score_name}"] = [evaluation.gap(*pair) for pair in both]
-pd.DataFrame(gaps, index=[f"{100 * left:.0f} % left" for left in lefts]).map(str)
-
-# %% [markdown]
-# The table gives the differences on the validation set, with their intervals over the five seeds. All six intervals contain zero, so here we cannot tell weights from neurons. Section 8 looks again, on more images.
-#
-# So look at what you pay for. **Predict first.** A network keeps a tenth of its parameters, either as single weights or as whole neurons. What share of the bytes, of the operations and of the time is left in each case?
-
-# %% jupyter={"source_hidden": true}
+gaps = {
+    f"{100 * left:.0f} % left, {name}": evaluation.gap(
+        *(runs(u, left, name) for u in ("weights", "neurons"))
+    )
+    for name in ("magnitude", "Taylor")
+    for left in lefts
+}
+title = "Single weights or whole neurons? All six intervals contain zero"
+xlabel = "accuracy of weights − accuracy of neurons, validation set, in points"
+plots.show(plots.intervals(gaps, title=title, xlabel=xlabel))
 shares = pd.DataFrame(index=list(networks))
-for what in ("nonzero", "bytes", "operations"):
+for what in ("bytes", "operations"):
     case = {"score": "magnitude"}
     costs = [granularity.column(what, units=u, left=n, **case)[0] for u, n in cases.values()]
     dense = granularity.column(what, units="dense")[0]
-    shares[what] = [1.0, *(cost / dense for cost in costs)]
-shares["time, batch 500"] = [took[name].value for name in networks]
+    shares[f"{what} left"] = [1.0, *(cost / dense for cost in costs)]
+shares["time left, batch 500"] = [took[name].value for name in networks]
 shares["accuracy"] = [stored[name].value for name in networks]
-shares.rename(columns={"nonzero": "nonzero parameters"}).map("{:.1%}".format)
+shares.map("{:.1%}".format)
 
 # %% [markdown]
-# All columns but the last are shares of the dense network's cost. (Zeros are stored in a sparse format where that makes the file smaller.)
+# On the validation set, we cannot tell which kind is more accurate. Right of zero, weights would be better. Section 8 looks again, on more images.
 #
-# In dense matrices, a network with zeros does every operation of the dense one, and takes its time. At the same number of parameters, neurons
-# also give the smaller file, because a sparse format stores each weight's position as well.
+# The table shows what you pay. (Zeros are stored in a sparse format where that makes the file smaller.) A network with zeros
+# does every operation of the dense one, and takes its time. Neurons also give the smaller file, because a sparse format must store the position of each weight.
 #
-# ## 8 · The final table
+# ## 8 · The claims
 #
-# The test set comes in only here. We scored the stored networks of the magnitude runs on it. The margins were chosen before the measurement.
+# Only here does the test set come in: we score the stored networks of the magnitude runs on it. All margins were chosen before the measurement.
 
 # %% jupyter={"source_hidden": true}
 correct = {}
@@ -534,28 +522,24 @@ for n, ratio in ((500, as_fast), (1, evaluation.speedup(*single.values()))):
     said = f"Removing neurons makes LeNet at least 1.5 × as fast: 10 % left, batch {n}"
     claims.add(said, value=ratio, margin=1.5, unit="×")
 said = "Zeros in dense matrices save no time: below 1.1 × as fast, 10 % left, batch 500"
-zeros = evaluation.speedup(times["dense"], times["weights, 10 % left"])
-claims.add(said, value=zeros, margin=1.1, side="below", unit="×")
-said = (
-    f"With {fewer:.0f} × fewer operations, the CNN is at least {fewer / 2:.0f} × as fast, batch 16"
-)
+ratio = evaluation.speedup(times["dense"], times[zeros])
+claims.add(said, value=ratio, margin=1.1, side="below", unit="×")
+wanted = f"{fewer / 2:.0f}"
+said = f"With {fewer:.0f} × fewer operations, the CNN is at least {wanted} × as fast, batch 16"
 claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With 5 % of the parameters left, weights beat neurons, as Mao et al. 2017 say. With 10 % and 30 % left, we cannot tell. These intervals are narrower than those of section 7: there are twice as many images, and they show only how
-# the choice of images could change the result. They say little about new seeds: over the seeds, section 7's interval at 5 % contains zero.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. (These intervals cover only the choice of the test images. Those of section 7 cover new seeds, so they are wider.) The rows about time depend on your machine.
 #
-# A row about time depends on your machine. "Cannot tell" there can mean that it was busy.
-#
-# **In practice**: remove units if you need time. If you need a small file, compare both at the accuracy that you need. At the same number of parameters, neurons make the smaller file, but single weights kept more accuracy at 5 %.
+# **In practice**: if you need speed, remove units. If you need a small file, compare both kinds at the accuracy that you need.
 #
 # ## Recap
 #
 # - A neuron is a row, a bias and a column. A channel is a filter, its batch norm, and the next layer's weights for it.
 # - A zeroed filter is not a removed channel, because batch norm outputs a constant. Ask whether removed equals masked.
 # - Layers whose outputs are added must lose the same channels.
-# - Neither parameters nor operations are time. Find the part that takes the time, cut there, and measure.
+# - Fewer parameters or operations need not mean less time. Find the part that takes the time, cut there, and measure.
 # - Zeros can save parameters and bytes. With dense matrices, only removed units save operations and time.
 #
 # ## Quiz
@@ -564,19 +548,19 @@ claims
 # <details><summary>Answer</summary>The neuron. Its score per parameter is lower, so removing it saves more parameters for the same estimated loss.</details>
 #
 # **2.** A tool sets filters to zero, and the accuracy falls a lot. The exported model, without these channels, is better. What may have happened?
-# <details><summary>Answer</summary>In the network with zeroed filters, batch norm still outputs a constant for each of them, and the next layer reads it. The exported network has lost these constants.</details>
+# <details><summary>Answer</summary>Behind a zeroed filter, batch norm still outputs a constant, and the next layer reads it. The exported network has lost these constants.</details>
 #
 # **3.** In the ResNet of section 4, you want to remove channel 3 of `stem`. Name every layer that changes.
-# <details><summary>Answer</summary>`stem` and `basic2` lose filter 3 and its batch-norm numbers, because their outputs are added. `basic1`, `reduce` and `shortcut` read `stem`'s output or the sum, so they lose input 3.</details>
+# <details><summary>Answer</summary>`stem` and `basic2` lose filter 3 and its batch-norm numbers, because their outputs are added. `basic1`, `reduce` and `shortcut` read this channel, so they lose input 3.</details>
 #
 # **4.** A linear layer with 800 inputs and 200 outputs follows a flatten of 32 channels with 5 × 5 pixels. You remove 8 of the channels. How many weights does the linear layer lose?
 # <details><summary>Answer</summary>Each channel is 25 columns of 200 weights. So it loses 8 · 25 · 200 = 40,000 of its 160,000 weights.</details>
 #
 # **5.** Your model needs half of the operations, and it is 1.1 × as fast. What do you look for?
-# <details><summary>Answer</summary>For a part that was not cut, or whose work is not counted as operations, such as batch norm or pooling on large images. Measure the parts of the model.</details>
+# <details><summary>Answer</summary>A part that was not cut, or whose work is not counted, such as batch norm or pooling on large images. Measure the parts of the model.</details>
 #
 # **6.** A paper prunes weights gradually and neurons at once, and the weights win. What does it show about granularity? And which of the two do you choose for speed on a CPU?
-# <details><summary>Answer</summary>Nothing, because two things differ: give both the same schedule and the same score. For speed, choose neurons, because zeros in dense matrices save no time.</details>
+# <details><summary>Answer</summary>Nothing, because the schedules differ, too. For speed, choose neurons, because zeros in dense matrices save no time.</details>
 #
 # ## Try it yourself
 #

@@ -11,7 +11,7 @@
 # - bring the accuracy back after the cut, and say whether a teacher helps.
 #
 # **You need** [lesson 2a](02_structured_pruning.ipynb). You need not know transformers yet. **Time** about 50 minutes; the computer works about 4 of them on two
-# cores. The first time, it also trains the text classifier, which takes some minutes more.
+# cores, and some minutes more the first time, when it trains the text classifier.
 #
 # Our running example is **MiniLM**, a pretrained transformer. We trained it to tell positive from negative movie reviews. Lesson 3 shows how.
 
@@ -41,23 +41,23 @@ from course_lib.lessons import diagrams, fill_in, plots
 # %% [markdown]
 # ## The result first
 #
-# We took half of the attention heads and two thirds of the FFN neurons out of MiniLM. (Section 1 explains both words.) Then we trained it for one pass over a part of the training sentences. The script
+# We took half of the attention heads and two thirds of the FFN neurons out of MiniLM. (Section 1 explains both words.) Then we trained it for a short time. The script
 # [lesson2_recovery.py](experiments/lesson2_recovery.py) did this with several seeds, and the next cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
 recovery = lessons.results("lesson2_recovery")
-rows = {way: recovery.accuracies(way=way)[0] for way in ("teacher", "as cut")}
-rows |= {way: recovery.runs(way=way) for way in ("fine-tuned", "distilled")}
-print(f"MiniLM: {rows['teacher'].value:.1%}. As cut: {rows['as cut'].value:.1%}.")
+not_cut, as_cut = (recovery.accuracies(way=way)[0] for way in ("teacher", "as cut"))
+rows = {"as cut": as_cut} | {way: recovery.runs(way=way) for way in ("fine-tuned", "distilled")}
+print(f"MiniLM: {not_cut.value:.1%}. As cut: {as_cut.value:.1%}.")
 print(f"After one pass over {recovery.recipe['sentences']:,} sentences:", end=" ")
 print(f"{rows['fine-tuned'].value:.1%} and {rows['distilled'].value:.1%}, in two ways of training.")
 title = "A short training brings back most of what the cut cost"
-plots.intervals(rows, title=title, xlabel="validation accuracy", roles={"teacher": "teacher"})
+look = {"xlabel": "validation accuracy", "reference": {"MiniLM, not cut": not_cut}}
+plots.seed_panels({"": rows}, title=title, **look)
 
 # %% [markdown]
 # **As cut** means without any training after the cut. **Fine-tuned** means trained on the labels. **Distilled** means trained to give the same outputs as the whole model, which is then called the
-# **teacher**. Section 7 compares the two, and says how fast the smaller model is. In this figure, lines are intervals over the sentences and bars are intervals over the seeds. They measure different
-# kinds of chance, so their widths cannot be compared.
+# **teacher**. Section 7 compares the two ways of training, and says how fast the smaller model is.
 #
 # ## 1 · What a transformer layer is
 #
@@ -65,8 +65,7 @@ plots.intervals(rows, title=title, xlabel="validation accuracy", roles={"teacher
 # layer has two parts.
 #
 # - **Attention** lets tokens exchange information. Three linear layers turn each vector into a query (Q), a key (K) and a value (V). A token compares its query with the keys of all tokens, and takes
-#   a weighted average of their values. MiniLM does this twelve times side by side. Each time is an **attention head**. It has 32 of the 384 numbers that Q, K and V give out, but
-#   it reads all 384 inputs. A linear layer O joins the outputs of all heads.
+#   a weighted average of their values. MiniLM does this twelve times side by side, in twelve **attention heads**. Each head reads all 384 inputs, but has only 32 of the 384 outputs of Q, K and V. A linear layer O joins the outputs of all heads.
 # - The **feed-forward network** (FFN) works on each token by itself: a linear layer up to 1,536 numbers, an activation function, and a linear layer down to 384. The 1,536 numbers in the middle are the **FFN neurons**.
 #
 # The result of each part is added to its input, as in a residual network. (Each sum is then normalized, which the drawing leaves out.) At the end, a small classifier reads the vector of the first token, a special one called [CLS].
@@ -99,19 +98,18 @@ for name, parameter in teacher.named_parameters():
 plots.parts({"MiniLM": sizes}, "million parameters", title="Half of MiniLM is its embeddings")
 
 # %% [markdown]
-# Half of the parameters are embeddings, and pruning heads and neurons does not touch them. So if half of all heads and neurons go, far less than half of the parameters go. For the *time* it is
-# different: looking up a row of a table costs almost nothing. Pruning the layers makes a transformer fast. To make its file small, you need other tools, and lesson 5 has them.
+# Half of the parameters are embeddings, and pruning heads and neurons does not touch them. So if half of all heads and neurons go, far less than half of the parameters go. *Time* is
+# different, because looking up a row of a table costs almost nothing. So pruning the layers makes a transformer fast. Lesson 5 shows what makes its file small.
 #
 # ## 2 · Which rows and columns belong to a head
 #
-# An FFN neuron is a neuron as in lesson 2a: a row and a bias of the layer "up", and a column of the layer "down". A head owns *several* rows, because it has 32 numbers:
+# An FFN neuron is a neuron as in lesson 2a: a row and a bias of the layer "up", and a column of the layer "down". A head has 32 numbers, so it owns *several* rows:
 
 # %%
 diagrams.attention_head()
 
 # %% [markdown]
-# The drawing has 3 heads of size 2, and MiniLM has 12 of size 32. The cells beside Q, K, V and "up" are biases. The drawing counts heads from 1, and code counts from 0. In code, head $h$ of size $d$ owns rows $hd$ to $hd + d - 1$ of Q, K and V, with their biases, and the same columns of O. No
-# other weights belong to it.
+# The drawing has 3 heads of size 2, and MiniLM has 12 of size 32. The cells beside Q, K, V and "up" are biases. The drawing counts from 1, and code counts from 0. In code, head $h$ of size $d$ owns rows $hd$ to $hd + d - 1$ of Q, K and V, with their biases, and the same columns of O.
 #
 # **Your turn (1 of 2).** Write the function that lists these rows for several heads.
 
@@ -152,16 +150,16 @@ for name in ("by hand", "masked"):
     print(f"{name} − removed: {(logits_of[name] - logits_of['removed']).abs().max():.0e}")
 
 # %% [markdown]
-# All three give the same outputs. Our copy still says `num_attention_heads = 12`. That does no harm here, because this attention splits its numbers by the size of a head. The library's `remove` corrects such numbers, too.
+# All three give the same outputs, up to rounding. Our copy still says `num_attention_heads = 12`, a wrong number that does no harm in this model. The library's `remove` corrects it.
 #
 # ## 3 · Importance: the Taylor gate
 #
-# Which heads should go? As in lesson 2a, we multiply the output $h_u$ of each unit $u$ by a **gate** $\xi_u = 1$. Closing the gate removes the unit. The gate's gradient says how much the loss $L$ changes, to first order, if we begin to close it. The
+# Which heads should go? As in lesson 2a, we multiply the output $h_u$ of each unit $u$ by a **gate** $\xi_u = 1$. The gate's gradient estimates how much the loss $L$ changes if we close the gate. The
 # **importance score** is the absolute value of this gradient, averaged over examples $x$ (Michel et al. 2019, equation 2):
 #
 # $$I_u = \mathbb{E}_x \left| \frac{\partial L(x)}{\partial \xi_u} \right|, \qquad \frac{\partial L}{\partial \xi_u} = \sum_t h_{u,t} \cdot \frac{\partial L}{\partial h_{u,t}}$$
 #
-# A neuron of lesson 2a was one number for each image. A head is 32 numbers $h_{u,t}$ for each token $t$, and all of them share one gate. So first comes the sum over tokens and numbers, then the absolute value, and then the mean over
+# In lesson 2a, a neuron was one number for each image. A head is 32 numbers $h_{u,t}$ for each token $t$, and all of them share one gate. So we add up over tokens and numbers, then take the absolute value, and then the mean over
 # sentences. The absolute value comes before the mean because a head that helps with one sentence and hurts with another matters for both.
 
 # %%
@@ -185,7 +183,7 @@ for batch in batches(calibration, 32):
 layer_6 = torch.cat(gradients).abs().mean(0)  # [heads]
 
 # %% [markdown]
-# The library's `gate_taylor` does this for all units of all layers in one pass.
+# The library's `gate_taylor` does this for all units of all layers in one pass over the sentences.
 #
 # **Predict first.** MiniLM has 72 heads. If all of them were equally important, 36 would hold half of the importance. How many do hold half of it?
 
@@ -193,7 +191,10 @@ layer_6 = torch.cat(gradients).abs().mean(0)  # [heads]
 groups = structured.groups(teacher)
 score = structured.gate_taylor(teacher, calibration)
 same = torch.allclose(score(teacher, groups["layer.5.heads"]), layer_6, atol=1e-6)
-print("The library's scores for layer 6 are the same:", same)
+print(
+    f"From {len(calibration)} training sentences, the library's scores for layer 6 are the same:",
+    same,
+)
 all_heads = [name for name in groups if name.endswith("heads")]
 all_ffn = [name for name in groups if name.endswith("ffn")]
 importance = torch.stack([score(teacher, groups[name]) for name in all_heads])  # [layers, heads]
@@ -203,7 +204,7 @@ title = "Two heads stand out"
 plots.unit_map(importance, "layer", "head", "importance (Taylor)", title=title)
 
 # %% [markdown]
-# The importance is spread unevenly, both over the layers and within them. So it should matter which heads go.
+# Fewer than 36 do. The importance is spread unevenly, both over the layers and within them. So it should matter which heads go.
 #
 # **Your turn (2 of 2).** Half of the heads go. Rank the heads of *all* layers together, and say which stay in each layer.
 
@@ -229,8 +230,7 @@ heads_that_stay = fill_in.check(heads_that_stay, against=library_heads, examples
 #
 # The library's `choose` does the same for units of any kind.
 #
-# **Predict first.** Half of the heads and half of the FFN
-# neurons go. Which of the six layers gives the largest share of its FFN neurons?
+# **Predict first.** Half of the heads and half of the FFN neurons go. Which of the six layers gives the largest share of its FFN neurons?
 
 # %%
 keep = structured.choose(teacher, 0.5, score, all_heads)
@@ -243,8 +243,8 @@ print(f"{1 - parameters[1] / parameters[0]:.0%} of all parameters go.")
 plots.layer_widths(widths, title="The last layers give the most FFN neurons")
 
 # %% [markdown]
-# Layer 6 gives almost all of its FFN neurons. Can that be right? Remember what comes after layer 6: a classifier that reads the vector of [CLS] alone. The FFN works on each token by
-# itself, so in layer 6 its results for all other tokens are thrown away. In the formula, the gradient is a sum over the tokens $t$. In layer 6, only the term of [CLS] differs from zero. In the earlier
+# Layer 6 gives almost all of its FFN neurons. Can that be right? After layer 6 comes the classifier, and it reads the vector of [CLS] alone. The FFN works on each token by
+# itself, so in layer 6 its results for all other tokens are thrown away. In the sum over the tokens $t$, only the term of [CLS] differs from zero. In the earlier
 # layers all terms do, because attention carries every token's result on to [CLS].
 #
 # We test this. We remove *all but one* FFN neuron from one layer at a time.
@@ -266,62 +266,52 @@ xlabel = "difference from the teacher on the validation set, in points"
 plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=xlabel)
 
 # %% [markdown]
-# With one FFN neuron left in layer 6, the accuracy hardly changes, as the low scores let us expect. But compare layers 1 and 4. The ranking kept almost all neurons of layer 1 and about a quarter
-# of those of layer 4. Yet with one neuron left, either layer costs MiniLM about the same.
+# With one FFN neuron left in layer 6, the accuracy hardly changes, as its low scores predicted. But compare layers 1 and 4. The scores kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, either layer costs MiniLM about the same.
 #
-# This is the limit of Taylor. It is a first-order estimate, for *one* unit whose gate *begins* to close. It cannot know what happens when hundreds of units go at once. And comparing units *across* layers needs more trust than comparing them *within* a layer, because the rest of the network may make up for one layer better than for
-# another. Section 4 tries both.
+# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. And the network may make up for the loss of one layer better than for
+# that of another. So trust scores more *within* a layer than *across* layers.
 #
 # ## 4 · Which score is best?
 #
-# We compare Taylor with two others: the magnitude of a head's rows, and random. Each score ranks the heads in two ways: those of all layers together, or those of each layer by
-# itself, so that every layer gives half. The script [lesson2_scores.py](experiments/lesson2_scores.py) has measured all combinations with three seeds. Each seed draws new calibration sentences for Taylor and new random scores.
+# We compare Taylor with two other scores: the magnitude of a unit's rows, and random numbers. Each score ranks the units in two ways: all layers together, or each layer by
+# itself, so that every layer gives half. The script [lesson2_scores.py](experiments/lesson2_scores.py) has measured all combinations with three seeds. Each seed has other sentences for Taylor, and other random scores. Magnitude needs neither.
 #
 # **Predict first.** Half of the heads go, as cut. Order the three scores.
 
 # %% jupyter={"source_hidden": true}
 scores = lessons.results("lesson2_scores")
-rows, left = {"teacher": scores.accuracies(units="none")[0]}, {}
-for ranked in ("all layers together", "each layer by itself"):
-    for name in ("Taylor", "magnitude", "random"):
-        case = {"units": "heads", "ranked": ranked, "score": name}
-        fixed = name == "magnitude"  # has no randomness: the interval is over the examples
-        rows[f"{name}, {ranked}"] = scores.accuracies(**case)[0] if fixed else scores.runs(**case)
-        left[name] = left.get(name) or scores.column("kept", **case)[0]
-    gap = evaluation.gap(rows[f"Taylor, {ranked}"], rows[f"random, {ranked}"])
-    print(f"Taylor − random, {ranked}: {gap}")
-gap = evaluation.gap(
-    *(rows[f"Taylor, {r}"] for r in ("each layer by itself", "all layers together"))
-)
-print(f"Taylor, each layer by itself − all layers together: {gap}")
-title = "Half of the heads go, as cut: Taylor has the highest accuracy"
-plots.show(plots.intervals(rows, title=title, xlabel="validation accuracy"))
-table = pd.DataFrame(left, index=[f"layer {i}" for i in range(1, 7)]).T
-table.rename_axis("heads left, all layers together")
+panels, gaps = {}, {"Taylor − random": {}, "Taylor − magnitude": {}}
+for units in ("heads", "FFN neurons"):
+    for ranked in ("all layers together", "each layer by itself"):
+        case, place = {"units": units, "ranked": ranked}, f"{units}, {ranked}"
+        found = {
+            name: scores.runs(**case, score=name) for name in ("Taylor", "magnitude", "random")
+        }
+        for difference in gaps:
+            other = "random" if "random" in difference else "magnitude"
+            gaps[difference][place] = str(evaluation.gap(found["Taylor"], found[other]))
+        panels[place] = found | {"magnitude": scores.accuracies(**case, score="magnitude")[0]}
+title = "Half of the units go, as cut: Taylor costs the least accuracy"
+look = {
+    "xlabel": "validation accuracy",
+    "reference": {"MiniLM": scores.accuracies(units="none")[0]},
+}
+look["roles"] = {"magnitude": "accent", "random": "random"}
+plots.show(plots.seed_panels(panels, title=title, **look))
+pd.DataFrame(gaps)
 
 # %% [markdown]
-# Taylor has the highest accuracy in both rankings. Its best result comes from ranking each layer by itself: half of the heads are gone, nothing was trained, and the accuracy is close to the teacher's.
-# Here the difference from random is clear. With all layers ranked together, the three random draws (ticks) differ too much to tell. Three seeds also cannot tell which of the two rankings is better for Taylor, because that printed interval contains zero. The table shows the first seed. If each layer is ranked by itself, every layer keeps 6.
+# Taylor has the highest accuracy in all four panels. Where it ranked the heads of each layer by itself, half of the heads are gone, nothing was trained, and the accuracy is close to MiniLM's. The table has the differences with their intervals over the seeds. One of them contains zero: with the heads of all layers ranked together,
+# the three random draws differ too much to tell.
 #
-# Magnitude over all layers together lies lowest. If every layer gives half, it does about as well as random. So for heads, a part of the damage probably comes from comparing magnitudes *across* layers, whose weights may differ in size for other
+# Magnitude is no better than random. For heads it loses much more if all layers are ranked together than if each gives half. So a part of the damage probably comes from comparing magnitudes *across* layers, whose weights may differ in size for other
 # reasons than importance.
-#
-# The same for the FFN neurons:
-
-# %% jupyter={"source_hidden": true}
-rows = {"teacher": scores.accuracies(units="none")[0]}
-for name in ("Taylor", "magnitude", "random"):
-    case = {"units": "FFN neurons", "ranked": "all layers together", "score": name}
-    rows[name] = scores.accuracies(**case)[0] if name == "magnitude" else scores.runs(**case)
-title = "Half of the FFN neurons go, as cut: Taylor is highest again"
-plots.intervals(rows, title=title, xlabel="validation accuracy")
-
-# %% [markdown]
-# The axis is finer than that of the heads. Here, too, magnitude is no better than random. The script also ranked the neurons of each layer by itself, and Taylor came out about the same. Taylor costs one forward and one backward pass over a few hundred sentences. That is little for a choice that saves several points.
 #
 # ## 5 · Whole layers
 #
-# A layer can go as a whole, because its input and its output have the same size. **Predict first.** Three of the six layers go. Which three should stay: every other one, the first three, or the last three?
+# A layer can go as a whole, because its input and its output have the same size.
+#
+# **Predict first.** Three of the six layers go. Which three should stay: every other one, the first three, or the last three?
 
 # %%
 choices = {"1, 3, 5": [0, 2, 4], "1, 2, 3": [0, 1, 2], "4, 5, 6": [3, 4, 5]}  # code counts from 0
@@ -332,19 +322,19 @@ for name, kept in choices.items():
 pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.items()}})
 
 # %% [markdown]
-# The last three layers alone do best, and the first three alone do no better than guessing. A likely reason is that the classifier was trained on the output of layer 6, so without
-# layer 6 it reads vectors of a kind that it has never seen. Layer 5, the only single layer that we tried, costs much less.
+# The last three layers alone do best, and the first three alone do no better than guessing. A likely reason is that the classifier was trained on the output of layer 6. Without
+# layer 6 it reads vectors of a kind that it has never seen. Removing layer 5, the only single layer that we tried, costs much less.
 #
-# This is before any training, so it does not say which layers make the best student. DistilBERT (Sanh et al. 2019) keeps every other layer and trains the student for much longer. Lesson 4 does so, too.
+# This is before any training. After a long one, another choice may be better. Lesson 4 trains a student with every other layer, as DistilBERT does (Sanh et al. 2019).
 #
 # ## 6 · "Give me 2 ×"
 #
-# In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for it on your machine:
+# In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for such a model on your machine:
 #
 # 1. It measures how much time each width of heads and of FFN neurons saves.
 # 2. For a given saving, it picks the widths with the least total importance removed. This is a **knapsack problem**: the best choice under a limit (Shen et al. 2022).
-# 3. It builds that model and compares it with the original one in two measurements. If the model is too slow, it asks for a larger saving. If it is faster than needed, it asks for a smaller one, and so on.
-# 4. The result is the least damaging model that reached the target. If none did, a warning says how fast the fastest one was.
+# 3. It builds that model and times it against the original. If the model is too slow, it asks for a larger saving, and else for a smaller one.
+# 4. The result is the least damaging model that reached the target.
 #
 # Here is step 2 with made-up numbers. We want to save at least four milliseconds:
 
@@ -359,9 +349,7 @@ enough = [c for c in product(*options.values()) if sum(ms for ms, _ in c) >= 4]
 print("best choice:", min(enough, key=lambda c: sum(lost for _, lost in c)))
 
 # %% [markdown]
-# Two small cuts lose less than one large cut. Note that step 2 *adds up* the scores of hundreds of units. Section 3 said that Taylor cannot promise what happens then. So the sum only guides the search, and we measure the accuracy of its result.
-#
-# We ask for a batch of 8 sentences of 32 tokens, on one thread, because such a measurement varies less.
+# Two small cuts lose less than one large cut. But step 2 *adds up* the scores of hundreds of units, and section 3 showed the limit of that. So the sum only guides the search, and we measure the accuracy of its result.
 #
 # **Predict first.** Will more heads go, or more FFN neurons? And from which layers?
 
@@ -373,9 +361,9 @@ def sentences(n):
 
 
 target = settings.target  # 2.0: twice as fast
-with evaluation.one_thread():
+with evaluation.one_thread():  # its times vary less
     faster = structured.speed_up(teacher, sentences(8), target, score, tries=settings.tries)
-print(faster)
+print(f"{faster}; at most {settings.tries} models were tried")
 print(f"as cut: {accuracy(faster.model)}; the teacher: {whole}")
 for kind, names in {"heads": all_heads, "FFN neurons": all_ffn}.items():
     total = sum(score(teacher, groups[name]).sum() for name in names)
@@ -383,11 +371,12 @@ for kind, names in {"heads": all_heads, "FFN neurons": all_ffn}.items():
 plots.layer_widths(faster.widths, title="Heads go in all layers, FFN neurons in the last ones")
 
 # %% [markdown]
-# The search removes units whose importance is low *for the time that they cost*. In our run all layers gave most of their heads, but most of the FFN neurons came from the last layers. The printed sums suggest why. A head's gradient is added up over 32 numbers before the absolute
-# value, so a part of it cancels. Each of the 1,536 neurons has an absolute value of its own, and nothing cancels. In a *sum* of scores, heads therefore look cheap. That is a property of the method, and no proof that heads matter less. The search tries eight widths for each kind of unit, and the narrowest has 2 heads, so little is left to remove.
-# Your machine may find other widths.
+# All layers gave most of their heads, but FFN neurons went mostly from the last layers. The printed sums suggest why. A head's gradient is added up over 32 numbers before the absolute
+# value, so positive and negative parts cancel. Each of the 1,536 neurons has an absolute value of its own, so nothing cancels between them. In a *sum* of scores, heads therefore look cheap. That does not prove that heads matter less.
 #
-# **Predict first.** We asked for the speed-up at a batch of 8. Is it the same for 1 sentence and for 32?
+# (The narrowest width that the search tries has 2 heads. Your machine may find other widths.)
+#
+# **Predict first.** We asked for the speed-up at a batch of 8 sentences. Is it the same for 1 sentence and for 32?
 
 # %%
 pair, ratios = {"teacher": teacher, "smaller": faster.model}, {}
@@ -407,11 +396,13 @@ plots.intervals(ratios, title=title, xlabel=xlabel, margin=1.8)  # of a claim in
 
 # %% [markdown]
 # With one sentence the gain is smaller than with 32. Python and PyTorch need some time to start each layer's computation, however small it is. This **fixed cost** weighs most when there is little to compute. So
-# ask for a speed-up at the batch size that you will use. And measure the result again: a search that stops as soon as a measurement passes prefers lucky measurements, so its own number is optimistic. The parameters shrink less than the time, because the embeddings are all still there.
+# ask for a speed-up at the batch size that you will use.
+#
+# Then measure the result again. The search stops when a measurement passes, so it prefers lucky ones, and its own number may be optimistic.
 #
 # ## 7 · Recovery: fine-tune or distill?
 #
-# Now we repair the fast model with a short training. To save time, we train on a part of the training sentences and leave the embeddings as they are. The loss compares the
+# Now we repair the fast model with a short training on a part of the training sentences. To save time, the embeddings stay as they are. The loss compares the
 # model's outputs with the teacher's. (`T` softens both outputs. `alpha=1` means that the labels are not used. Lesson 3 explains this loss.)
 #
 # **Predict first.** How much of the lost accuracy comes back?
@@ -427,12 +418,19 @@ recovered = distill(student, logits, {"train": train}, recipe, loss=loss).model
 folder = course_lib.save(recovered, cache.cache_dir() / "lesson2b")
 steps = {"teacher": whole, "as cut": accuracy(faster.model), "trained": accuracy(recovered)}
 steps["trained, saved, and loaded"] = accuracy(course_lib.load(folder))
+print(f"trained once on {len(train):,} of {len(reviews['train']):,} training sentences")
 pd.DataFrame({"validation accuracy": {name: str(one) for name, one in steps.items()}})
 
 # %% [markdown]
-# A short training brings back a good part of what the cut has lost. `save` writes the usual safetensors file and, beside it, the widths of all layers in a small JSON file. `load` reads both. There is no pickle, and no code from the file is run.
+# A part of it comes back, but not all. `save` writes the usual safetensors file and, beside it, the widths of all layers as JSON. `load` reads both.
 #
-# So what does a speed-up cost? Here are three smaller models, each with its own speed at a batch of 8. **Predict first.** Which is the most accurate?
+# So what does a speed-up cost? Here are three smaller models, each with its own speed at a batch of 8:
+#
+# - *2 × asked for* is the result of the search.
+# - *first figure* is the model of this lesson's first figure, with half of the heads and a third of the FFN neurons.
+# - *layers 4, 5, 6* is the model without the other three layers.
+#
+# **Predict first.** Which is the most accurate?
 
 # %% jupyter={"source_hidden": true}
 speed = {"2 × asked for": ratios["batch of 8"]}
@@ -446,9 +444,11 @@ for said, of in {"as cut": cut, "distilled": after}.items():
 pd.DataFrame(columns)
 
 # %% [markdown]
-# "First figure" is the model with half of the heads and a third of the FFN neurons. Its distilled accuracy is the mean of the stored seeds. The first row has the one run above. The last row is the simplest cut of all, without half of the layers. All accuracies are on the validation set, and the teacher's stands in the table before. In our run the three were about equally fast. The simple cut of the first figure was the most accurate, as cut and also after training. Removing whole layers was the least accurate. So the search saved us the trial and error, but it did not find the best model. Probably its sum of scores took too many heads. Always compare its result with a simple cut of the same speed.
+# In our run the three were similarly fast. The simple cut of the first figure was the most accurate, as cut and after training. Removing whole layers was the least accurate. (All accuracies are on the validation set. That of the first figure, distilled, is the mean of its seeds.)
 #
-# Was the teacher needed? One run says little, so we go back to the stored experiment of the first figure. There, both ways start from the same pruned model, see the same sentences, and take the same number of steps.
+# So the search did not find the best model. Probably its sum of scores took too many heads. Always compare its result with a simple cut of the same speed.
+#
+# Was the teacher needed? We go back to the stored experiment of the first figure. There, both ways of training start from the same pruned model, see the same sentences, and take the same number of steps.
 #
 # **Predict first.** Which is better after the same training: fine-tuned on the labels, or distilled from the teacher?
 
@@ -467,7 +467,9 @@ title = "Both kinds of training win back more than half of the loss"
 plots.intervals(gaps, title=title, xlabel=xlabel, margin=-0.01)  # of two claims in section 8
 
 # %% [markdown]
-# The intervals in the figure are over the test sentences, with the seeds averaged. "As cut" is clearly below the teacher, and both ways of training come much closer to it. Does the teacher help? **Not that we could show.** The printed difference is on the validation set, with its interval over the seeds, and it contains zero. On the test set fine-tuning is even a little ahead. Here *every* sentence has a label, so the teacher adds little. Lessons 3 and 4 show when a teacher does help.
+# "As cut" is clearly below the teacher, and both ways of training come much closer. (These intervals are over the test sentences, with the seeds averaged.)
+#
+# Does the teacher help? **Not that we could show.** The printed interval is over the seeds, and it contains zero. On the test set fine-tuning is even a little ahead. Here *every* sentence has a label, so the teacher adds little. Lessons 3 and 4 show when a teacher does help.
 #
 # ## 8 · The claims
 #
@@ -493,18 +495,17 @@ for n in (1, 8):
 claims
 
 # %% [markdown]
-# For FFN neurons, Taylor clearly beats random. For heads ranked over all layers together, three random draws differ too much to tell. (Ranked within each layer, the difference is clear in section 4.) After the cut and a
-# short training, the distilled models are more than a point below the teacher. Their interval ends just below the margin, which the rounding hides. For the fine-tuned ones we cannot tell.
+# The distilled models are more than a point below the teacher. (Their interval ends so close to the margin that the rounding hides it.) For the fine-tuned ones we cannot tell. Taylor beats random for FFN neurons. For the heads of all layers, three seeds are too few.
 #
 # The last two rows depend on your machine. If other programs were at work, measure again.
 #
 # ## Recap
 #
 # - A head is some rows of Q, K and V and the same columns of O. An FFN neuron is a row of "up" and a column of "down".
-# - The Taylor gate measures what a unit's output does to the loss, on real examples. It cannot promise what happens when hundreds of units go at once. Compare every score with random, on your own model.
+# - The Taylor gate estimates what one unit does to the loss, not what hundreds do together. Compare every score with random, on your own model.
 # - Half of MiniLM's parameters are embeddings. Pruning its layers saves time, but not much of the file.
 # - Ask for a speed-up instead of an amount. Then measure the result again, and compare it with a simple cut of the same speed.
-# - A short training after the cut brings back much of what was lost. With all labels at hand, a teacher added nothing that we could show.
+# - A short training brings back much of what was lost. With all labels at hand, a teacher added nothing that we could show.
 #
 # ## Quiz
 #
@@ -514,16 +515,13 @@ claims
 # **2.** Why does the Taylor gate take the absolute value before the mean over the examples?
 # <details><summary>Answer</summary>A head that lowers the loss of one sentence and raises that of another matters for both. With the mean first, the two would cancel.</details>
 #
-# **3.** You remove half of all heads and half of all FFN neurons, but much less than half of the parameters. Where are the others?
-# <details><summary>Answer</summary>In the embeddings, one vector for each token of the vocabulary. Pruning heads and neurons does not touch them.</details>
-#
-# **4.** Why can a classifier that reads only the first token do almost without the FFN of the last layer?
+# **3.** Why can a classifier that reads only the first token do almost without the FFN of the last layer?
 # <details><summary>Answer</summary>The FFN works on each token by itself, and behind the last layer only the first token's vector is read. So its work on all other tokens is thrown away.</details>
 #
-# **5.** A layer has 12 heads of size 32, and 384 numbers for each token. How many weights of Q, K, V and O belong to one head? (Leave out the biases.)
+# **4.** A layer has 12 heads of size 32, and 384 numbers for each token. How many weights of Q, K, V and O belong to one head? (Leave out the biases.)
 # <details><summary>Answer</summary>32 rows of 384 in each of Q, K and V, and 32 columns of 384 in O. That is 4 · 32 · 384 = 49,152.</details>
 #
-# **6.** A model is 2 × as fast at batch 32 on your laptop. What do you know about batch 1 on a server?
+# **5.** A model is 2 × as fast at batch 32 on your laptop. What do you know about batch 1 on a server?
 # <details><summary>Answer</summary>Little. At batch 1 the fixed cost weighs more, so the gain is probably smaller, and the server has another processor. Measure there.</details>
 #
 # ## Try it yourself

@@ -16,10 +16,10 @@ SOURCES = Path(__file__).parents[2] / "notebooks" / "src"
 # A menu has its choice in place of keys: JupyterLab takes the arrows for itself.
 LESSONS = {
     "01_pruning_basics": {
-        "sparsity_explorer(": [("sparsity", ["ArrowLeft"] * 10, "80 % pruned")],
+        "sparsity_explorer(": [("sparsity", ["ArrowLeft"] * 10, "80 % sparsity")],
     },
     "02_structured_pruning": {
-        "amount_explorer(": [("amount", ["ArrowLeft"], "50 % of the parameters removed")],
+        "amount_explorer(": [("parameters left", ["ArrowLeft"], "50 % of the parameters left")],
     },
     "03_distillation_loss": {
         "temperature_explorer(": [

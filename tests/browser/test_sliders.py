@@ -22,10 +22,9 @@ from course_lib.lessons.sliders.static import page as page_of
 TESTS = Path(__file__).parents[1]
 # A slider of each example, the key that moves it, and what then stands in the readout.
 MOVES = {
-    "sparsity": ("sparsity", "51 % pruned"),
+    "sparsity": ("sparsity", "51 % sparsity"),
     "temperature": ("temperature", "T = 1.5:"),
-    "grid": ("T", "T = 8, alpha"),
-    "amount": ("amount", "75 % of the parameters"),
+    "amount": ("parameters left", "25 % of the parameters"),
     "attention": ("head", "head 2"),
     "compression": ("bits", "8 bits"),
 }
@@ -174,7 +173,7 @@ def test_the_static_page_needs_no_kernel_and_no_network(page, tmp_path):
         if name == "chooser":
             control.select_option("some")
         else:
-            at_the_end = name in ("grid", "compression")
+            at_the_end = name in ("amount", "compression")
             control.press("ArrowLeft" if at_the_end else "ArrowRight")
             root.locator("svg").and_(page.locator(f"svg:not([aria-label={picture!r}])")).wait_for()
         assert root.locator(".course-readout").inner_text() != before

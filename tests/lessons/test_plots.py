@@ -49,6 +49,7 @@ ROWS = {
     "dense": runs(0.93), "dense, more epochs": runs(0.935), "one-shot": runs(0.926),
     "iterative": runs(0.91), "gradual": runs(0.929), "no training": accuracy(0.85),
 }  # fmt: skip
+SCORED = {"Taylor": runs(0.86), "magnitude": accuracy(0.7), "random": runs(0.8)}
 SLOPES = {
     "student with teacher": (runs(0.85), runs(0.78)), "labels alone": (runs(0.851), runs(0.78)),
     "TF-IDF": (accuracy(0.8), accuracy(0.68)), "random weights": (accuracy(0.852), accuracy(0.5)),
@@ -109,7 +110,10 @@ def pictures() -> dict[str, Drawing]:
             {f"T = {T}": torch.linspace(-1, 1.5, 10) for T in (1, 4, 20)},
             [str(i) for i in range(10)], title=TITLE, ylabel="push on the logit",
         ),
-        "heat_map": plots.heat_map([[0.1, 0.9], [0.5, 0.3]], ("T", [1, 2]), ("alpha", [0.3, 1.0])),
+        "seed_panels": plots.seed_panels(
+            {f"half of the units, ranking {i}": SCORED for i in range(4)},
+            title=TITLE, xlabel="validation accuracy", reference={"MiniLM": accuracy(0.89)},
+        ),
         "parts": plots.parts({"a": {"layers": 2.0, "rest": 1.0}, "b": {"layers": 3.0}}, "MB"),
         "reliability": plots.reliability({"a": answers, "b": answers}),
         "latency_bars": plots.latency_bars({"dense": LATENCY, "97 % zeros": LATENCY}),

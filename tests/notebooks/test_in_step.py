@@ -6,7 +6,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from tools import notebooks as tool
 
-LONGEST_CELL = 35  # lines
+LONGEST_CELL = 25
 SOURCES = tool.find_sources([])
 each_lesson = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 

@@ -5,7 +5,7 @@ positions. `states` and `static_html` bring a slider to a page that has no kerne
 """
 
 from course_lib.lessons.sliders.advice import Advice, advise, chooser, decision_table
-from course_lib.lessons.sliders.amount import Smaller, amount_explorer
+from course_lib.lessons.sliders.amount import Smaller, amount_explorer, amount_table, measured
 from course_lib.lessons.sliders.attention import (
     answers_explorer,
     attention_explorer,
@@ -16,7 +16,7 @@ from course_lib.lessons.sliders.charts import State
 from course_lib.lessons.sliders.compression import Variant, compression_explorer, pareto
 from course_lib.lessons.sliders.sparsity import sparsity_explorer
 from course_lib.lessons.sliders.static import Control, page_script, states, static_html
-from course_lib.lessons.sliders.temperature import grid_explorer, temperature_explorer
+from course_lib.lessons.sliders.temperature import temperature_explorer
 from course_lib.lessons.sliders.wiring import Explorer, explore
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Variant",
     "advise",
     "amount_explorer",
+    "amount_table",
     "answers_explorer",
     "attention_explorer",
     "attention_maps",
@@ -35,7 +36,7 @@ __all__ = [
     "compression_explorer",
     "decision_table",
     "explore",
-    "grid_explorer",
+    "measured",
     "overlap",
     "page_script",
     "pareto",

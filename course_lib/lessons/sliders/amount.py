@@ -1,12 +1,15 @@
-"""The amount slider: networks that were made smaller before, their cost and their accuracy."""
+"""The amount slider and its table: networks that were made smaller, their cost and accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
 
 from course_lib.evaluation.accuracy import Accuracy
+from course_lib.evaluation.size import operations
 from course_lib.evaluation.timing import Latency, speedup
 from course_lib.lessons.sliders.charts import (
     Chart,
@@ -22,6 +25,10 @@ from course_lib.lessons.sliders.charts import (
 from course_lib.lessons.sliders.static import Control
 from course_lib.lessons.sliders.wiring import Explorer, explore
 from course_lib.lessons.style import BLUE, GRAY, GREEN, ORANGE
+from course_lib.structured import groups
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,58 @@ class Smaller:
     after: Accuracy  # after some epochs of training
 
 
+def measured(
+    network: nn.Module, whole: nn.Module, example: Tensor, before: Accuracy, after: Accuracy
+) -> Smaller:
+    """What the amount slider shows of a network that was made smaller, without its latency.
+
+    Args:
+        network: the smaller one.
+        whole: the one that it was made from.
+        example: inputs of one image ``[1, …]``, to count operations with.
+        before, after: its accuracy as it was cut, and after training.
+
+    Example:
+        >>> import torch
+        >>> from course_lib.structured import remove
+        >>> net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+        >>> right, example = Accuracy(9, 10), torch.ones(1, 8)
+        >>> measured(remove(net, {"0": [0, 3]}), net, example, right, right).widths
+        {'0': (2, 5)}
+    """
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    units = {name: group.units for name, group in groups(whole).items()}
+    widths = {name: (group.units, units[name]) for name, group in groups(network).items()}
+    return Smaller(widths, parameters, operations(network, example), None, before, after)
+
+
+def amount_table(variants: Mapping[float, Smaller]) -> DataFrame:
+    """The amount slider as a table: a row for each network. Lesson 2a.
+
+    Example:
+        >>> whole = Smaller({"fc1": (8, 8)}, 100, 200, None, Accuracy(9, 10), Accuracy(9, 10))
+        >>> half = Smaller({"fc1": (4, 8)}, 50, 100, None, Accuracy(5, 10), Accuracy(9, 10))
+        >>> amount_table({0.0: whole, 0.5: half}).loc["50 % left"].tolist()
+        ['4 of 8', '2.0 × fewer', '2.0 × fewer', '50.0 %', '90.0 %']
+    """
+    import pandas as pd
+
+    whole = variants[min(variants)]
+    rows: dict[str, dict[str, str]] = {}
+    for amount, one in variants.items():
+        row = {f"units of {name}": f"{kept} of {all_}" for name, (kept, all_) in one.widths.items()}
+        row["parameters"] = f"{whole.parameters / one.parameters:.1f} × fewer"
+        row["operations"] = f"{whole.operations / one.operations:.1f} × fewer"
+        row["accuracy as cut"] = f"{100 * one.before.value:.1f} %"
+        row["accuracy trained"] = f"{100 * one.after.value:.1f} %"
+        rows[f"{_left(amount)} left"] = row
+    return pd.DataFrame(rows).T
+
+
+def _left(amount: float) -> str:
+    return f"{100 * (1 - amount):.0f} %"
+
+
 def amount_view(variants: Mapping[float, Smaller], amount: float) -> State:
     """A network's widths, its cost beside that of the whole one, and its accuracy. Lesson 2.
 
@@ -43,7 +102,7 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> State:
         variants: amount → network; the smallest amount is taken for the whole network.
         amount: the one to show.
     """
-    now, whole = variants[amount], variants[min(variants)]
+    now, whole, left = variants[amount], variants[min(variants)], _left(amount)
     costs: list[tuple[str, float, float, str]] = [
         ("parameters", now.parameters, whole.parameters, f"{now.parameters:,}"),
         ("operations", now.operations, whole.operations, f"{now.operations / 1e6:.2f} million"),
@@ -61,16 +120,16 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> State:
     ]
     accuracies = [("as cut", now.before), ("trained", now.after)]
     readout = (
-        f"<b>{100 * amount:.0f} % of the parameters removed</b><br>{' · '.join(said)}<br>"
+        f"<b>{left} of the parameters left</b><br>{' · '.join(said)}<br>"
         f"accuracy on validation: "
         + " · ".join(f"{name} {accuracy._repr_html_()}" for name, accuracy in accuracies)
     )
     alt = (
-        f"{100 * amount:.0f} % of the parameters removed: {', '.join(said)}; accuracy "
+        f"{left} of the parameters left: {', '.join(said)}; accuracy "
         f"{now.before} as cut, {now.after} after training."
     )
     data: dict[str, Sequence[Mapping[str, Any]]] = {
-        "amount": [{"text": f"{100 * amount:.0f} % of the parameters removed"}],
+        "amount": [{"text": f"{left} of the parameters left"}],
         "layers": [
             {"layer": name, "kept": kept, "units": units, "text": f"{kept} of {units}"}
             for name, (kept, units) in now.widths.items()
@@ -141,8 +200,8 @@ def amount_explorer(variants: Mapping[float, Smaller]) -> Explorer:
 
     It stands at the largest amount at first, where the differences are easiest to see.
     """
-    options = {f"{100 * amount:.0f} %": amount for amount in sorted(variants)}
-    slider = Control("amount", list(options)[-1], options)
+    options = {_left(amount): amount for amount in sorted(variants)}
+    slider = Control("parameters left", list(options)[-1], options)
     return explore(
         [slider], lambda amount: amount_view(variants, amount), amount_chart(variants), height=80
     )

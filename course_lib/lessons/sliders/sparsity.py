@@ -70,12 +70,12 @@ def sparsity_view(
     layers = " · ".join(f"{escape(layer)} {100 * share:.1f} %" for layer, share in shares.items())
     readout = (
         f'<span style="font-size:120%">accuracy on validation: <b>{shown}</b></span><br>'
-        f"{100 * amount:g} % pruned, {left:,} of {len(keep):,} weights left; "
-        f"pruned in each layer: {layers}"
+        f"{100 * amount:g} % sparsity: {left:,} of {len(keep):,} weights left; "
+        f"sparsity of each layer: {layers}"
     )
     alt = (
-        f"{100 * amount:g} % of the weights pruned, all with |weight| ≤ {threshold:.3f}: "
-        f"accuracy {shown}. Pruned in each layer: "
+        f"{100 * amount:g} % sparsity, all weights with |weight| ≤ {threshold:.3f} are pruned: "
+        f"accuracy {shown}. Sparsity of each layer: "
         + ", ".join(f"{layer} {100 * share:.0f} %" for layer, share in shares.items())
     )
     data: dict[str, list[Row]] = {
@@ -89,7 +89,7 @@ def sparsity_view(
 
 
 def sparsity_chart(model: nn.Module) -> Chart:
-    """The histogram of all weights, the share pruned of each layer, and the accuracy curve so far."""
+    """The histogram of all weights, the sparsity of each layer, and the accuracy curve so far."""
     weights = prunable(model)
     values = torch.cat([weight.flatten() for weight in weights.values()])
     edge = _edge(values)
@@ -112,12 +112,12 @@ def sparsity_chart(model: nn.Module) -> Chart:
     )  # fmt: skip
     share = {
         "y": category("layer", None, list(weights), labelLimit=110),
-        "x": number("share", "pruned", (0, 1), percent=True, values=[0, 0.5, 1]),
+        "x": number("share", "sparsity", (0, 1), percent=True, values=[0, 0.5, 1]),
     }
     pruned = panel(
-        "share pruned, by layer", 120, 190,
+        "sparsity of each layer", 120, 190,
         mark("bar", "shares", color=GRAY, **share,
-             tooltip=tooltip(layer="layer", share="pruned|.1%")),
+             tooltip=tooltip(layer="layer", share="sparsity|.1%")),
     )  # fmt: skip
     x = number(
         "left", "weights left (log scale)", (0.001, 1), percent=True, type="log", reverse=True,

@@ -1,24 +1,20 @@
-"""The sliders of distillation: temperature, and a grid of students over T and alpha."""
+"""The slider of distillation: the temperature."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from course_lib.distillation.losses import soften
-from course_lib.evaluation.accuracy import Runs
-from course_lib.evaluation.significance import gap
 from course_lib.lessons.sliders.charts import (
     Chart,
     State,
     category,
     chart,
-    color,
     mark,
     number,
     panel,
@@ -26,7 +22,7 @@ from course_lib.lessons.sliders.charts import (
 )  # fmt: skip
 from course_lib.lessons.sliders.static import Control
 from course_lib.lessons.sliders.wiring import Explorer, explore
-from course_lib.lessons.style import BLUE, GRAY, ORANGE
+from course_lib.lessons.style import BLUE, ORANGE
 
 TEMPERATURES = {f"{step / 2:g}": step / 2 for step in range(1, 41)}
 
@@ -131,67 +127,3 @@ def temperature_explorer(
         lambda logits, T: temperature_view(logits, names, T),
         temperature_chart(examples, names),
     )
-
-
-def grid_view(grid: Mapping[tuple[float, float], Runs], baseline: Runs, at: tuple) -> State:
-    """Students trained at one T and alpha, beside those without a teacher. Lesson 3.
-
-    Args:
-        grid: (T, alpha) → the students' results.
-        baseline: of the students without a teacher.
-        at: the T and alpha to show.
-    """
-    T, alpha = at
-    runs = grid[at]
-    name = f"T = {T:g}, alpha = {alpha:g}"
-    at_the_sliders = [{"setting": name.replace("alpha", "α")}]
-    readout = (
-        f"{name}: {runs._repr_html_()}<br>no teacher: {baseline._repr_html_()}<br>"
-        f"difference, seed by seed: <b>{gap(runs, baseline)}</b>"
-    )
-    rows = [
-        {"who": who, "accuracy": one.value, "low": one.interval[0], "high": one.interval[1],
-         "shown": str(one)}
-        for who, one in (("with a teacher", runs), ("no teacher", baseline))
-    ]  # fmt: skip
-    data: dict[str, list[dict[str, Any]]] = {"runs": rows, "setting": at_the_sliders}
-    return State(readout, f"{name}: {runs}; no teacher: {baseline}.", data)
-
-
-def grid_chart(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> Chart:
-    """Two means with their intervals, on a scale that holds all students of the grid."""
-    ends = [end for runs in (*grid.values(), baseline) for end in runs.interval]
-    rows = ["", "with a teacher", "no teacher"]  # the setting stands in the first
-    y = category("who", None, rows, ticks=False)
-    x = number("accuracy", "accuracy (line: 95 % interval over seeds)", _around(ends), percent=True)
-    look = {"y": y, "color": color("who", {"with a teacher": BLUE, "no teacher": GRAY})}
-    return chart(
-        panel(
-            "the students' accuracy", 480, 110,
-            mark("rule", "runs", strokeWidth=3, x={**x, "field": "low"}, x2={"field": "high"},
-                 **look),
-            mark("circle", "runs", size=130, opacity=1, x=x, **look,
-                 tooltip=tooltip(who="students", shown="accuracy")),
-            setting(),
-        )
-    )  # fmt: skip
-
-
-def grid_explorer(grid: Mapping[tuple[float, float], Runs], baseline: Runs) -> Explorer:
-    """Sliders for T and alpha over a grid of students that were trained before."""
-    controls = []
-    for i, name in enumerate(("T", "alpha")):
-        options = {f"{value:g}": value for value in sorted({key[i] for key in grid})}
-        controls.append(Control(name, list(options)[len(options) // 2], options))
-    return explore(
-        controls,
-        lambda T, alpha: grid_view(grid, baseline, (T, alpha)),
-        grid_chart(grid, baseline),
-        height=80,
-    )
-
-
-def _around(ends: Sequence[float]) -> tuple[float, float]:
-    """A scale's ends, a little beyond these values."""
-    space = 0.05 * (max(ends) - min(ends)) or 0.01
-    return min(ends) - space, max(ends) + space

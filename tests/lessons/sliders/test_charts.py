@@ -65,7 +65,7 @@ def test_what_json_cannot_hold_becomes_null(value):
 
 
 def test_the_png_is_a_picture():
-    explorer = make("grid")
+    explorer = make("amount")
     picture = Image.open(
         BytesIO(base64.b64decode(charts.png(explorer.panel.chart, explorer.state())))
     )

@@ -1,4 +1,4 @@
-"""The sliders of temperature, and of T and alpha."""
+"""The slider of temperature."""
 
 import math
 
@@ -6,12 +6,8 @@ import pytest
 import torch
 
 from course_lib.distillation.losses import soft_loss
-from course_lib.evaluation.accuracy import Accuracy, Runs
 from course_lib.lessons.sliders.temperature import (
     TEMPERATURES,
-    grid_chart,
-    grid_explorer,
-    grid_view,
     push,
     temperature_chart,
     temperature_explorer,
@@ -63,28 +59,3 @@ def test_the_menu_changes_the_example():
     assert slider.value == "2" and "%</b> a" in explorer.readout.value
     menu.value = "two"
     assert "%</b> &lt;c&gt;" in explorer.readout.value
-
-
-def runs(right: int) -> Runs:
-    return Runs(tuple(Accuracy(right + i, 100) for i in range(3)))
-
-
-GRID = {(T, alpha): runs(50 + T) for T in (1, 2, 4) for alpha in (0.5, 1.0)}
-
-
-def test_the_grid_shows_the_runs_of_its_cell():
-    explorer = grid_explorer(GRID, runs(50))
-    explorer.controls[0].value = "4"
-    assert "T = 4" in explorer.readout.value and "+4.0 points" in explorer.readout.value
-    rows = grid_view(GRID, runs(50), (2, 0.5)).data["runs"]
-    assert [row["accuracy"] for row in rows] == pytest.approx([0.53, 0.51])
-
-
-@pytest.mark.parametrize("alike", [GRID, {(1, 0.5): Runs((Accuracy(50, 100),) * 3)}])
-def test_the_grid_s_scale_holds_every_interval(alike):
-    baseline = alike[1, 0.5]
-    low, high = grid_chart(alike, baseline)["hconcat"][0]["layer"][0]["encoding"]["x"]["scale"][
-        "domain"
-    ]
-    assert low < high
-    assert all(low <= end <= high for one in alike.values() for end in one.interval)

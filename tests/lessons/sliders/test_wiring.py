@@ -95,12 +95,12 @@ def shown(monkeypatch):
 
 
 def test_beside_the_widget_stand_a_picture_with_alt_text_and_the_states(shown):
-    output = shown(make("grid"))
+    output = shown(make("amount"))
     assert output["data"]["application/vnd.jupyter.widget-view+json"]["model_id"]
     assert output["data"]["image/png"].startswith("iVBOR")
     alt = output["metadata"]["image/png"]["alt"]
-    assert alt == output["data"]["text/plain"] and "no teacher" in alt
-    assert len(output["data"]["application/vnd.course.slider+json"]["states"]) == 8
+    assert alt == output["data"]["text/plain"] and "after training" in alt
+    assert len(output["data"]["application/vnd.course.slider+json"]["states"]) == 5
 
 
 def test_what_has_no_chart_is_stored_as_html(shown):
