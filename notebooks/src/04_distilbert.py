@@ -135,8 +135,8 @@ pd.DataFrame(speed).map(lambda v: f"{v.value:.2f} × ({v.low:.2f} to {v.high:.2f
 # the two have the same width, so a layer of the teacher fits into the student.
 
 # %%
-by_hand = copy.deepcopy(teacher)  # so that training it leaves the teacher as it is
-by_hand.bert.encoder.layer = nn.ModuleList([by_hand.bert.encoder.layer[i] for i in (1, 3, 5)])
+by_hand = copy.deepcopy(teacher)
+by_hand.bert.encoder.layer = nn.ModuleList([teacher.bert.encoder.layer[i] for i in (1, 3, 5)])
 by_hand.config.num_hidden_layers = 3
 
 student = distillation.student_from_teacher(teacher, (1, 3, 5))
@@ -145,7 +145,7 @@ print("the library's student has the same weights:", all(torch.equal(a, b) for a
 diagrams.copied_layers((1, 3, 5))
 
 # %% [markdown]
-# We count layers from 1, as in the drawing. Code counts from 0, so `(1, 3, 5)` are layers 2, 4, and 6.
+# `by_hand` uses the teacher's own layer objects, so training it would change the teacher. The library copies them. (We count layers from 1, as in the drawing. Code counts from 0, so `(1, 3, 5)` are layers 2, 4, and 6.)
 #
 # **Predict first.** Which student is better before any training: the one from layers 1, 3, and 5, or the one from layers 2, 4, and 6?
 
@@ -279,23 +279,21 @@ for step in range(1, 21):
 # **Predict first.** Section 2 showed the validation accuracy of teacher and untrained student. Where will the two trained students land, and how far apart?
 
 # %%
-student.base_model.embeddings.requires_grad_(False)  # they stay as they are
+fresh = copy.deepcopy(student)
+fresh.base_model.embeddings.requires_grad_(False)
 train = reviews["train"].select(range(settings.sentences))
 plan = training.Recipe(epochs=1, lr=4e-4, batch_size=32, warmup=0.1, decay=True)
-# Both functions train a copy, so `student` itself stays untrained.
-distilled = distillation.distill_hidden(student, teacher, {"train": train}, plan).model
-untaught = training.fit(student, {"train": train}, plan).model
-
-shown = {"student, untrained": student, "student, labels alone": untaught}
-shown |= {"student with teacher": distilled, "teacher": teacher}
+student = distillation.distill_hidden(fresh, teacher, {"train": train}, plan).model
+untaught = training.fit(fresh, {"train": train}, plan).model
+shown = {"student, untrained": fresh, "student, labels alone": untaught}
+shown |= {"student with teacher": student, "teacher": teacher}
 right = {name: evaluation.correct(model, validation) for name, model in shown.items()}
-for name, answers in right.items():
-    print(f"{name:22} {answers.double().mean():.1%} on the validation set")
 pair = right["student with teacher"], right["student, labels alone"]
-tables.differences({"with teacher − labels alone": tuple(r[None] for r in pair)})  # [1 seed, n]
+print("with teacher against labels alone:", evaluation.paired_test(*pair))
+pd.DataFrame({name: [f"{r.double().mean():.1%}"] for name, r in right.items()}, ["validation"]).T
 
 # %% [markdown]
-# Both land a few points above the untrained student, and well below the teacher. In our run, the student with teacher is ahead, and the interval leaves out 0. But this is one seed, and the interval covers only the choice of sentences, not the randomness of training.
+# Both land a few points above the untrained student, and well below the teacher. In our run, the student with teacher is ahead, and the small p value means that the choice of sentences alone rarely gives such a lead. But this is one seed, and the test leaves out the randomness of training.
 # In the first table, the student with teacher is behind in one of three seeds.
 #
 # ## 5 · Start, losses, or teacher?
@@ -313,15 +311,14 @@ diagrams.distill_before_or_after()
 # **Predict first.** What costs most if we leave it out: the fine-tuned start (so MiniLM's layers instead of the teacher's), the whole teacher, or one of the three losses?
 
 # %% jupyter={"source_hidden": true}
-left_out = {"the fine-tuned start": taught[pretrained], "the teacher": alone[ours]}
+left_out = {"fine-tuning of the start": taught[pretrained], "the teacher": alone[ours]}
 for loss in ("soft", "hard", "cosine"):
     left_out[f"the {loss} loss"] = scored(start=ours, losses=f"without {loss}")
 costs = {
     name: evaluation.paired_test_over_seeds(row, taught[ours]) for name, row in left_out.items()
 }
 print("from new weights, with teacher:", tables.accuracy(taught[new]))
-look = {"title": "Only the fine-tuned start matters measurably"}
-look["roles"] = dict.fromkeys(costs, "student")
+look = {"title": "Leaving out the start costs most", "roles": dict.fromkeys(costs, "student")}
 plots.intervals(costs, xlabel="change of the test accuracy when it is left out, in points", **look)
 
 # %% [markdown]
@@ -365,18 +362,14 @@ diagrams.share_of_gain(student=0.85, teacher=0.9, linear=0.8)
 
 # %%
 tfidf = models.baseline_tfidf()
-linear = test.stored("TF-IDF", tfidf.correct)
-# Which answers on the test sentences are right: bool [n], for students [seeds, n]. The first cell
-# loaded those of the teacher and of the students from its layers 2, 4, and 6 (`ours`).
-answers = {"teacher": teacher_right, "student, with teacher": taught[ours]}
-answers |= {"student, labels alone": alone[ours], "TF-IDF": linear}
-table = {}
-for name, right in answers.items():
-    share = evaluation.retained(right, teacher_right)
-    gain = evaluation.retained(right, teacher_right, floor=linear)
-    table[name] = [tables.accuracy(right), share, gain]
-three = [answers[name].double().mean() for name in ("student, with teacher", "teacher", "TF-IDF")]
-print(f"share of the gain, student with teacher, by your function: {kept_gain(*three):.1%}")
+linear = test.stored("TF-IDF", tfidf.correct)  # bool [sentences]
+shares = partial(evaluation.retained, teacher=teacher_right)
+table = {"teacher": [tables.accuracy(teacher_right), "100 %", "100 %"]}
+for name, right in {"with teacher": taught[ours], "labels alone": alone[ours]}.items():
+    table[f"student, {name}"] = [tables.accuracy(right), shares(right), shares(right, floor=linear)]
+table["TF-IDF"] = [tables.accuracy(linear), shares(linear), "0 %"]
+means = [table[name][0].value for name in ("student, with teacher", "teacher", "TF-IDF")]
+print(f"share of the gain, student with teacher, by your function: {kept_gain(*means):.1%}")
 columns = ["test accuracy", "share of the teacher's", "share of its gain over TF-IDF"]
 pd.DataFrame(table, columns).map(str).T
 
@@ -403,28 +396,25 @@ pd.DataFrame(table, columns).map(str).T
 
 # %% jupyter={"source_hidden": true}
 few, by, rows = lessons.results("lesson4_few_labels"), {}, {}
-ways = {"200 labels alone": "labels alone", "hard answers": "hard answers"}
-ways |= {"three losses": "teacher"}
+ways = {"labels alone": "labels alone", "hard answers": "hard answers", "three losses": "teacher"}
 for start, short in {pretrained: "MiniLM's layers", ours: "teacher's layers"}.items():
     for way, name in ways.items():
         by[start, way] = tables.stored(few, test, start=start, way=name)
         rows[f"{short}: {way}"] = tables.accuracy(by[start, way])
     rows[f"{short}: all 2,560 labels"] = tables.accuracy(alone[start])
-    rows.setdefault("", None)  # a gap below the first group
 known = reviews["train"].select(range(settings.validation))
-print(f"the teacher on the first {len(known)} of the 2,560:", evaluation.evaluate(teacher, known))
+print("the teacher on text that it was trained on:", evaluation.evaluate(teacher, known))
 look = {"title": "With 200 labels the teacher helps, and its hard answers suffice"}
 look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": few.runs(start="TF-IDF")}}
 colors = ("labels", "accent", "student", "labels") * 2
-roles = dict(zip(filter(None, rows), colors, strict=True))
-plots.show(plots.intervals(rows, roles=roles, **look))
+plots.show(plots.intervals(rows, roles=dict(zip(rows, colors, strict=True)), **look))
 compared = {
     f"three losses − {way}: {start}": (by[start, "three losses"], by[start, way])
     for start in (pretrained, ours)
-    for way in ("200 labels alone", "hard answers")
+    for way in ("labels alone", "hard answers")
 }
-starts_apart = by[ours, "200 labels alone"], by[pretrained, "200 labels alone"]
-tables.differences(compared | {"teacher's − MiniLM's layers: 200 labels alone": starts_apart})
+starts_apart = by[ours, "labels alone"], by[pretrained, "labels alone"]
+tables.differences(compared | {"teacher's − MiniLM's layers: labels alone": starts_apart})
 
 # %% [markdown]
 # From either start, the teacher now adds six to eight points. But with these settings, the three losses are not better than hard answers.
@@ -474,11 +464,11 @@ tables.differences({"electronics: with teacher − labels alone": (with_teacher,
 sentence = "A slow start, but the ending moved me."
 tokens, of_teacher = sliders.attention_maps(teacher, tokenizer, sentence)
 pairs = [{"teacher": 2 * i + 1, "student": i} for i in range(3)]
-both = {"teacher": of_teacher, "student": sliders.attention_maps(distilled, tokenizer, sentence)[1]}
+both = {"teacher": of_teacher, "student": sliders.attention_maps(student, tokenizer, sentence)[1]}
 sliders.attention_explorer(tokens, both, pairs)
 
 # %% [markdown]
-# The title on the right says how much: of each pair of cells the smaller weight counts, summed over a row and averaged over the rows. The student's layers began as copies, so the losses need not be the cause. Does attention explain *why* a model answers as it does?
+# When you run the cell, a bold line says how much. The student's layers began as copies, so the losses need not be the cause. Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
 # Now use the student. It is a plain `transformers` model, so it works with `pipeline`, which also downloads models by name, such as
@@ -487,22 +477,18 @@ sliders.attention_explorer(tokens, both, pairs)
 # **Predict first.** How sure is the student about "asdf qwer"?
 
 # %%
-both = {"student": distilled, "teacher": teacher}
-for name, model in both.items():
-    classify = transformers.pipeline("sentiment-analysis", model, tokenizer=tokenizer, device="cpu")
-    for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"):
-        (answer,) = classify(line)
-        print(f"{name}: {line:32} {answer['label']} {answer['score']:.2f}")
+classify = transformers.pipeline("sentiment-analysis", student, tokenizer=tokenizer, device="cpu")
+for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"):
+    (answer,) = classify(line)
+    print(f"{line:32} {answer['label']} {answer['score']:.2f}")
 
-one, other = (evaluation.predict(model, validation).argmax(-1) for model in both.values())
-apart = torch.where(one != other)[0].tolist() or [0]  # the sentences on which they disagree
-sentences = datasets.reviews()["validation"].select(apart)  # with the columns "text" and "label"
-shortest = min(sentences, key=lambda row: len(row["text"]))
-truth = {shortest["text"]: teacher.config.id2label[shortest["label"]]}
-sliders.answers_explorer(both, tokenizer, shortest["text"], truth)
+said = [evaluation.predict(model, validation).argmax(-1) for model in (teacher, student)]
+texts = datasets.reviews()["validation"]["text"][:]
+line = min((texts[i] for i in torch.where(said[0] != said[1])[0]), key=len, default=line)
+sliders.answers_explorer({"teacher": teacher, "student": student}, tokenizer, line)
 
 # %% [markdown]
-# Even nonsense gets a high score. And both take "I expected to love this movie" for praise, so the student does not stand alone with this error.
+# Even nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
 #
 # The figure starts with the shortest validation sentence on which teacher and student disagree. Write your own and press Enter. Try a "not" or irony.
 #
