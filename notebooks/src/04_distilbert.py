@@ -3,15 +3,15 @@
 #
 # **What makes a distilled transformer good: its start, its losses, or its teacher?**
 #
-# The answer in short: the start does the work. What the teacher adds is measured, and it is small as long as every sentence has a label. If only few have one, the teacher adds more than the start.
+# In short, the start does most of the work. If every sentence has a label, the teacher adds little. If few have one, the teacher adds several points, because it labels the others.
 #
 # You will be able to
 #
 # - make a student out of its teacher's layers, and train it with DistilBERT's three losses;
-# - measure what the start, each loss, and the teacher add;
+# - measure how much the start, each loss, and the teacher add;
 # - judge a sentence like "40 % smaller, 60 % faster, 97 % of BERT".
 #
-# **You need** [lesson 3](03_distillation_loss.ipynb): soft answers, temperature, KL divergence.
+# **You need** [lesson 3](03_distillation_loss.ipynb): soft and hard answers, temperature, KL divergence.
 #
 # **Time** about 45 minutes; the computer works about 6 of them on two cores, and a few more, once, to train the teacher.
 #
@@ -43,13 +43,13 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 # %% [markdown]
 # ## The result first
 #
-# Our **teacher** is lesson 3's: MiniLM, a BERT with six layers, pretrained on much text and then fine-tuned to tell positive from negative movie reviews. Its
+# Our **teacher** is lesson 3's: MiniLM, a BERT with six layers, pretrained on a lot of text and then fine-tuned to tell positive from negative movie reviews. Its
 # **students** have three layers. They differ in two ways:
 #
 # - in their **start**, the weights before training: three layers of the pretrained MiniLM, or the same three layers of the fine-tuned teacher;
-# - in their training: on labels alone, or with the teacher's help, too.
+# - in their training: on the labels alone, or on the teacher's answers as well.
 #
-# All see the same 2,560 labeled sentences once, which is a small budget. The script [lesson4_ablation.py](experiments/lesson4_ablation.py) trained them with three seeds each.
+# All see the same 2,560 labeled sentences once, which is little training. [lesson4_ablation.py](experiments/lesson4_ablation.py) trained each kind with three seeds.
 
 # %% jupyter={"source_hidden": true}
 ablation, reviews = lessons.results("lesson4_ablation"), models.reviews_tokenized()
@@ -70,16 +70,16 @@ starts_apart = {"teacher's − MiniLM's layers: labels alone": (alone[ours], alo
 tables.differences(compared | starts_apart)
 
 # %% [markdown]
-# The distance between the lines is what the better start adds: about four points. The slope of a line is what the teacher adds: about one point from MiniLM's
-# layers, and from the teacher's own layers too little to tell from zero. Section 5 asks why it is so little, and section 7 when it is more.
+# The distance between the lines is what the better start adds: three to four points. The slope of a line is what the teacher adds: about one point from MiniLM's
+# layers, and from the teacher's own layers too little to tell from zero. Section 5 asks why, and section 7 when it is more.
 #
-# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and beside it the difference of each seed. A difference is **clear** if the interval leaves out 0 and
-# all seeds agree.
+# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and beside it the difference in each seed. A difference is **clear** if the interval leaves out 0 and
+# all seeds have the same sign.
 #
 # ## 1 · Is DistilBERT 40 % smaller and 60 % faster?
 #
 # DistilBERT is BERT with half of its layers, trained with BERT as its teacher. The abstract of its paper (Sanh et al. 2019) says that
-# it is 40 % smaller and 60 % faster than BERT, and retains 97 % of its language understanding. The third number comes in section 6.
+# it is 40 % smaller and 60 % faster than BERT, and retains 97 % of BERT's language understanding. Section 6 is about the 97 %.
 #
 # **Predict first.** Half of the layers are gone. What share of the parameters is gone?
 
@@ -103,13 +103,13 @@ plots.parts(parts, "million parameters", title="The layers halve, the embeddings
 # are. The smaller the model, the larger their share: in our teacher it is more than half. If you want a small file, shrink the
 # vocabulary (lesson 5).
 #
-# Now the time. In the paper's table 3, BERT needs 668 seconds and DistilBERT 410, on one CPU, one sentence at a time.
+# Now the time. In the paper's table 3, BERT takes 668 seconds and DistilBERT 410, on one CPU, one sentence at a time.
 #
 # **Predict first.** How many percent *faster* is DistilBERT by these numbers? How many percent *less time* does it need?
 #
-# We also measure the speed here. Both models have their true size, and random weights, because the speed does not depend on them. A second BERT is the control: if its interval leaves out 1, your computer was too busy, and the claims at the end give no verdict.
+# We also measure the speed here. Both models have their true size and random weights, because speed does not depend on the values. A second BERT is the control: if 1 lies outside its interval, your computer was too busy, and the claims at the end give no verdict.
 #
-# **Only this section contains DistilBERT itself.** All others use students of MiniLM, which train in a minute.
+# **Only this section uses DistilBERT itself.** The others use students of MiniLM, which train in a minute.
 
 # %% jupyter={"source_hidden": true}
 kinds = {"BERT-base": bert, "a second BERT-base": bert, "DistilBERT": distilbert}
@@ -127,7 +127,7 @@ pd.DataFrame(speed).map(lambda v: f"{v.value:.2f} × ({v.low:.2f} to {v.high:.2f
 # %% [markdown]
 # By the paper's numbers, DistilBERT is 668 / 410 = 1.63 times as fast, so 63 % faster. It needs 410 / 668 = 61 % of the time, so 39 % less. "60 % faster" does not mean 60 % less time.
 #
-# The time falls by more than the size, because half of the layers is about half of the work, and looking up embeddings takes almost no time. The ratio also depends on the computer and the software, so ours differs from the paper's.
+# The time falls by more than the size, because half of the layers do about half of the work, and looking up embeddings takes almost no time. The ratio depends on the computer and the software, so ours differs from the paper's.
 #
 # ## 2 · Which layers should the student copy?
 #
@@ -145,9 +145,9 @@ print("the library's student has the same weights:", all(torch.equal(a, b) for a
 diagrams.copied_layers((1, 3, 5))
 
 # %% [markdown]
-# `by_hand` uses the teacher's own layer objects, so training it would change the teacher. The library's student has copies. (We count layers from 1, as in the drawing. Code counts from 0, so `(1, 3, 5)` are layers 2, 4, and 6.)
+# `by_hand` uses the teacher's own layer objects, so training it would change the teacher. The library copies them. (We count layers from 1, as in the drawing. Code counts from 0, so `(1, 3, 5)` are layers 2, 4, and 6.)
 #
-# **Predict first.** Which student is better before any training: the one of layers 1, 3, and 5, or the one of layers 2, 4, and 6?
+# **Predict first.** Which student is better before any training: the one from layers 1, 3, and 5, or the one from layers 2, 4, and 6?
 
 # %% jupyter={"source_hidden": true}
 validation = reviews["validation"].select(range(settings.validation))
@@ -161,32 +161,32 @@ look["roles"] = dict.fromkeys(untrained, "student")
 plots.intervals(untrained, reference={"teacher": evaluation.evaluate(teacher, validation)}, **look)
 
 # %% [markdown]
-# The one of layers 2, 4, and 6, because it keeps layer 6. The pooler (a dense layer) and the classifier are copied, too, and they were trained on the outputs of that layer. From another layer they get inputs
-# of a kind that they never saw.
+# The one from layers 2, 4, and 6, because it keeps layer 6. The pooler (a dense layer) and the classifier are copied, too, and they were trained on the outputs of layer 6. Another layer gives them inputs
+# that they were not trained on.
 #
-# **Predict first.** And after training? The stored experiment has both.
+# **Predict first.** Which of the two is better after training? The stored experiment has both.
 
 # %% jupyter={"source_hidden": true}
 pairs = {"with teacher": (taught[ours], taught[odd]), "labels alone": (alone[ours], alone[odd])}
 tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, pair in pairs.items()})
 
 # %% [markdown]
-# The order has turned: the student of layers 1, 3, and 5 is now ahead. So the accuracy before training does not tell you
-# which layers are the better start. You have to train both. (This lesson goes on with layers 2, 4, and 6, which we had fixed before we knew this.)
+# Now the student from layers 1, 3, and 5 is ahead. So the accuracy before training does not tell you
+# which layers are the better start. You have to train both. (We go on with layers 2, 4, and 6, which we chose before we knew this.)
 #
 # ## 3 · What are the three losses?
 #
-# DistilBERT learns from three things at once: the teacher's answers, the labels, and the teacher's **hidden states**. A hidden state is the vector that a layer outputs for a token. We compare those of the last layer.
+# DistilBERT learns from three things at once: the teacher's answers, the labels, and the teacher's **hidden states**. A hidden state is the vector that a layer outputs for a token. We compare the hidden states of the last layer.
 #
 # $$L = 5 \, L_{\text{soft}} + 2 \, L_{\text{hard}} + 1 \, L_{\text{cos}}$$
 #
 # $$L_{\text{soft}} = T^2 \, \mathrm{KL}\left(p_T \,\|\, q_T\right) \qquad L_{\text{hard}} = -\log q(y) \qquad L_{\text{cos}} = \frac{1}{\sum_i m_i} \sum_i m_i \left(1 - \frac{s_i \cdot t_i}{\lVert s_i \rVert \, \lVert t_i \rVert}\right)$$
 #
-# - $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T = 2$. $q$ is the student's at $T = 1$, and $y$ is the label.
+# - $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T = 2$. $q$ is the student's probabilities at $T = 1$, and $y$ is the label.
 # - $s_i$ and $t_i$ are the last hidden states of student and teacher for token $i$. The fraction is the cosine of the angle between them.
-# - $m_i$ is the **attention mask**: 1 for a real token and 0 for **padding**, which fills shorter sentences up to the longest one of the batch.
+# - $m_i$ is the **attention mask**: 1 for a real token and 0 for **padding**, which fills shorter sentences up to the length of the longest one in the batch.
 #
-# The weights 5, 2, and 1 are not in the paper, but in the training command that the authors published with their code. For DistilBERT, $y$ was a masked word. Here it is the sentiment.
+# The weights 5, 2, and 1 come from the training command in the authors' code, not from the paper. For DistilBERT, $y$ was a masked word. Here it is the sentiment.
 
 # %% tags=["nbval-check-output"]
 tokenizer = models.load_tokenizer()
@@ -224,7 +224,7 @@ cosine_loss = fill_in.check(cosine_loss, against=distillation.hidden_cosine_loss
 # ```
 # </details>
 #
-# Now all three by hand, and by the library:
+# Now all three losses, by hand and by the library:
 
 # %%
 T = 2
@@ -239,7 +239,7 @@ print(f"by the library    {distillation.triple_loss(s, t, labels, mask):.4f}")
 # %% [markdown]
 # They agree. The cosine loss compares only the *direction* of two vectors, not their length, and it does not train the classifier. So it cannot replace the other two.
 #
-# What is the mask for? **Predict first.** We pad the same two sentences to 128 tokens. Which share of the loss without a mask comes from padding?
+# What is the mask for? **Predict first.** We pad the same two sentences to 128 tokens. If we leave the mask out, what share of the cosine loss comes from padding?
 
 # %%
 for length in (14, 128):
@@ -253,11 +253,11 @@ for length in (14, 128):
     print(f"without {each.mean():.4f}, and {share:.0%} of that is padding")
 
 # %% [markdown]
-# Most of it. So without a mask, the student would mostly learn from positions where there is no word. With the mask, padding changes nothing.
+# Most of it. So without a mask, the student would mostly learn from positions that hold no word. With the mask, padding does not change the loss.
 #
 # ## 4 · How does the student train?
 #
-# A training step is lesson 3's, with one more loss. Here are twenty steps on the two sentences.
+# A training step is lesson 3's with one more loss. Here are twenty steps on the two sentences.
 
 # %%
 learner = copy.deepcopy(student).train()  # with dropout, so the first loss differs from above
@@ -274,9 +274,9 @@ for step in range(1, 21):
         print(f"step {step}: loss {loss.item():.2f}")
 
 # %% [markdown]
-# `distill_hidden` does these steps for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student of layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. We had chosen the learning rate for the student with labels alone, on the validation set.
+# `distill_hidden` does such steps for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. We tuned the learning rate on the student with labels alone. If that favors anyone, it favors that student.
 #
-# **Predict first.** Section 2 showed the validation accuracy of the teacher and of the untrained student. Where will the two trained students end, and how far apart?
+# **Predict first.** Section 2 showed the validation accuracy of teacher and untrained student. Where will the two trained students land, and how far apart?
 
 # %%
 fresh = copy.deepcopy(student)
@@ -293,22 +293,22 @@ print("with teacher against labels alone:", evaluation.paired_test(*pair))
 pd.DataFrame({name: [f"{r.double().mean():.1%}"] for name, r in right.items()}, ["validation"]).T
 
 # %% [markdown]
-# Both end some points above the untrained student, and well below the teacher. In our run the student with teacher is even significantly better than the other one. But this is one seed. The test covers the choice of sentences, while training is random, too.
-# In the first table, one of three seeds turned the order around.
+# Both land a few points above the untrained student, and well below the teacher. In our run, the student with teacher is ahead, and the small p value means that the choice of sentences alone rarely gives such a lead. But this is one seed, and the test leaves out the randomness of training.
+# In the first table, the student with teacher is behind in one of three seeds.
 #
 # ## 5 · Start, losses, or teacher?
 #
-# In the paper (table 4, a mean over the tasks of GLUE), new weights instead of the teacher's cost 3.7 points, leaving out the soft loss 3 points, the cosine loss 1.5, and the hard loss 0.3.
+# In the paper (table 4, a mean over the tasks of GLUE), random weights instead of the teacher's cost 3.7 points. Leaving out the soft loss costs 3 points, the cosine loss 1.5, and the hard loss 0.3.
 #
-# Ours is another experiment. DistilBERT was distilled *before* fine-tuning, on plain text, and our students *after* it, for one task:
+# Our experiment is different. DistilBERT was distilled *before* fine-tuning, on plain text. Our students are distilled *after* it, for one task:
 
 # %% jupyter={"source_hidden": true}
 diagrams.distill_before_or_after()
 
 # %% [markdown]
-# We leave out one thing at a time, always from the student of the teacher's layers 2, 4, and 6.
+# We leave out one thing at a time, always from the student with teacher that starts from the teacher's layers 2, 4, and 6.
 #
-# **Predict first.** Which costs most: the fine-tuning of the start (so MiniLM's layers instead of the teacher's), the whole teacher, or one of the three losses?
+# **Predict first.** What costs most if we leave it out: the fine-tuned start (so MiniLM's layers instead of the teacher's), the whole teacher, or one of the three losses?
 
 # %% jupyter={"source_hidden": true}
 left_out = {"fine-tuning of the start": taught[pretrained], "the teacher": alone[ours]}
@@ -322,19 +322,19 @@ look = {"title": "Leaving out the start costs most", "roles": dict.fromkeys(cost
 plots.intervals(costs, xlabel="change of the test accuracy when it is left out, in points", **look)
 
 # %% [markdown]
-# Only the start makes a difference that we can measure: about three points with the teacher's help, where it was about four without. The other intervals contain 0, so we cannot tell whether these parts help or hurt.
+# Only the fine-tuned start makes a difference that we can measure, about three points. The other intervals contain 0, so we cannot tell whether those parts help or hurt.
 #
-# Why does the teacher add so little? Two reasons are likely. First, the student without a teacher still starts from the teacher's layers, so it inherits from the teacher, too. Second, the teacher was trained on these very labels, so its
-# answers to these sentences are nearly the labels (section 7 prints how nearly). This does not contradict the paper's order of the losses: where the teacher as a whole adds next to nothing, there is nothing to divide among its losses.
+# Why does the teacher add so little? Two reasons are likely. First, even the student with labels alone starts from the teacher's layers, so it inherits from the teacher. Second, the teacher was trained on these labels, so most of its
+# answers repeat them (section 7 prints how many). The paper's order may still be right. Here the teacher adds almost nothing, so we cannot see which loss matters.
 #
-# **Where it stops being true.** The student with new weights only guesses (printed line), because 80 steps are far too few for it. So it does not show what pretraining is worth. The paper's
-# student with new weights saw all of the pretraining text during distillation.
+# **Where it stops being true.** The student with new (random) weights only guesses (printed line), because 80 steps are far too few for it. So it does not show what pretraining is worth. The paper's
+# student with random weights saw all of the pretraining text during distillation.
 #
 # ## 6 · Is 97 % a lot?
 #
-# The third number of the abstract is a share: the student's score divided by the teacher's. But a simple model may have most of that score, too. Our simple model is lesson 3's, a linear one on **TF-IDF**, weighted counts of words and word pairs.
+# The third number of the abstract is a share: the student's score divided by the teacher's. But a simple model may reach most of that score, too. Our simple model is lesson 3's, a linear one on **TF-IDF**, weighted counts of words and word pairs.
 #
-# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is above it. The drawing has an example.
+# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is above that model. The drawing has an example.
 
 
 # %%
@@ -358,7 +358,7 @@ diagrams.share_of_gain(student=0.85, teacher=0.9, linear=0.8)
 # In the second example the student is below the linear model, so the share is negative.
 # </details>
 #
-# **Predict first.** Which of these keep more than 90 % of the teacher's accuracy: our student with teacher, the one with labels alone, TF-IDF?
+# **Predict first.** Which of these keep more than 90 % of the teacher's accuracy: our student with teacher, our student with labels alone, TF-IDF?
 
 # %%
 tfidf = models.baseline_tfidf()
@@ -374,16 +374,16 @@ columns = ["test accuracy", "share of the teacher's", "share of its gain over TF
 pd.DataFrame(table, columns).map(str).T
 
 # %% [markdown]
-# All three, even the linear model. So a share like 97 % says little unless a simple model and the same student without a teacher
-# stand beside it. The share of the *gain* is close to zero, and its wide interval contains zero, so we cannot tell whether our students are better than TF-IDF at all. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
+# All three, even the linear model. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
+# The wide intervals of the students' shares of the *gain* contain zero, so we cannot tell our students from TF-IDF. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
 #
-# The intervals of the shares come from a **bootstrap**: draw as many test sentences anew, with repetition, and compute the share again. Do so many times, and keep the middle 95 % of the results. <!-- not measured: what an interval is -->
+# The intervals of the shares come from a **bootstrap**: draw 2,000 sentences at random from the 2,000 test sentences, so that some come twice and some never, and compute the share again. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
 #
 # The paper's 97 % is a ratio of two mean scores over nine tasks. On SST-2, the task nearest to ours, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
 #
 # ## 7 · What if labels are few?
 #
-# Suppose that you have much text, but only 200 labels, and somebody gives you a teacher that was trained on 7,241. The script
+# Suppose that you have a lot of text, but only 200 labels, and a teacher that was trained on 7,241. The script
 # [lesson4_few_labels.py](experiments/lesson4_few_labels.py) trained students in three ways, all with the same number of steps:
 #
 # | way | labeled sentences | unlabeled sentences | what it learns from the unlabeled ones |
@@ -392,7 +392,7 @@ pd.DataFrame(table, columns).map(str).T
 # | hard answers | 200, once | 2,360, once | the teacher's most probable class |
 # | three losses | 200, once | 2,360, once | the soft and the cosine loss |
 #
-# **Predict first.** The better start added about four points. Does the teacher now add more? And are the three losses better than hard answers?
+# **Predict first.** With all labels, the teacher added one point or less. How much does it add now? And are the three losses better than hard answers?
 
 # %% jupyter={"source_hidden": true}
 few, by, rows = lessons.results("lesson4_few_labels"), {}, {}
@@ -417,17 +417,17 @@ starts_apart = by[ours, "labels alone"], by[pretrained, "labels alone"]
 tables.differences(compared | {"teacher's − MiniLM's layers: labels alone": starts_apart})
 
 # %% [markdown]
-# Yes: from either start, the teacher adds six to eight points, and the better start about four. But the three losses are not better than hard answers with
-# these settings. They score lower, and from the teacher's layers the difference is clear. So the gain comes from more labeled text, with the teacher as the labeler.
+# From either start, the teacher now adds six to eight points. But with these settings, the three losses are not better than hard answers.
+# They even score about one point lower, though not in every seed. So the gain comes from more labeled text, and the teacher is the labeler.
 #
-# **Where it stops being true.** Hard answers even do about as well as 2,560 true labels. But the teacher was trained on this very text, so its answers are nearly those labels (printed line). On text
-# that is new to it, it is wrong more often, so expect a smaller gain.
+# **Where it stops being true.** Hard answers even do about as well as 2,560 true labels. But the teacher was trained on these sentences, so most of its answers repeat their labels (printed line). On new text,
+# it is wrong more often, so expect a smaller gain.
 #
 # ## 8 · What about other text?
 #
-# Teacher and students learned from sentences about movies. Here are 2,925 sentences from Amazon's reviews of cameras, phones, and players (Hu & Liu 2004). Nobody trained on them.
+# All our models learned from sentences about movies. Here are 2,925 from Amazon's reviews of cameras, phones, and music players (Hu & Liu 2004).
 #
-# **Predict first.** Who loses most: the teacher, the students, or TF-IDF?
+# **Predict first.** Whose accuracy falls most: the teacher's, the students', or TF-IDF's?
 
 # %% jupyter={"source_hidden": true}
 amazon = datasets.amazon_test()
@@ -453,12 +453,12 @@ plots.show(plots.slopes(rows, between=("movies", "electronics"), **look))
 tables.differences({"electronics: with teacher − labels alone": (with_teacher, labels_alone)})
 
 # %% [markdown]
-# TF-IDF loses most: it is now little better than always answering "positive". A plausible reason is that the words that praise a movie are often not those that praise a camera. The students were only as good as TF-IDF on movies, and are
-# far ahead of it here. The one with teacher is a little ahead of the other, but not clearly, because one of the three seeds disagrees.
+# TF-IDF's: it is now little better than always answering "positive". A likely reason is that the words that praise a movie are often not those that praise a camera. On movies, we could not tell the students from TF-IDF. Here they are
+# far ahead of it. The student with teacher is a little ahead of the other, but not clearly: one of three seeds disagrees.
 #
 # ## 9 · Look inside, and use it
 #
-# **Attention** weights say from which other tokens a token takes its information. Nothing in the three losses compares them. How much do teacher and student still have in common? Each row is a token, and the darker a cell, the more attention.
+# **Attention** weights say from which other tokens a token takes its information. Nothing in the three losses compares them. How much attention do teacher and student still have in common? The darker a cell, the more attention its row's token pays to its column's token.
 
 # %% jupyter={"source_hidden": true}
 sentence = "A slow start, but the ending moved me."
@@ -468,13 +468,13 @@ both = {"teacher": of_teacher, "student": sliders.attention_maps(student, tokeni
 sliders.attention_explorer(tokens, both, pairs)
 
 # %% [markdown]
-# When you run the cell, a line beside the sliders says how much. The student's layers began as copies, so the likeness does not prove that the losses caused it. Does attention explain *why* a model answers as it does?
+# When you run the cell, a bold line says how much. The student's layers began as copies, so the losses need not be the cause. Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
 # Now use the student. It is a plain `transformers` model, so it works with `pipeline`, which also downloads models by name, such as
 # `distilbert-base-uncased-finetuned-sst-2-english`. The score is the model's probability of its answer.
 #
-# **Predict first.** How sure is it about "asdf qwer"?
+# **Predict first.** How sure is the student about "asdf qwer"?
 
 # %%
 classify = transformers.pipeline("sentiment-analysis", student, tokenizer=tokenizer, device="cpu")
@@ -488,14 +488,14 @@ line = min((texts[i] for i in torch.where(said[0] != said[1])[0]), key=len, defa
 sliders.answers_explorer({"teacher": teacher, "student": student}, tokenizer, line)
 
 # %% [markdown]
-# Nonsense gets a high score, too. And the student overlooks that "expected to" turns the sentence around.
+# Even nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
 #
-# The figure starts with the shortest validation sentence about which teacher and student disagree. Write your own and press Enter. Try a "not" or irony.
+# The figure starts with the shortest validation sentence on which teacher and student disagree. Write your own and press Enter. Try a "not" or irony.
 #
 # ## The claims
 #
-# Each claim has a margin that we wrote down before we measured. Where a single seed lies outside of the interval, we widen the interval to include it, so that a claim holds only if
-# it holds for each seed. All rows but the first two are about the start from the teacher's layers 2, 4, and 6.
+# Each claim has a margin that we wrote down before we measured. Where a single seed's difference lies outside the interval, we widen the interval to include it, so that a claim holds only if
+# it holds for each seed. All rows but the first two are about the student from the teacher's layers 2, 4, and 6.
 
 # %% jupyter={"source_hidden": true}
 claims, gap = lessons.Claims(), tables.gap
@@ -527,10 +527,10 @@ claims
 # %% [markdown]
 # ## Recap
 #
-# - DistilBERT is BERT with half of its layers. The embeddings stay, so less than half of the parameters go, but half of the work goes.
+# - DistilBERT is BERT with half of its layers. The embeddings stay, so less than half of the parameters are gone, but about half of the work is.
 # - "60 % faster" stands for 1.63 times as fast in the paper's table, which is 39 % less time.
 # - If every sentence has a label, the start matters more than the teacher. To find the better start, you have to train.
-# - If labels are few and text is plenty, the teacher matters more than the start, and its hard answers are enough.
+# - If you have few labels and much text, the teacher adds several points by labeling the text, and its hard answers are enough.
 # - "97 % of the teacher" means something only beside a simple model and the same student without a teacher.
 #
 # ## Quiz
@@ -538,15 +538,15 @@ claims
 # **1.** You halve the layers of a model whose embeddings are 60 % of its parameters. How much smaller is it, and how much faster?
 # <details><summary>Answer</summary>Half of the other 40 %, so 20 % smaller. But it is about twice as fast, because looking up embeddings takes almost no time.</details>
 #
-# **2.** Your student's cosine loss falls nicely, and its answers are poor. What do you check?
-# <details><summary>Answer</summary>First the mask: without it, most of the loss can come from padding. Then the other losses: the cosine loss sees neither
-# the length of a vector nor the classifier.</details>
+# **2.** Your student's cosine loss falls as it should, but its answers are poor. What do you check?
+# <details><summary>Answer</summary>First the mask: without it, most of the loss can come from padding. Then the other losses: the cosine loss depends neither
+# on the length of a vector nor on the classifier.</details>
 #
-# **3.** A student has 84 %, its teacher 87 %, a linear model 80 %. Which share does the student keep? What do you still need before you credit the distillation?
+# **3.** A student has 84 %, its teacher 87 %, a linear model 80 %. What share does the student keep? What else do you need to know before you credit the distillation?
 # <details><summary>Answer</summary>97 % of the accuracy (84 / 87), but 57 % of the gain over the linear model (4 / 7). You need the accuracy of the same student without a teacher.</details>
 #
 # **4.** When would you expect the most from a teacher?
-# <details><summary>Answer</summary>If labels are few and unlabeled text is plenty, because the teacher can label that text. Compare with its hard answers before you credit the soft ones.</details>
+# <details><summary>Answer</summary>If you have few labels and a lot of unlabeled text, because the teacher can label that text. Compare with its hard answers before you credit the soft ones.</details>
 #
 # ## Try it yourself
 #
