@@ -11,6 +11,13 @@ from course_lib.lessons.diagrams_distillation import (
     pipeline,
     teacher_and_student,
 )
+from course_lib.lessons.diagrams_language import (
+    grouped_heads,
+    layers_dropped,
+    next_tokens,
+    two_divergences,
+    wanda_mask,
+)
 from course_lib.lessons.diagrams_losses import kl_terms, training_sets
 from course_lib.lessons.diagrams_structure import (
     attention_head,
@@ -35,11 +42,14 @@ __all__ = [
     "distilbert_losses",
     "distill_before_or_after",
     "gated_units",
+    "grouped_heads",
     "int8_number_line",
     "kl_terms",
+    "layers_dropped",
     "loss_verdicts",
     "mask_times_weights",
     "neuron_removed",
+    "next_tokens",
     "pipeline",
     "residual_groups",
     "sparse_storage",
@@ -47,5 +57,7 @@ __all__ = [
     "texts_cut",
     "training_sets",
     "transformer_layer",
+    "two_divergences",
     "two_of_four",
+    "wanda_mask",
 ]

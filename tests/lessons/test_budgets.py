@@ -16,6 +16,7 @@ SECOND_EDITION = [  # the lessons that are held to it
     "03_distillation_loss",
     "04_distilbert",
     "06_your_own_model",
+    "07_language_model",
 ]
 
 

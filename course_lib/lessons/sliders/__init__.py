@@ -14,6 +14,7 @@ from course_lib.lessons.sliders.attention import (
 )
 from course_lib.lessons.sliders.charts import State
 from course_lib.lessons.sliders.compression import Variant, compression_explorer, pareto
+from course_lib.lessons.sliders.depth import Depth, depth_explorer
 from course_lib.lessons.sliders.sparsity import sparsity_explorer
 from course_lib.lessons.sliders.static import Control, page_script, states, static_html
 from course_lib.lessons.sliders.temperature import grid_explorer, temperature_explorer
@@ -22,6 +23,7 @@ from course_lib.lessons.sliders.wiring import Explorer, explore
 __all__ = [
     "Advice",
     "Control",
+    "Depth",
     "Explorer",
     "Smaller",
     "State",
@@ -34,6 +36,7 @@ __all__ = [
     "chooser",
     "compression_explorer",
     "decision_table",
+    "depth_explorer",
     "explore",
     "grid_explorer",
     "overlap",
