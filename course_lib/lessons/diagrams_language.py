@@ -269,8 +269,8 @@ def two_divergences(apart: float = 2.0, width: float = 0.6) -> Drawing:
     return finish(
         ax,
         f"A teacher with two peaks at {number(-apart)} and {number(apart)}. By forward KL a student "
-        "with one peak is wide, and has much of its probability between them. By reverse KL it has only one "
-        "of the peaks.",
+        "with one peak is wide, and has much of its probability between them. By reverse KL it has "
+        "only one of the peaks.",
     )
 
 

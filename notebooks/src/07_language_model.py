@@ -15,7 +15,7 @@
 # **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 5 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first time, the lesson fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
-# **Time** about 68 minutes; the computer works about 12 of them on two cores.
+# **Time** about 58 minutes; the computer works about 12 of them on two cores.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -29,7 +29,6 @@ from course_lib import lessons
 settings = lessons.start("lesson7", profile)
 
 import time
-from functools import partial
 from itertools import pairwise
 
 import pandas as pd
@@ -139,21 +138,21 @@ perplexity_of = fill_in.check(perplexity_of, against=library_perplexity, example
 #
 # We measure on the first 256 tokens of movie reviews from IMDb. The parts are separate: we train on some reviews, choose on others (*validation*), and use the *test* reviews for the final table only. The model may have read some of them in its pretraining. That is the same for all our variants, because all come from this model.
 
+
 # %%
-reviews = {
-    part: datasets.review_tokens(tokenizer, settings.documents, settings.length, part)
-    for part in ("validation", "test")
-}
-train = datasets.review_tokens(tokenizer, settings.steps * settings.batch, settings.length, "train")
-calibration = train[: settings.calibration]
-perplexity = partial(evaluation.perplexity, documents=reviews["validation"])
-whole = perplexity(model)
+def tokens(part, n=settings.documents):
+    return datasets.review_tokens(tokenizer, n, settings.length, part)
+
+
+def perplexity(network, part="validation"):
+    return evaluation.perplexity(network, tokens(part))
+
+
+train, first = tokens("train", settings.steps * settings.batch), tokens("validation", 2)[0]
+calibration, whole = train[: settings.calibration], perplexity(model)
 with torch.no_grad():
-    alone = perplexity_of(model(reviews["validation"][:1]).logits[0], reviews["validation"][0])
-print(
-    f"one review by hand: {alone:.1f}; by the library: {whole.losses[0].div(whole.tokens[0]).exp():.1f}"
-)
-print("all reviews:", whole)
+    print(f"the first review, by hand: {perplexity_of(model(first[None]).logits[0], first):.2f}")
+print(f"by the library: {(whole.losses[0] / whole.tokens[0]).exp():.2f}; all reviews: {whole}")
 
 # %% [markdown]
 # The interval is wide, because some reviews are much easier than others. But all our models read the *same* reviews. So we compare two of them review by review, and the difference has a narrow interval. `a.times(b)` says how many times as high the perplexity of `a` is.
@@ -351,23 +350,20 @@ wanda_mask = fill_in.check(wanda_mask, against=library_mask, examples=tries)
 
 # %%
 wanda = pruning.wanda(model, TensorDataset(calibration))
-layer = "model.layers.0.mlp.down_proj"
+layer, sparse = "model.layers.0.mlp.down_proj", {}
 weight = model.get_submodule(layer).weight.detach()
 yours = wanda_mask(weight, wanda(layer, torch.ones_like(weight))[0], 0.5)
 equal = yours == pruning.row_masks(model, 0.5, wanda, [layer])[layer]
 print(f"your mask equals the library's for {equal.float().mean():.1%} of one layer's weights")
-ways, sparse = (
-    {"Wanda": wanda, "magnitude": pruning.magnitude, "random": pruning.random_score(0)},
-    {},
-)
+ways = {"Wanda": wanda, "magnitude": pruning.magnitude, "random": pruning.random_score(0)}
 for name, score in ways.items():
     masks = pruning.row_masks(model, 0.5, score)
     sparse[f"{name}, half of each row"] = perplexity(pruning.apply_masks(model, masks))
-for name in ("Wanda", "magnitude"):
-    masks = pruning.n_m_masks(model, 2, 4, ways[name])
-    sparse[f"{name}, 2:4"] = perplexity(pruning.apply_masks(model, masks))
-look = {"title": "Wanda is clearly better than magnitude", "reference": {"whole model": whole}}
-plots.perplexities(sparse, **look)
+    if name != "random":
+        masks = pruning.n_m_masks(model, 2, 4, score)
+        sparse[f"{name}, 2:4"] = perplexity(pruning.apply_masks(model, masks))
+title = "Wanda is clearly better than magnitude"
+plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
 # %% [markdown]
 # Wanda wins clearly, and at no cost but one pass over a few reviews. On lesson 1's small network the two were alike. The pattern 2:4 costs more than half of each row, because it has less choice. In return, GPUs can compute faster with it. On our CPU none of these zeros saves any time.
@@ -460,11 +456,10 @@ plots.intervals(stored, title="More steps bring back more", xlabel=xlabel)
 # %%
 table = {"whole": model, "nine layers dropped": cut}
 table["... and distilled"] = small = students["distilled"]
-table["... and int8"] = quantization.quantize(small, backend="torch")
-table["whole, int8"] = quantization.quantize(model, backend="torch")
-timed = {name: one for name, one in table.items() if name != "nine layers dropped"}
-speed = evaluation.generation_speed(timed, reviews["test"][:1], rounds=settings.rounds)
-on_test = {name: perplexity(one, documents=reviews["test"]) for name, one in table.items()}
+for name, one in {"... and int8": small, "whole, int8": model}.items():
+    table[name] = quantization.quantize(one, backend="torch")
+speed = evaluation.generation_speed(table, tokens("test", 1), rounds=settings.rounds)
+on_test = {name: perplexity(one, "test") for name, one in table.items()}
 size = {name: evaluation.footprint(one, zipped=False) for name, one in table.items()}
 columns = {
     "million parameters": {name: f"{one.parameters / 1e6:.0f}" for name, one in size.items()},
@@ -473,7 +468,7 @@ columns = {
     "written / s": {name: f"{one.decode_rate:.0f}" for name, one in speed.items()},
     "perplexity": {name: str(one) for name, one in on_test.items()},
 }
-pd.DataFrame(columns).fillna("as below")
+pd.DataFrame(columns)
 
 # %% [markdown]
 # int8 makes writing faster than dropping layers does, and costs hardly any perplexity. Both together are fastest. The table in int8 has one entry that is easy to miss: the token embeddings stay in float32 for the look-up, beside their int8 copy for the logits. So the file is larger than a quarter.
