@@ -24,7 +24,7 @@ RECIPE = {
     "ranked_on": 8,  # training reviews
     "measured_on": 24,  # reviews of the validation and of the test part
     "dropped": 9,
-    "steps": [20, 100],
+    "steps": [20, 60],
     "batch": 4,  # reviews in a step
     "lr": 3e-4,
 }

@@ -43,7 +43,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders
 # %% [markdown]
 # ## The result first
 #
-# We dropped nine of the thirty layers of SmolLM2, a small language model. Then we trained what was left, in two ways, on 400 movie reviews. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) did this once, with one seed, and this cell loads what it stored.
+# We dropped nine of the thirty layers of SmolLM2, a small language model. Then we trained what was left, in two ways, on a few hundred movie reviews. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) did this once, with one seed, and this cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
 recovery, claims = lessons.results("lesson7_recovery"), lessons.Claims()
