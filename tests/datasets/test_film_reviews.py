@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from course_lib import datasets
-from course_lib.datasets import sources
-from course_lib.datasets import film_reviews
+from course_lib.datasets import film_reviews, sources
 from course_lib.datasets.film_reviews import END, film_sentences, review_tokens, short_reviews
 
 

@@ -335,7 +335,7 @@ def test_a_language_model_comes_nearer_to_its_teacher_and_both_are_left_alone():
         assert all(torch.equal(value, old[name]) for name, value in snapshot(model).items())
 
 
-def test_a_teacher_with_other_tokens_is_refused():
+def test_a_language_model_with_other_tokens_is_refused():
     from course_lib import models
 
     model, _ = models.language_model("tiny")
