@@ -360,7 +360,7 @@ too large | Drop more layers. The embeddings stay as they are, so more than a th
 small enough, and too surprised | Has it been trained since the cut? If so: more steps, or other layers. Choose on the validation reviews.
   ? {_GIVES}: a language model
   ? {_SIZE}: 0 to {SHARE}
-  ? {_WORSE}: {TIMES} to 1e12
+  ? {_WORSE}: {TIMES} to 1e300
 """,
     checked="the number of parameters, and the perplexity on eight test reviews",
     not_checked="how fast it is, how it writes, and how often you looked at the test reviews",

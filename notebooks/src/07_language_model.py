@@ -112,7 +112,7 @@ diagrams.next_tokens()
 # **Your turn (1 of 2).** The logits at position $t$ predict the token at $t + 1$. Compute the perplexity of one text.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def perplexity_of(logits, ids):
     """logits [length, vocabulary], ids [length] → the perplexity, a float."""
     ...
@@ -318,7 +318,7 @@ diagrams.wanda_mask()
 # **Your turn (2 of 2).** Write Wanda's mask.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def wanda_mask(weight, norms, amount):
     """weight [rows, inputs], norms [inputs] → bool mask; in each row `amount` of the weights go."""
     ...

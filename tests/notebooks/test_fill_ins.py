@@ -27,6 +27,7 @@ def answers(source: str) -> dict[str, str]:
         "03_distillation_loss",
         "04_distilbert",
         "06_your_own_model",
+        "07_language_model",
     ],
 )
 def test_a_lesson_runs_with_its_gaps_filled(name, tmp_path):
