@@ -43,8 +43,8 @@ SHIPPED = HOUSE / "quantization" / "run_onnx.py"
 # Any transformer, placed by roles and proven on the model itself, is 450 lines more than a table; what
 # networks join, split and group is 140, and refusals that name the cure are 130.
 # Language models: perplexity, two speeds, block influence and token-by-token distillation are 480 lines
-# of the library; loading one, its reviews, five drawings, a figure and a slider 680 of the course; their
-# tests 550.
+# of the library; loading one, its reviews, five drawings, a figure and a slider 680 of the course;
+# their tests 550.
 LIMITS = {"library": 7_450, "shipped": 125, "course": 11_700, "tests": 23_450}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 NO_LABEL = -100  # as in PyTorch's cross-entropy
+LARGE = 2**24  # logits in one piece
 
 
 def soften(logits: Tensor, T: float = 4.0) -> Tensor:
@@ -97,17 +100,28 @@ def token_kl(
     classes = student_logits.shape[-1]
     _check_number("top_k", top_k, 0, classes, f"0 (all) to the vocabulary, {classes}")
     student, teacher = _valid(mask, student_logits, teacher_logits.detach())
+    if student.numel() <= LARGE:
+        return T**2 * _mean(_kl(student, teacher, T, reverse, top_k))
+    # A language model's logits take hundreds of megabytes. In pieces that are computed again on the
+    # way back, the loss needs little more than they do.
+    rows = (logits.flatten(0, -2).split(256) for logits in (student, teacher))
+    again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+    pieces = [again(_kl, s, t, T, reverse, top_k) for s, t in zip(*rows, strict=True)]
+    return T**2 * _mean(torch.cat(pieces))
+
+
+def _kl(student: Tensor, teacher: Tensor, T: float, reverse: bool, top_k: int) -> Tensor:
+    """The KL of each row of logits: [..., classes] → [...]."""
     # Both logarithms by themselves: with confident models, log(p / q) would be log(0 / 0).
     log_p, log_q = F.log_softmax(teacher / T, dim=-1), F.log_softmax(student / T, dim=-1)
-    if 0 < top_k < classes:
+    if 0 < top_k < student.shape[-1]:
         top = log_p.topk(top_k).indices
         log_p, log_q = _others_as_one(log_p, top), _others_as_one(log_q, top)
     if reverse:
         log_p, log_q = log_q, log_p
     p = log_p.exp()
     # A class that is ruled out by −inf adds nothing; −inf − (−inf) would be NaN.
-    kl = (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1)  # [n, classes] → [n]
-    return T**2 * _mean(kl)
+    return (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1)
 
 
 def distillation_loss(

@@ -437,3 +437,13 @@ def test_top_k_counts_all_others_as_one_and_loses_a_part():
     assert torch.allclose(losses[0], two.mean())
     with pytest.raises(ValueError, match="top_k is 9"):
         token_kl(s, t, top_k=9)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_in_pieces_it_is_the_same(monkeypatch, reverse):
+    s, t = draw(3, 200, 5).requires_grad_(), draw(3, 200, 5, seed=1)
+    (whole,) = torch.autograd.grad(token_kl(s, t, T=2.0, reverse=reverse), s)
+    monkeypatch.setattr("course_lib.distillation.losses.LARGE", 100)
+    loss = token_kl(s, t, T=2.0, reverse=reverse)
+    (pieces,) = torch.autograd.grad(loss, s)
+    assert torch.allclose(whole, pieces)
