@@ -61,6 +61,7 @@ def generation_speed(
         ValueError: a prompt of another shape, or nothing to write; and what `latency` raises.
 
     Example:
+        >>> import torch
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> sizes = dict(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1)
         >>> tiny = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2))

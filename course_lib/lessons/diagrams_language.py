@@ -48,13 +48,14 @@ def next_tokens(words: Sequence[str] = WORDS, probabilities: Sequence[float] = C
             "probability above 0 for each but the first."
         )
     ax = style.canvas(style.WIDTH, 2.1)
-    slot, size = 1.3, (1.0, 0.36)
+    slot = min(1.3, 5.9 / len(words))
+    size = (slot - 0.3, 0.36)
     for i, word in enumerate(words):
         x = 0.2 + slot * i
         box(ax, (x, 0.9), size, str(word), style.GRAY)
         if i:
             box(ax, (x, 0.2), size, number(p[i - 1], 2), TEACHER)
-            arrow(ax, (x - slot + 0.7, 0.88), (x - 0.03, 0.46), TEACHER)
+            arrow(ax, (x - slot + 0.7 * size[0], 0.88), (x - 0.03, 0.46), TEACHER)
     label(ax, (0.2 + slot * len(words), 0.38), "p(next)", ha="left")
     perplexity = math.exp(-float(np.log(p).mean()))
     product = " · ".join(number(one, 2) for one in p)

@@ -19,5 +19,5 @@ def test_each_row_has_its_interval_and_its_number_beside_it():
     assert dots == [result.value for result in rows.values()]
     whiskers = [line for line in ax.lines if line.get_gid() == "interval: examples"]
     assert [tuple(line.get_xdata()) for line in whiskers] == [one.interval for one in rows.values()]
-    assert [text.get_text() for text in ax.texts] == ["87", "6.6e+07"]
-    assert "whole: " in drawing.alt and "small 87 (" in drawing.alt
+    assert [text.get_text() for text in ax.texts] == ["87.1", "6.6e+07"]
+    assert "whole: " in drawing.alt and "small 87.1 (" in drawing.alt
