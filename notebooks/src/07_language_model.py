@@ -431,16 +431,17 @@ for way, one in found.items():
 # %% [markdown]
 # A large part comes back within minutes. Why the *log*-perplexity? The loss is what training lowers, and it is the logarithm of the perplexity. A share of it means the same at all sizes.
 #
-# In 20 steps the model has read about as much as a person reads in an hour. Here is the stored experiment again, with its longer trainings.
+# In 20 steps the model has read about as much as a person reads in an hour. Here it is beside the stored experiment, whose trainings were longer.
 
 # %% jupyter={"source_hidden": true}
-stored = {
+shares = {f"{way}, {settings.steps} steps": found[way].recovered(as_cut, whole) for way in students}
+shares |= {
     f"{way}, {steps} steps": measured(way=way, steps=steps).recovered(cut_before, whole_before)
     for steps in recovery.recipe["steps"]
-    for way in ("distilled", "fine-tuned")
+    for way in students
 }
 xlabel = "share of the lost log-perplexity that came back, validation reviews"
-plots.intervals(stored, title="More steps bring back more", xlabel=xlabel)
+plots.intervals(shares, title="More steps bring back more", xlabel=xlabel)
 
 # %% [markdown]
 # Each interval is over the reviews, for one seed. The teacher's answer holds more than the one token that came next: it also says which other tokens would have been good. So each review teaches more.
