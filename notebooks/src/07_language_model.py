@@ -217,10 +217,10 @@ curves = {
     "perplexity without it, × the best": (numbers, left_out.tolist()),
 }
 look = {"xlabel": "layer", "ylabel": "block influence, or ×", "log": "y"}
-plots.lines(curves, title="The first layers matter most, by both measures", **look)
+plots.lines(curves, title="Both measures agree about the ends, and not about layer 12", **look)
 
 # %% [markdown]
-# Layers in the second half have the least influence. The first two or three are different: without one of them the model breaks. The two measures agree about the extremes, and less about the layers between.
+# The middle layers have the least influence, and the first one has by far the most: without it the model breaks. The two measures agree about the ends of the stack. But look at layer 12: its influence is low, and yet the model suffers without it. The direction of the hidden states hardly changes there, but what changes is needed later. No cheap score replaces the measurement.
 #
 # Now we drop nine layers. The drawing below shows it with six. The kept layers keep their weights. But each layer also holds a number, `layer_idx`. It says where in the **cache** the layer finds the keys and values of the tokens before. If these numbers stay as they were, the model is right as long as it reads a text at once, and may fail when it writes with a cache. `remove_layers` sets them anew. Lab 7 shows the error.
 #
@@ -494,7 +494,7 @@ print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher 
 # ## Recap
 #
 # - Perplexity is the exponential of the mean loss per token. Compare two models review by review.
-# - Layers in the second half can go first. Block influence finds them in one pass. Renumber the layers, or the cache is wrong.
+# - Layers in the middle can go first. Block influence finds most of them in one pass. Renumber the layers, or the cache is wrong.
 # - Single weights of a language model need Wanda: a small weight on a large input matters.
 # - Distillation teaches at every token. Look out for padding, −∞, top-k, and the chat template.
 # - int8 makes writing faster, because decode must read all weights for each token.
