@@ -23,7 +23,7 @@ class Ratio(Estimate):
     n: int  # documents
 
     def __repr__(self) -> str:
-        low, high, value = (f"{one:.3g}" for one in (self.low, self.high, self.value))
+        low, high, value = map(shown, (self.low, self.high, self.value))
         return f"{value} × ({low}–{high}, n = {self.n:,})"
 
 
@@ -77,7 +77,7 @@ class Perplexity(Shown):
         return Share(*_ratio(cut.losses - self.losses, cut.losses - whole.losses), self.n)
 
     def __repr__(self) -> str:
-        low, high, value = (f"{one:,.3g}" for one in (*self.interval, self.value))
+        low, high, value = map(shown, (*self.interval, self.value))
         return f"{value} ({low}–{high}, n = {self.n:,})"
 
 
@@ -117,6 +117,27 @@ def perplexity(model: nn.Module, documents: Tensor | Sequence[Tensor], size: int
             losses.append(each.view(len(ids), -1).double().sum(1).cpu())
     tokens = torch.tensor([len(one) - 1 for one in documents], dtype=torch.double)
     return Perplexity(torch.cat(losses).clone(), tokens)
+
+
+def shown(number: float) -> str:
+    """A perplexity for people, with three digits.
+
+    >>> shown(7.389), shown(1321.4), shown(1.49e8)
+    ('7.39', '1,321', '1.5e+08')
+    """
+    if number >= 1e6:
+        return f"{number:.1e}"
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """The numbers 1, 2 and 5 times powers of ten between two ends: ticks of a logarithmic axis.
+
+    >>> round_numbers(30, 450)
+    [50, 100, 200]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [m * 10**e for e in powers for m in (1, 2, 5) if low <= m * 10**e <= high]
 
 
 def _ratio(above: Tensor, below: Tensor) -> tuple[float, float, float]:

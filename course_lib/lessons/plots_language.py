@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from course_lib.evaluation.perplexities import Perplexity
+from course_lib.evaluation.perplexities import Perplexity, round_numbers, shown
 from course_lib.lessons import style
-from course_lib.lessons.plots_axes import axes, finish, legend, plain, set_log_ticks, whisker
+from course_lib.lessons.plots_axes import axes, finish, legend, plain, whisker
 from course_lib.lessons.sketch import Drawing
 
 
@@ -38,8 +39,7 @@ def perplexities(
         whisker(ax, row, result, color)
         ax.plot(result.value, row, "o", color=color, markersize=7, gid="value")
         look: Any = {"va": "center", "fontsize": style.NORMAL, "color": style.INK}
-        text = f"{result.value:,.3g}" if result.value < 1e6 else f"{result.value:.1e}"
-        ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), **look)
+        ax.text(1.02, row, shown(result.value), transform=ax.get_yaxis_transform(), **look)
     dot: Any = {"marker": "o", "linestyle": "", "color": color, "label": "perplexity"}
     bar: Any = {"color": color, "linewidth": 1.2, "label": "95 % interval over documents"}
     handles = [Line2D([], [], **dot), Line2D([], [], **bar)]
@@ -48,7 +48,10 @@ def perplexities(
         ends.append(result.value)
         handles.append(ax.axvline(result.value, color=style.COLORS["teacher"], label=name))
     ax.set_xscale("log")
-    set_log_ticks(ax.xaxis, ends, plain)
+    if max(ends) < 1000 * min(ends):
+        ax.xaxis.set_major_locator(FixedLocator(round_numbers(min(ends), max(ends))))
+        ax.xaxis.set_major_formatter(plain)
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
     ax.set_xlabel("perplexity, lower is better")
     ax.tick_params(axis="y", labelsize=style.NORMAL, length=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from course_lib.evaluation.perplexities import Perplexity
+from course_lib.evaluation.perplexities import Perplexity, round_numbers, shown
 from course_lib.lessons.sliders.charts import (
     Chart,
     State,
@@ -40,7 +40,7 @@ def depth_view(grid: Mapping[int, Depth], dropped: int) -> State:
     size = f"{one.parameters / 1e6:.0f} million parameters"
     readout = (
         f'<span style="font-size:120%">{dropped} layers dropped: perplexity '
-        f"<b>{one.perplexity.value:,.3g}</b>, <b>{one.rate:.3g}</b> tokens per second</span><br>"
+        f"<b>{shown(one.perplexity.value)}</b>, <b>{one.rate:.3g}</b> tokens per second</span><br>"
         f"{size}; perplexity {worse:.2f} ×, speed {faster:.2f} ×, as cut"
     )
     alt = (
@@ -61,7 +61,8 @@ def depth_chart(grid: Mapping[int, Depth]) -> Chart:
     x = number("dropped", "layers dropped", (-1, max(grid) + 1))
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     ends = (0.8 * low, 1.2 * high)
-    losses = number("perplexity", "perplexity (line: 95 % interval)", ends, type="log")
+    title = "perplexity (line: 95 % interval)"
+    losses = number("perplexity", title, ends, type="log", values=round_numbers(*ends))
     rates = number(
         "rate", "written tokens per second", (0, 1.15 * max(row["rate"] for row in rows))
     )

@@ -9,7 +9,7 @@ from course_lib.lessons.sliders.depth import depth_chart, depth_explorer, depth_
 def test_the_readout_compares_with_the_whole_model():
     grid = depths()
     shown = depth_view(grid, 6)
-    assert f"{grid[6].perplexity.value:,.3g}" in shown.readout and "speed 1.27 ×" in shown.readout
+    assert f"{grid[6].perplexity.value:.3g}" in shown.readout and "speed 1.27 ×" in shown.readout
     assert "113 million parameters" in shown.readout and "Without 6 layers" in shown.alt
     assert "perplexity 1.00 ×, speed 1.00 ×" in depth_view(grid, 0).readout
 
