@@ -287,10 +287,8 @@ all have the same layer_idx | Then they overwrite each other's keys and values i
   layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = 0
 config.num_hidden_layers stays | The model runs over so many layers, and a saved model is loaded with so many.
   small.config.num_hidden_layers = len(layers) => pass
-the model itself is changed | The teacher is needed for distillation. Work on a copy.
+the model itself is changed | The teacher is needed for distillation. Work on a deep copy: copy.copy shares the layers.
   copy.deepcopy(model) => model
-the copy shares its layers | copy.copy copies the outside only. The layers are those of the teacher, and get new numbers.
-  copy.deepcopy(model) => copy.copy(model)
 the others are kept | keep names the layers that stay.
   for i in keep] => for i in range(len(small.model.layers)) if i not in keep]
 the first layers are kept | keep says which layers stay, not how many.
