@@ -120,7 +120,7 @@ def test_fetch_says_why_it_stopped(cache, monkeypatch, capsys):
 
 
 def test_ctrl_c_is_no_fault(monkeypatch, capsys):
-    def fetch():
+    def fetch(llm):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "fetch", fetch)
