@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from course_lib.evaluation import Accuracy, Latency
+from course_lib.evaluation import Accuracy, Latency, Perplexity
 from course_lib.lessons import sliders
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -118,6 +118,17 @@ def _attention() -> sliders.Explorer:
     return sliders.attention_explorer(TOKENS, models, pairs)
 
 
+def depths() -> dict[int, sliders.Depth]:
+    tokens = torch.full((4,), 100.0)
+    return {
+        n: sliders.Depth(
+            Perplexity(torch.tensor([370.0, 400, 390, 410]) + 12 * n, tokens),
+            9.0 + 0.4 * n, 134_515_008 - n * 3_540_096,
+        )
+        for n in (0, 3, 6, 9)
+    }  # fmt: skip
+
+
 EXAMPLES: dict[str, Any] = {
     "sparsity": _sparsity,
     "temperature": _temperature,
@@ -133,4 +144,5 @@ EXAMPLES: dict[str, Any] = {
             for bits, right in ((32, 710), (8, 709), (4, 673), (2, 397))
         },
     ),
+    "depth": lambda: sliders.depth_explorer(depths()),
 }

@@ -4,7 +4,7 @@
 did not, or raises `WrongAnswerError` with a message that fits on one screen.
 """
 
-from course_lib.checks import lesson1, lesson2, lesson3, lesson4, lesson5, lesson6
+from course_lib.checks import lesson1, lesson2, lesson3, lesson4, lesson5, lesson6, lesson7
 from course_lib.checks.checking import Check, WrongAnswerError
 from course_lib.checks.guarding import Mistake
 from course_lib.checks.lesson1 import (
@@ -59,8 +59,23 @@ from course_lib.checks.lesson6 import (
     teaching_rows,
     width_for,
 )
+from course_lib.checks.lesson7 import (
+    block_influence,
+    drop_layers,
+    padded_kl,
+    two_thirds,
+    wanda_mask,
+)
 
-LESSONS = {1: lesson1, 2: lesson2, 3: lesson3, 4: lesson4, 5: lesson5, 6: lesson6}
+LESSONS = {
+    1: lesson1,
+    2: lesson2,
+    3: lesson3,
+    4: lesson4,
+    5: lesson5,
+    6: lesson6,
+    7: lesson7,
+}
 
 __all__ = [
     "LESSONS",
@@ -68,12 +83,14 @@ __all__ = [
     "Mistake",
     "WrongAnswerError",
     "ask_teacher",
+    "block_influence",
     "choose_advice",
     "choose_max_length",
     "compare",
     "cosine_loss",
     "cubic_sparsity",
     "distillation_loss",
+    "drop_layers",
     "errors",
     "front",
     "global_masks",
@@ -88,6 +105,7 @@ __all__ = [
     "masked_step_",
     "most_sparsity",
     "own_budget",
+    "padded_kl",
     "prune_to",
     "remove_channels",
     "remove_heads",
@@ -106,5 +124,7 @@ __all__ = [
     "triple_loss",
     "twice_as_fast",
     "two_layer_student",
+    "two_thirds",
+    "wanda_mask",
     "width_for",
 ]

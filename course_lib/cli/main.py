@@ -17,6 +17,7 @@ from course_lib.cli import compress, doctor
 HELP = """\
 lab       open the course in JupyterLab; what follows goes to Jupyter (--port=9000 --no-browser)
 fetch     fetch and verify all that the lessons need: the only step that uses the network
+          (fetch --llm also fetches the language model of lesson 7, 93 MB)
 doctor    check this installation, and say how to cure what is wrong with it
 compress  make a small copy of your own text classifier (compress --help says how)
 """
@@ -36,26 +37,32 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=["lab", "fetch", "doctor", "compress"])
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for lab and compress only")
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, help="for lab, compress and fetch --llm"
+    )
     given = parser.parse_args(arguments)
     if given.command == "compress":
         return compress.main(given.arguments)
-    if given.arguments and given.command != "lab":
+    llm = given.command == "fetch" and given.arguments == ["--llm"]
+    if given.arguments and given.command != "lab" and not llm:
         parser.error(f"{given.command} takes no arguments, but got: {' '.join(given.arguments)}")
     try:
         if given.command == "lab":
             return lab(given.arguments)
-        return doctor.main() if given.command == "doctor" else fetch()
+        return doctor.main() if given.command == "doctor" else fetch(llm)
     except KeyboardInterrupt:
         return 130  # as a shell reports Ctrl-C; a traceback would look like a fault
 
 
-def fetch() -> int:
-    """Fetch and verify what the lessons need; 0 when all is there, 1 and the reason when not."""
+def fetch(llm: bool = False) -> int:
+    """Fetch and verify what the lessons need; 0 when all is there, 1 and the reason when not.
+
+    `llm`: also the language model of lesson 7 (default False).
+    """
     try:
         from course_lib.datasets import sources
 
-        sources.fetch()
+        sources.fetch(llm)
         with contextlib.suppress(OSError):  # a complete cache may be read-only
             _fetched_note().write_text("\n".join([_wanted(), *sources.verify()]), "utf-8")
     except (ImportError, OSError, ValueError, subprocess.CalledProcessError) as error:

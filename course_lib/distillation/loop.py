@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from course_lib.distillation.losses import NO_LABEL, distillation_loss, triple_loss
+from course_lib.distillation.losses import NO_LABEL, distillation_loss, token_kl, triple_loss
 from course_lib.distillation.transfer import with_transfer
 from course_lib.evaluation.prediction import predict
-from course_lib.modules import copy_of, forward, logits_of
+from course_lib.modules import copy_of, device_of, evaluating, forward, logits_of, to_device
 from course_lib.training.loop import fit
 from course_lib.training.recipe import Fitted, Recipe
 
@@ -127,6 +127,53 @@ def distill_hidden(
 
     fitted = fit(projected, {**data, "train": train}, recipe, loss=batch_loss)
     return Fitted(fitted.model.student, fitted.history, fitted.epoch)  # type: ignore[arg-type]
+
+
+def distill_tokens(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    data: Mapping[str, Dataset],
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor] = token_kl,
+    after_step: Callable[[nn.Module, float], None] | None = None,
+) -> Fitted:
+    """Train a copy of a small language model on its teacher's distribution of each next token.
+
+    The teacher runs beside the student, in eval mode: its logits of all tokens would fill the disk.
+    Sanh et al. 2019, § 2; Muralidharan et al. 2024 (*Minitron*), § 3. Explained in lesson 7.
+
+    Args:
+        student, teacher: causal language models that read the same tokens; both are left alone.
+        data: ``{"train": examples}`` of one length: ``TensorDataset(ids)``, ids ``[n, length]``.
+        recipe: as for `fit`. Logits take ``batch_size · length · vocabulary`` floats, several times.
+        loss: ``loss(student_logits, teacher_logits) → scalar``, such as ``partial(token_kl, T=2.0)``.
+        after_step: as for `fit`.
+
+    Raises:
+        ValueError: no training part, or a teacher that numbers its tokens differently; what `fit` and
+            `loss` raise.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = dict(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1)
+        >>> teacher = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2))
+        >>> texts = {"train": TensorDataset(torch.ones(2, 4).long())}
+        >>> distill_tokens(teacher, teacher, texts, Recipe(epochs=1, batch_size=2)).history[0]["loss"]
+        0.0
+    """
+    _check_parts(data, "distill_tokens")
+    _check_vocabularies(student, teacher)
+
+    def batch_loss(output: Any, batch: Any) -> Tensor:
+        logits = logits_of(output)
+        with torch.no_grad():  # tensors of inference_mode could not be used in a gradient
+            teaching = logits_of(forward(teacher, to_device(batch, device_of(teacher))))
+        return loss(logits, teaching.to(logits.device))
+
+    with evaluating(teacher):
+        return fit(student, data, recipe, loss=batch_loss, after_step=after_step)
 
 
 class _Projected(nn.Module):

@@ -4,6 +4,11 @@ from .accuracy import Runs as Runs
 from .accuracy import Shown as Shown
 from .calibration import Calibration as Calibration
 from .calibration import expected_calibration_error as expected_calibration_error
+from .generation import Generation as Generation
+from .generation import generation_speed as generation_speed
+from .perplexities import Perplexity as Perplexity
+from .perplexities import Ratio as Ratio
+from .perplexities import perplexity as perplexity
 from .prediction import correct as correct
 from .prediction import evaluate as evaluate
 from .prediction import predict as predict

@@ -12,6 +12,13 @@ from course_lib.lessons.diagrams_distillation import (
     pipeline,
     teacher_and_student,
 )
+from course_lib.lessons.diagrams_language import (
+    grouped_heads,
+    layers_dropped,
+    next_tokens,
+    two_divergences,
+    wanda_mask,
+)
 from course_lib.lessons.diagrams_losses import kl_terms, training_sets
 from course_lib.lessons.diagrams_structure import (
     attention_head,
@@ -37,11 +44,14 @@ __all__ = [
     "distill_before_or_after",
     "factored_table",
     "gated_units",
+    "grouped_heads",
     "int8_number_line",
     "kl_terms",
+    "layers_dropped",
     "loss_verdicts",
     "mask_times_weights",
     "neuron_removed",
+    "next_tokens",
     "orders",
     "pipeline",
     "residual_groups",
@@ -51,6 +61,8 @@ __all__ = [
     "texts_cut",
     "training_sets",
     "transformer_layer",
+    "two_divergences",
     "two_of_four",
+    "wanda_mask",
     "what_goes",
 ]

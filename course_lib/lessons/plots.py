@@ -20,6 +20,7 @@ from course_lib.lessons.plots_bars import (
     signed_bars,
     size_bars,
 )
+from course_lib.lessons.plots_language import perplexities
 from course_lib.lessons.plots_lines import line_panels, lines
 from course_lib.lessons.plots_models import (
     digits,
@@ -50,6 +51,7 @@ __all__ = [
     "lines",
     "mask_rows",
     "parts",
+    "perplexities",
     "picture_and_bars",
     "pruning_curves",
     "reliability",

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from course_lib.evaluation.accuracy import Accuracy, Runs
+from course_lib.evaluation.perplexities import Perplexity, Ratio
 from course_lib.evaluation.significance import Gap, PairedTest, Share
 from course_lib.evaluation.timing import Speedup
 from course_lib.lessons import style
@@ -106,14 +107,15 @@ def kind(result: Any) -> str:
         return "rounds"
     if isinstance(result, Runs) or type(result) is Gap:
         return "seeds"
-    return "examples" if isinstance(result, Accuracy | Share | Gap | PairedTest) else ""
+    examples = Accuracy | Share | Gap | PairedTest | Ratio | Perplexity
+    return "examples" if isinstance(result, examples) else ""
 
 
 def unit(result: Any) -> str:
     """The result's unit: "%" for accuracies and shares, "points", "×" for speed-ups, else ""."""
     if isinstance(result, Gap | PairedTest):
         return "points"
-    if isinstance(result, Speedup):
+    if isinstance(result, Speedup | Ratio):
         return "×"
     return "%" if isinstance(result, Accuracy | Runs | Share) else ""
 

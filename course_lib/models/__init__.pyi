@@ -3,6 +3,8 @@ from .custom_model import load_custom_model as load_custom_model
 from .encoders import load_encoder as load_encoder
 from .encoders import load_pretrained as load_pretrained
 from .encoders import load_tokenizer as load_tokenizer
+from .language_models import LanguageModel as LanguageModel
+from .language_models import language_model as language_model
 from .networks import LeNet300 as LeNet300
 from .networks import SmallCNN as SmallCNN
 from .networks import SmallResNet as SmallResNet

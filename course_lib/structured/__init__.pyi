@@ -13,6 +13,7 @@ from .latency_target import SpedUp as SpedUp
 from .latency_target import cheapest_widths as cheapest_widths
 from .latency_target import costs as costs
 from .latency_target import speed_up as speed_up
+from .layer_influence import block_influence as block_influence
 from .removal import Changes as Changes
 from .removal import Keep as Keep
 from .removal import changes as changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,6 +26,20 @@ def cross_entropy(output: Any, batch: Any) -> Tensor:
     logits, numbers = logits_of(output), labels(batch)
     check_classes(logits, numbers)
     return F.cross_entropy(logits, numbers)
+
+
+def next_token_loss(output: Any, batch: Any) -> Tensor:
+    """Cross-entropy of a language model with each next token of the text that it reads, in nats.
+
+    Examples are token ids of one length, as of ``TensorDataset(ids)``. Explained in lesson 7.
+
+    Example:
+        >>> import torch
+        >>> next_token_loss(torch.zeros(1, 3, 10), (torch.tensor([[4, 7, 1]]),))  # log 10
+        tensor(2.3026)
+    """
+    ids = batch["input_ids"] if isinstance(batch, Mapping) else batch[0]
+    return F.cross_entropy(logits_of(output)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,10 @@ NO_MISTAKE: dict[str, dict[str, str]] = {
         "if low >= -points:": "no counts have a limit of exactly −points",
         "return 'no' if high <= -points else 'cannot tell'": "and none of these has",
     },
+    "padded_kl": {
+        f"ratio = torch.where(log_p > -torch.inf, log_p - log_q, {other})": "times a p of 0"
+        for other in ("1.0", "-1.0")
+    },
     "to_int8": {"step[step == 0] = 2.0": "any step above 0 will do for a row of zeros"},
     "front": {
         "return any((other != mine and all((x <= y for x, y in zip(other, mine))) for other in "

@@ -91,15 +91,24 @@ def test_jupyter_reads_the_courses_settings(monkeypatch):
 
 
 def test_fetch_notes_its_success(cache, monkeypatch):
-    monkeypatch.setattr("course_lib.datasets.sources.fetch", lambda: None)
+    monkeypatch.setattr("course_lib.datasets.sources.fetch", lambda llm: None)
     monkeypatch.setattr("course_lib.datasets.sources.verify", lambda: {})
     assert not main._is_fetched()
     assert main.main(["fetch"]) == 0
     assert main._is_fetched()
 
 
+@pytest.mark.parametrize("arguments", [[], ["--llm"]])
+def test_the_language_model_is_fetched_where_it_is_asked_for(cache, monkeypatch, arguments):
+    asked = []
+    monkeypatch.setattr("course_lib.datasets.sources.fetch", asked.append)
+    monkeypatch.setattr("course_lib.datasets.sources.verify", lambda: {})
+    assert main.main(["fetch", *arguments]) == 0
+    assert asked == [bool(arguments)]
+
+
 def test_fetch_says_why_it_stopped(cache, monkeypatch, capsys):
-    def fetch():
+    def fetch(llm):
         raise OSError(f"no network; {os.path.expanduser('~')}/x is missing")
 
     monkeypatch.setattr("course_lib.datasets.sources.fetch", fetch)
@@ -111,7 +120,7 @@ def test_fetch_says_why_it_stopped(cache, monkeypatch, capsys):
 
 
 def test_ctrl_c_is_no_fault(monkeypatch, capsys):
-    def fetch():
+    def fetch(llm):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "fetch", fetch)

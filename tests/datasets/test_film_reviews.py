@@ -3,10 +3,11 @@
 import re
 
 import pytest
+import torch
 
 from course_lib import datasets
-from course_lib.datasets import sources
-from course_lib.datasets.film_reviews import END, film_sentences, short_reviews
+from course_lib.datasets import film_reviews, sources
+from course_lib.datasets.film_reviews import END, film_sentences, review_tokens, short_reviews
 
 
 def test_the_sentences_have_no_labels_and_none_comes_twice_or_is_in_a_labeled_part():
@@ -84,3 +85,36 @@ def test_a_review_that_comes_twice_counts_once_and_long_ones_are_left_out(monkey
     assert all(verdicts[row["text"]] == row["label"] for row in found)
     with pytest.raises(ValueError, match="No review has at most 2 words"):
         short_reviews(words=2)
+
+
+# --- running text for a language model --------------------------------------------------------------
+
+
+def words(text, **_options):
+    """A tokenizer whose tokens are the lengths of words."""
+    return {"input_ids": [len(word) for word in text.split()]}
+
+
+def test_each_review_is_cut_to_its_first_tokens_and_short_ones_are_left_out():
+    for part in ("train", "validation", "test"):
+        found = review_tokens(words, 5, 40, part)
+        assert found.shape == (5, 40) and found.dtype == torch.int64
+    assert torch.equal(review_tokens(words, 2, 40), review_tokens(words, 5, 40)[:2])
+
+
+def test_no_review_is_in_two_parts():
+    parts = film_reviews._parts()
+    keys = [{datasets.normalized(text) for text in texts} for texts in parts.values()]
+    assert not keys[0] & keys[1] and not keys[0] & keys[2] and not keys[1] & keys[2]
+    assert all(
+        len(one) == len(texts) > 8000 for one, texts in zip(keys, parts.values(), strict=True)
+    )
+
+
+def test_another_part_and_too_many_reviews_are_refused():
+    with pytest.raises(ValueError, match=r"part is 'dev' and n is 2; expected train, validation"):
+        review_tokens(words, 2, 10, "dev")
+    with pytest.raises(ValueError, match="n is 0"):
+        review_tokens(words, 0)
+    with pytest.raises(ValueError, match=r"n is 9,000; \d{2} reviews of 'test' have 900 tokens"):
+        review_tokens(words, 9000, 900, "test")

@@ -134,6 +134,25 @@ def no_pip(*_arguments):
     raise AssertionError("pip was asked for")
 
 
+def test_what_one_lesson_needs_is_fetched_on_request_alone(small, capsys, monkeypatch):
+    monkeypatch.setattr(sources, "SOURCES", {"words": replace(small, on_request=True)})
+    sources.fetch()
+    assert (
+        "words" not in capsys.readouterr().out and "sources/words/list.txt" not in sources.verify()
+    )
+    sources.fetch(on_request=True)
+    assert "[OK] words" in capsys.readouterr().out
+    assert sources.verify()["sources/words/list.txt"] == ""
+
+
+def test_a_lesson_that_needs_it_says_how_much_before_it_fetches(small, capsys, monkeypatch):
+    monkeypatch.setattr(sources, "SOURCES", {"words": replace(small, on_request=True)})
+    assert (sources.source_folder("words") / "list.txt").exists()
+    assert "Fetching words once: 0 MB from words==1.0" in capsys.readouterr().out
+    sources.source_folder("words")
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.reliability
 def test_fetch_says_how_much_there_is_and_a_complete_cache_needs_no_network(
     small, capsys, monkeypatch

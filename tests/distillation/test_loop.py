@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 from transformer_zoo import tiny, without_dropout
 from two_processes import run_on_two
 
-from course_lib.distillation.loop import distill, distill_hidden
+from course_lib.distillation.loop import distill, distill_hidden, distill_tokens
 from course_lib.distillation.losses import distillation_loss, triple_loss
 from course_lib.distillation.students import distilbert_from_bert, student_from_teacher
 from course_lib.evaluation.prediction import evaluate, predict
@@ -306,3 +306,40 @@ def test_unlabeled_texts_alone_are_enough():
     student = student_from_teacher(teacher, [0])
     fitted = distill(student, teacher, {"train": rows}, Recipe(epochs=1, batch_size=2))
     assert fitted.history[0]["loss"] > 0
+
+
+# --- token by token --------------------------------------------------------------------------------
+
+
+def test_a_language_model_comes_nearer_to_its_teacher_and_both_are_left_alone():
+    from course_lib import models, structured
+
+    teacher, _ = models.language_model("tiny")
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter *= 4  # far from random answers
+    student = structured.remove_layers(teacher, [0, 2])
+    before = snapshot(student), snapshot(teacher)
+    ids = torch.randint(3, 250, (24, 12), generator=torch.Generator().manual_seed(0))
+    steps = []
+    fitted = distill_tokens(
+        student,
+        teacher,
+        {"train": TensorDataset(ids)},
+        Recipe(epochs=4, lr=3e-3, batch_size=8),
+        after_step=lambda model, progress: steps.append(progress),
+    )
+    losses = [row["loss"] for row in fitted.history]
+    assert losses[-1] < 0.8 * losses[0] and len(steps) == 12
+    for model, old in zip((student, teacher), before, strict=True):
+        assert all(torch.equal(value, old[name]) for name, value in snapshot(model).items())
+
+
+def test_a_language_model_with_other_tokens_is_refused():
+    from course_lib import models
+
+    model, _ = models.language_model("tiny")
+    other = copy.deepcopy(model)
+    other.config.vocab_size += 1
+    with pytest.raises(ValueError, match="The student has 259 tokens and the teacher 260"):
+        distill_tokens(model, other, {"train": TensorDataset(torch.ones(2, 3).long())})

@@ -18,6 +18,7 @@ from course_lib.distillation.losses import (
     hidden_cosine_loss,
     soft_loss,
     soften,
+    token_kl,
     triple_loss,
 )
 
@@ -386,3 +387,63 @@ def test_a_class_that_the_teacher_rules_out_adds_nothing():
 def test_padded_rows_of_a_vocabulary_are_named():
     with pytest.raises(ValueError, match=r"padding, cut them: logits\[\.\.\., :1519\]"):
         soft_loss(torch.zeros(1, 1519), torch.zeros(1, 1520))
+
+
+# --- token by token -------------------------------------------------------------------------------
+
+
+def test_token_kl_is_the_mean_over_valid_tokens_of_both_directions():
+    s, t = draw(2, 3, 5), draw(2, 3, 5, seed=1)
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    p, q = (logits[mask.bool()].softmax(-1) for logits in (t, s))
+    assert torch.allclose(token_kl(s, t, mask), (p * (p / q).log()).sum(-1).mean())
+    assert torch.allclose(token_kl(s, t, mask, reverse=True), (q * (q / p).log()).sum(-1).mean())
+    assert torch.allclose(token_kl(s, t, T=2.0), soft_loss(s, t, T=2.0))
+    assert token_kl(s, s) == token_kl(s, s, reverse=True) == 0
+
+
+def test_only_the_vocabulary_is_compared():
+    s, t = draw(4, 7), draw(4, 9, seed=1)
+    assert torch.allclose(token_kl(s, t, vocabulary=6), token_kl(s[:, :6], t[:, :6]))
+    with pytest.raises(ValueError, match="vocabulary"):
+        token_kl(s, t)
+    with pytest.raises(ValueError, match="1 to 7, which both have"):
+        token_kl(s, t, vocabulary=8)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("top_k", [0, 2])
+def test_ruled_out_tokens_give_no_nan_and_no_gradient(reverse, top_k):
+    s, t = draw(3, 5), draw(3, 5, seed=1)
+    s[:, 4], t[:, 4] = -torch.inf, -torch.inf
+    s.requires_grad_()
+    loss = token_kl(s, t, reverse=reverse, top_k=top_k)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(s.grad).all()
+    assert (s.grad[:, 4] == 0).all()
+    rest = token_kl(s.detach()[:, :4], t[:, :4], reverse=reverse, top_k=top_k)
+    assert torch.allclose(loss, rest)
+
+
+def test_top_k_counts_all_others_as_one_and_loses_a_part():
+    s, t = draw(6, 8), draw(6, 8, seed=1)
+    losses = [token_kl(s, t, top_k=k) for k in (1, 2, 4, 7, 8)]
+    assert losses == sorted(losses)
+    assert torch.allclose(losses[-1], token_kl(s, t)) and losses[-2] == pytest.approx(losses[-1])
+    p, q = t.softmax(-1), s.softmax(-1)
+    first = p.argmax(-1, keepdim=True)
+    a, b = p.gather(-1, first), q.gather(-1, first)
+    two = a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()
+    assert torch.allclose(losses[0], two.mean())
+    with pytest.raises(ValueError, match="top_k is 9"):
+        token_kl(s, t, top_k=9)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_in_pieces_it_is_the_same(monkeypatch, reverse):
+    s, t = draw(3, 200, 5).requires_grad_(), draw(3, 200, 5, seed=1)
+    (whole,) = torch.autograd.grad(token_kl(s, t, T=2.0, reverse=reverse), s)
+    monkeypatch.setattr("course_lib.distillation.losses.LARGE", 100)
+    loss = token_kl(s, t, T=2.0, reverse=reverse)
+    (pieces,) = torch.autograd.grad(loss, s)
+    assert torch.allclose(whole, pieces)

@@ -17,6 +17,7 @@ SECOND_EDITION = [  # the lessons that are held to it
     "04_distilbert",
     "05_combined_compression",
     "06_your_own_model",
+    "07_language_model",
 ]
 
 

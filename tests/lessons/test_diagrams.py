@@ -36,6 +36,7 @@ OTHERS = {
         {"words": 30_522, "width": 768, "rank": 700},
     ],
     "gated_units": [{"units": 5, "gated": 4}, {"units": 2, "gated": 0}],
+    "grouped_heads": [{"queries": 12, "groups": 2, "gone": 0}, {"queries": 4, "groups": 4}],
     "int8_number_line": [
         {"weights": [0.25, -0.5], "limit": 0.5, "zoom": 1},
         {"weights": [3.0, -3.0, 0.4], "limit": 2.0, "zoom": 2},
@@ -45,6 +46,7 @@ OTHERS = {
         {"teacher": (0.98, 0.02), "student": (0.5, 0.5)},
         {"teacher": (0.25,) * 4, "student": (0.7, 0.1, 0.1, 0.1)},
     ],
+    "layers_dropped": [{"layers": 3, "gone": [0]}, {"layers": 9, "gone": [8, 1]}],
     "loss_verdicts": [
         {"yours": (-0.8, -1.7, 0.1)},
         {"yours": (-9.2, -17.4, -0.7), "points": 0.5},
@@ -58,6 +60,10 @@ OTHERS = {
         {"neuron": 5, "inputs": 6, "hidden": 6, "outputs": 6},
         {"neuron": 0, "inputs": 1, "hidden": 1, "outputs": 1},
         {"neuron": 1, "inputs": 1, "hidden": 6, "outputs": 1},
+    ],
+    "next_tokens": [
+        {"words": ["I", "am", "very", "very", "here"], "probabilities": (0.9, 0.01, 0.5, 1.0)},
+        {"words": ["a", "b", "c"], "probabilities": (0.5, 0.25)},
     ],
     "orders": [
         {"widths": {"one": [0.1]}, "end": 0.1},
@@ -87,7 +93,9 @@ OTHERS = {
         {"hidden": 8, "heads": 1, "neurons": 32},
         {"hidden": 768, "heads": 3, "neurons": 3072},
     ],
+    "two_divergences": [{"apart": 1.0, "width": 1.0}, {"apart": 3.0, "width": 0.4}],
     "two_of_four": [{"weights": [1, 2, 3, 4]}, {"weights": np.arange(8) / 8 - 0.75}],
+    "wanda_mask": [{"weights": [[1, 2, 3, 4]], "norms": [4, 3, 2, 0.0]}],
     "what_goes": [],
 }
 CASES = [(name, i) for name in diagrams.__all__ for i in range(1 + len(OTHERS[name]))]

@@ -28,6 +28,7 @@ def answers(source: str) -> dict[str, str]:
         "04_distilbert",
         "05_combined_compression",
         "06_your_own_model",
+        "07_language_model",
     ],
 )
 def test_a_lesson_runs_with_its_gaps_filled(name, tmp_path):

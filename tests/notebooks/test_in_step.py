@@ -141,7 +141,7 @@ def test_house_rules_can_be_broken():
         return " ".join(house_rules(notebook))
 
     assert "was not run" in broken(lesson(count=None))
-    assert "36 lines" in broken(lesson(source="x\n" * 36))
+    assert "26 lines" in broken(lesson(source="x\n" * 26))
     assert "empty" in broken(lesson(source=" "))
     assert "`setup`" in broken(new_notebook(cells=lesson().cells[2:]))
     assert "`parameters`" in broken(new_notebook(cells=lesson().cells[:2]))

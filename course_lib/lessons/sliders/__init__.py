@@ -19,6 +19,7 @@ from course_lib.lessons.sliders.compression import (
     pareto,
     prices,
 )
+from course_lib.lessons.sliders.depth import Depth, depth_explorer
 from course_lib.lessons.sliders.sparsity import sparsity_explorer
 from course_lib.lessons.sliders.static import Control, page_script, states, static_html
 from course_lib.lessons.sliders.temperature import temperature_explorer
@@ -26,6 +27,7 @@ from course_lib.lessons.sliders.wiring import Explorer, explore
 
 __all__ = [
     "Control",
+    "Depth",
     "Explorer",
     "Smaller",
     "State",
@@ -37,6 +39,7 @@ __all__ = [
     "attention_maps",
     "bits_explorer",
     "compression_explorer",
+    "depth_explorer",
     "explore",
     "measured",
     "overlap",

@@ -1,0 +1,549 @@
+# %% [markdown]
+# # Lesson 7 · A language model
+#
+# **How do I make a language model smaller, and what does distillation bring back?**
+#
+# The model is a real one, with 135 million <!-- not measured: its name says so --> parameters, and two processor cores are enough for all of it.
+#
+# You will be able to
+#
+# - measure a language model by its perplexity, with an interval over documents;
+# - drop whole layers, FFN neurons, attention heads, and single weights, each by a suitable score;
+# - distill a language model token by token, and say what that adds to fine-tuning;
+# - read a table of tokens per second, in which reading and writing are kept apart.
+#
+# **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 9 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first time, the lesson fetches the model, 93 MB. <!-- not measured: the size of a file -->
+# It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
+#
+# **Time** about 58 minutes; the computer works about 12 of them on two cores.
+
+# %% tags=["setup"]
+# the first cell of every lesson
+
+# %% tags=["parameters"] jupyter={"source_hidden": true}
+profile = "full"
+
+# %%
+from course_lib import lessons
+
+settings = lessons.start("lesson7", profile)
+
+import time
+from itertools import pairwise
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch.utils.data import TensorDataset
+
+from course_lib import datasets, evaluation, models, pruning, quantization, structured, training
+from course_lib.distillation import distill_tokens, token_kl
+from course_lib.lessons import diagrams, fill_in, plots, sliders
+
+# %% [markdown]
+# ## The result first
+#
+# We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways, and this cell loads what it stored.
+
+# %% jupyter={"source_hidden": true}
+depth, claims = lessons.results("lesson7_layers"), lessons.Claims()
+
+
+def dropped(n, by="block influence"):
+    """A stored perplexity, and the parameters."""
+    case = {"what": "dropped", "by": by, "layers": n}
+    values = [depth.column(name, **case)[0] for name in ("losses", "tokens", "parameters")]
+    return evaluation.Perplexity(*values[:2]), values[2]
+
+
+nine = {by: dropped(9, by)[0] for by in ("left-out loss", "block influence", "random")}
+for by, found in nine.items():
+    print(f"nine layers dropped by {by}: {found.times(dropped(0)[0])} of the whole model's")
+rows = {"whole": dropped(0)[0]} | {f"without nine, {by}": found for by, found in nine.items()}
+plots.perplexities(rows, title="It matters which nine of thirty layers go")
+
+# %% [markdown]
+# **Perplexity** says how well a model predicts text, and lower is better. Section 1 defines it, and section 3 explains the three ways. Each line in the figure is an interval over the reviews. In section 6, a few minutes of distillation bring back a large part of what the cut has lost.
+#
+# ## 1 · Meet the model
+#
+# SmolLM2 is a **decoder**: it reads tokens from left to right, and predicts the next one. It was pretrained on much text and then trained on conversations. Its file holds 4-bit numbers, so the weights are a little coarser than those of the original. We read them into float32, and compare everything with this model.
+#
+# Such a model expects a **chat template**, special tokens that say who speaks. A forgotten template raises no error.
+#
+# **Predict first.** What does the model write if you leave the template out?
+
+# %%
+model, tokenizer = models.language_model(settings.model)
+
+
+def write(network, text, template=True):
+    chat = [{"role": "user", "content": text}]
+    marked = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    ids = tokenizer(marked if template else text, return_tensors="pt")["input_ids"]
+    limits = {"max_new_tokens": settings.words, "do_sample": False, "pad_token_id": 0}
+    new = network.generate(ids, attention_mask=torch.ones_like(ids), **limits)
+    return tokenizer.decode(new[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+prompt = "Write a short review of a film about a lighthouse."
+print("with the template:   ", write(model, prompt))
+print("without the template:", write(model, prompt, template=False))
+
+# %% [markdown]
+# With the template the model answers. Without it, our run gave no answer at all, because nothing told the model that it is its turn. There was no error and no warning. The same happens to a student that is trained without the template and used with it.
+#
+# ### Perplexity
+#
+# The model gives a probability to every possible next token. We look at the probability of the token that really came:
+
+# %%
+diagrams.next_tokens()
+
+# %% [markdown]
+# With tokens $x_1, \dots, x_n$, the **perplexity** is the exponential of the mean loss:
+#
+# $$\mathrm{PPL} = \exp\left(-\frac{1}{n - 1} \sum_{t=2}^{n} \log p(x_t \mid x_1, \dots, x_{t-1})\right)$$
+#
+# A perplexity of 50 <!-- not measured: an example --> means that the model is as unsure as if it had to choose among fifty equally likely tokens each time. Perplexities of models with different tokenizers cannot be compared, because their tokens are not the same.
+#
+# **Your turn (1 of 2).** The logits at position $t$ predict the token at $t + 1$. Compute the perplexity of one text.
+
+
+# %% tags=["nbval-check-output"]
+def perplexity_of(logits, ids):
+    """logits [length, vocabulary], ids [length] → the perplexity, a float."""
+    ...
+
+
+def library_perplexity(logits, ids):
+    return float(F.cross_entropy(logits[:-1], ids[1:]).exp())
+
+
+logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [5.0, 5.0, 5.0]])
+tries = [(logits, torch.tensor([0, 1, 2])), (logits[:2], torch.tensor([2, 2]))]
+perplexity_of = fill_in.check(perplexity_of, against=library_perplexity, examples=tries)
+
+# %% [markdown]
+# <details><summary>One answer</summary>
+#
+# ```python
+# def perplexity_of(logits, ids):
+#     log_p = logits[:-1].log_softmax(-1)
+#     return float((-log_p[range(len(ids) - 1), ids[1:]]).mean().exp())
+# ```
+# </details>
+#
+# We measure on the first 256 tokens of movie reviews from IMDb. The parts are separate: we train on some reviews, choose on others (*validation*), and use the *test* reviews for the final table only. The model may have read some of them in its pretraining. That is the same for all our variants, because all come from this model.
+
+
+# %%
+def tokens(part, n=settings.documents):
+    return datasets.review_tokens(tokenizer, n, settings.length, part)
+
+
+def perplexity(network, part="validation"):
+    return evaluation.perplexity(network, tokens(part))
+
+
+train, first = tokens("train", settings.steps * settings.batch), tokens("validation", 2)[0]
+calibration, whole = train[: settings.calibration], perplexity(model)
+with torch.no_grad():
+    print(f"the first review, by hand: {perplexity_of(model(first[None]).logits[0], first):.2f}")
+print(f"by the library: {(whole.losses[0] / whole.tokens[0]).exp():.2f}; all reviews: {whole}")
+
+# %% [markdown]
+# The interval is wide, because some reviews are much easier than others. But all our models read the *same* reviews. So we compare two of them review by review, and the difference has a narrow interval. `a.times(b)` says how many times as high the perplexity of `a` is.
+#
+# ## 2 · Where the parameters are
+#
+# **Predict first.** Which share of the parameters is the table of token embeddings?
+
+# %%
+counts = dict.fromkeys(("embeddings", "attention", "FFN", "norms"), 0.0)
+places = {"embed_tokens": "embeddings", "self_attn": "attention", "mlp": "FFN", "norm": "norms"}
+for name, parameter in model.named_parameters():
+    (part, *_) = [part for word, part in places.items() if word in name]
+    counts[part] += parameter.numel() / 1e6
+title = "A fifth is the vocabulary"
+plots.show(plots.parts({"SmolLM2": counts}, "million parameters", title=title))
+diagrams.grouped_heads()
+
+# %% [markdown]
+# About a fifth. The same table is used twice: it turns tokens into vectors, and at the end it turns vectors into logits. Such weights are called **tied**. Tied weights count once, and if you change one, you change both.
+#
+# The FFN of a Llama has three matrices: *gate* and *up* both widen the vector, their outputs are multiplied, and *down* brings it back. One FFN neuron is a row of gate, a row of up, and a column of down.
+#
+# The second drawing shows the attention. Three query heads share one head of keys and values, which is called **grouped-query attention** (Ainslie et al. 2023).
+# So the smallest unit of attention is a key–value head with the query heads that use it. `structured.groups` finds these units in the model, and `remove` cuts them out exactly, as in lesson 2b.
+#
+# ## 3 · Depth: which layers can go?
+#
+# Each layer *adds* something to the hidden states. If what comes out points in nearly the same direction as what went in, the layer did little. This is its **block influence** (Men et al. 2024, equation 1), the mean over all tokens:
+#
+# $$\mathrm{BI}_l = 1 - \mathbb{E}_t \cos\left(h_{l,t},\, h_{l+1,t}\right)$$
+#
+# $h_{l,t}$ is the hidden state of token $t$ before layer $l$.
+#
+# **Predict first.** Which layers have the least influence: the first, the middle, or the last ones?
+
+# %%
+with torch.no_grad():
+    states = model(calibration, output_hidden_states=True).hidden_states
+by_hand = torch.stack(
+    [1 - F.cosine_similarity(before, after, dim=-1).mean() for before, after in pairwise(states)]
+)
+influence = structured.block_influence(model, TensorDataset(calibration))
+same = torch.allclose(by_hand[:-1], influence[:-1].float(), atol=1e-4)
+print("by hand, the same but for the last layer:", same)
+
+# %% [markdown]
+# The last entry of `hidden_states` lies behind the model's final norm, so by hand it is not the output of the last layer. The library looks at the layers themselves.
+#
+# A second way to rank layers needs more time: leave each one out in turn, and measure the loss. The script [lesson7_layers.py](experiments/lesson7_layers.py) did both.
+
+# %% jupyter={"source_hidden": true}
+ranked = {
+    by: depth.column("scores", what="ranking", by=by)[0]
+    for by in ("block influence", "left-out loss")
+}
+numbers = list(range(1, len(ranked["block influence"]) + 1))
+left_out = (ranked["left-out loss"] - ranked["left-out loss"].min()).exp()
+curves = {
+    "block influence": (numbers, ranked["block influence"].tolist()),
+    "perplexity without it, × the best": (numbers, left_out.tolist()),
+}
+look = {"xlabel": "layer", "ylabel": "block influence, or ×", "log": "y"}
+plots.lines(curves, title="Both measures agree about the ends, and not about layer 12", **look)
+
+# %% [markdown]
+# The middle layers have the least influence, and the first one has by far the most: without it the model breaks. The two measures agree about the ends of the stack. But look at layer 12: its influence is low, and yet the model suffers without it. The direction of the hidden states hardly changes there, but what changes is needed later. No cheap score replaces the measurement.
+#
+# Now we drop nine layers. The drawing below shows it with six. The kept layers keep their weights. But each layer also holds a number, `layer_idx`. It says where in the **cache** the layer finds the keys and values of the tokens before. If these numbers stay as they were, the model is right as long as it reads a text at once, and may fail when it writes with a cache. `remove_layers` sets them anew. Lab 7 shows the error.
+#
+# **Predict first.** How many times as high will the perplexity be?
+
+# %%
+kept = sorted(influence.argsort()[settings.dropped :].tolist())
+cut = structured.remove_layers(model, kept)
+as_cut = perplexity(cut)
+gone = sorted(set(range(len(influence))) - set(kept))
+print("dropped layers, counted from 1:", [i + 1 for i in gone])
+print("perplexity:", as_cut, "→", as_cut.times(whole))
+print(structured.changes(model, cut))
+print(write(cut, prompt))
+diagrams.layers_dropped()
+
+# %% [markdown]
+# The perplexity is several times as high. The model still writes words, but it no longer does what it is asked to do. The slider shows what other numbers of layers cost and save. All of it is as cut, without any training.
+
+# %% jupyter={"source_hidden": true}
+speeds = depth.column("decode", what="speed")[0]
+
+grid = {
+    n: sliders.Depth(dropped(n)[0], rate, dropped(n)[1])
+    for n, rate in zip(depth.recipe["dropped"], speeds, strict=True)
+}
+sliders.depth_explorer(grid)
+
+# %% [markdown]
+# The speed grows steadily, and the perplexity grows faster and faster. The first figure of the lesson compares the two rankings and a random choice, for nine layers.
+#
+# ## 4 · Width: FFN neurons
+#
+# Instead of whole layers, we can make each layer narrower. Two scores are common. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b asks how much the loss changes. Here is the activation score by hand. A hook looks at what enters *down*, because that is the neurons' output:
+
+# %%
+activation, hooks = {}, []
+for i, layer in enumerate(model.model.layers):
+
+    def watch(module, inputs, name=f"layer.{i}.ffn"):
+        activation[name] = inputs[0].abs().mean((0, 1))  # [neurons]
+
+    hooks.append(layer.mlp.down_proj.register_forward_pre_hook(watch))
+with torch.no_grad():
+    model.model(calibration)
+for hook in hooks:
+    hook.remove()
+
+# %% [markdown]
+# **Predict first.** A quarter of the FFN neurons of each layer goes. Which score is best: activation, Taylor, or random?
+
+# %%
+short = TensorDataset(calibration[:, : settings.length // 2])
+scores = {
+    "Taylor": structured.gate_taylor(model, short, loss=training.next_token_loss),
+    "activation": lambda model, group: activation[group.name],
+    "random": structured.random_score(0),
+}
+ffn = [name for name in structured.groups(model) if name.endswith("ffn")]
+narrow = {}
+for name, score in scores.items():
+    keep = structured.choose(model, 0.25, score, ffn, per_group=True)
+    narrow[name] = perplexity(structured.remove(model, keep, share_tensors=True))
+title = "A quarter of the FFN neurons removed, as cut"
+plots.perplexities(narrow, title=title, reference={"whole model": whole})
+
+# %% [markdown]
+# A score that looks at the data is far better than random. `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way: `choose` takes the groups that end in `heads`. But a layer has only three of them here, so each is a third of its attention.
+#
+# Which is better at the same size, fewer layers or narrower ones? A quarter of the FFN neurons has about as many parameters as six layers. Compare with the slider: narrower layers cost less perplexity, as cut. But fewer layers are faster, because layers run one after the other.
+#
+# ## 5 · Single weights: Wanda
+#
+# Lesson 1 set single weights to zero by magnitude. In a large language model this works badly, because a few inputs of a layer are many times as large as the others, and a small weight on a large input matters. **Wanda** multiplies each weight's magnitude by the norm of its input (Sun et al. 2024, section 3):
+#
+# $$S_{ij} = |W_{ij}| \cdot \|x_j\|_2$$
+#
+# $x_j$ holds input $j$ of the layer for all calibration tokens. Weights compete only within their output row $i$.
+
+# %%
+diagrams.wanda_mask()
+
+# %% [markdown]
+# **Your turn (2 of 2).** Write Wanda's mask.
+
+
+# %% tags=["nbval-check-output"]
+def wanda_mask(weight, norms, amount):
+    """weight [rows, inputs], norms [inputs] → bool mask; in each row `amount` of the weights go."""
+    ...
+
+
+def library_mask(weight, norms, amount):
+    lowest = (weight.abs() * norms).argsort(1)[:, : round(amount * weight.shape[1])]
+    return torch.ones_like(weight, dtype=torch.bool).scatter(1, lowest, False)
+
+
+weight = torch.tensor([[0.5, -0.9, 0.2, 0.4], [-0.3, 0.1, 0.6, -0.7]])
+tries = [(weight, torch.tensor([4.0, 0.5, 8.0, 1.0]), 0.5), (weight, torch.ones(4), 0.25)]
+wanda_mask = fill_in.check(wanda_mask, against=library_mask, examples=tries)
+
+# %% [markdown]
+# <details><summary>One answer</summary>
+#
+# ```python
+# def wanda_mask(weight, norms, amount):
+#     scores = weight.abs() * norms
+#     places = scores.argsort(1).argsort(1)  # the place of each weight in its row, from the lowest
+#     return places >= round(amount * weight.shape[1])
+# ```
+# </details>
+#
+# The library's `pruning.wanda` collects the norms for all layers in one pass. We compare it with yours on one layer.
+#
+# **Predict first.** Half of all weights in the layers become zero. Order the three scores. Which is worse, half of each row or the pattern 2:4 of lesson 1?
+
+# %%
+wanda = pruning.wanda(model, TensorDataset(calibration))
+layer, sparse = "model.layers.0.mlp.down_proj", {}
+weight = model.get_submodule(layer).weight.detach()
+yours = wanda_mask(weight, wanda(layer, torch.ones_like(weight))[0], 0.5)
+equal = yours == pruning.row_masks(model, 0.5, wanda, [layer])[layer]
+print(f"your mask equals the library's for {equal.float().mean():.1%} of one layer's weights")
+ways = {"Wanda": wanda, "magnitude": pruning.magnitude, "random": pruning.random_score(0)}
+for name, score in ways.items():
+    masks = pruning.row_masks(model, 0.5, score)
+    sparse[f"{name}, half of each row"] = perplexity(pruning.apply_masks(model, masks))
+    if name != "random":
+        masks = pruning.n_m_masks(model, 2, 4, score)
+        sparse[f"{name}, 2:4"] = perplexity(pruning.apply_masks(model, masks))
+title = "Wanda is clearly better than magnitude"
+plots.perplexities(sparse, title=title, reference={"whole model": whole})
+
+# %% [markdown]
+# Wanda wins clearly, and at no cost but one pass over a few reviews. On lesson 1's small network the two were alike. The pattern 2:4 costs more than half of each row, because it has less choice. In return, GPUs can compute faster with it. On our CPU none of these zeros saves any time.
+#
+# ## 6 · Distillation, token by token
+#
+# A classifier gives one distribution for each text. A language model gives one for *each token*, over the whole vocabulary. So each text has many lessons for a student. With the teacher's distribution $p_t$ and the student's $q_t$, the loss is the mean over all tokens:
+#
+# $$L = \frac{1}{n} \sum_t \mathrm{KL}(p_t \,\|\, q_t) = \frac{1}{n} \sum_t \sum_v p_t(v) \log \frac{p_t(v)}{q_t(v)}$$
+#
+# This is the **forward KL**. The **reverse KL** exchanges the two, $\mathrm{KL}(q_t \,\|\, p_t)$. If the student is too small to copy the teacher exactly, they lead to different students:
+
+# %%
+diagrams.two_divergences()
+
+# %% [markdown]
+# The forward KL is large where the teacher says "possible" and the student says "impossible". So the student covers everything. The reverse KL is large where the student says something that the teacher would not. So the student picks what is safe. For text that is *written*, reverse KL can be better (Gu et al. 2024). Perplexity rewards coverage, so we use forward KL.
+#
+# Three traps. Teacher and student may have different numbers of logits, although the tokens are the same, because one was padded to a round number: Qwen2.5 has 151,936 rows in a small model and 152,064 in a large one. <!-- not measured: from their configs --> Compare the first ones only (`vocabulary=`). Padded or forbidden tokens may have the logit $-\infty$, and then $0 \cdot (-\infty)$ makes the loss NaN. And if only the teacher's **top-k** logits were stored, the rest must count as one more class, or the student learns that all other tokens are impossible.
+#
+# Here is a real token, and what the teacher and the cut model think comes next.
+
+# %%
+ids = tokenizer("The film was", return_tensors="pt")["input_ids"]
+with torch.no_grad():
+    t, s = model(ids).logits[0, -1], cut(ids).logits[0, -1]
+log_p, log_q = t.log_softmax(0), s.log_softmax(0)
+by_hand = (log_p.exp() * (log_p - log_q)).sum()
+print(f"forward KL by hand {by_hand:.3f}, by the library {token_kl(s[None], t[None]):.3f}")
+print(f"reverse KL {token_kl(s[None], t[None], reverse=True):.3f}")
+for k in (1, 10, 100):
+    mass = t.softmax(0).topk(k).values.sum()
+    print(
+        f"top {k:3}: {mass:4.0%} of the probability, KL {token_kl(s[None], t[None], top_k=k):.3f}"
+    )
+top = t.topk(6).indices
+names = [repr(tokenizer.decode([int(i)])) for i in top]
+sliders.temperature_explorer({"The film was …": t[top]}, names)
+
+# %% [markdown]
+# The slider shows one formula with two meanings, here for the six likeliest tokens. Left, $T$ is the temperature of **sampling**: with a small $T$ the model nearly always writes the likeliest token, with a large one it becomes random. Right, $T$ is the temperature of **distillation**: it says how strongly a new student is pushed toward each token. The first is chosen when the model is used, the second when a student is trained, and they have nothing to do with each other. Language models are mostly distilled at $T = 1$, because their distributions are soft already.
+#
+# ### Recover
+#
+# The cut model is the student now. Both ways read the same reviews, in the same order, with the same learning rates.
+#
+# **Predict first.** Which share of the lost log-perplexity comes back in 20 steps? Is distillation or fine-tuning ahead?
+
+# %%
+cut.get_input_embeddings().requires_grad_(False)  # the tied table stays as it is
+recipe = training.Recipe(epochs=1, lr=3e-4, batch_size=settings.batch, warmup=0.1, decay=True)
+texts, students, seconds = {"train": TensorDataset(train)}, {}, {}
+for way in ("distilled", "fine-tuned"):
+    began = time.perf_counter()
+    if way == "distilled":
+        students[way] = distill_tokens(cut, model, texts, recipe).model
+    else:
+        loss = training.next_token_loss
+        students[way] = training.fit(cut, texts, recipe, loss=loss).model
+    seconds[way] = (time.perf_counter() - began) / settings.steps
+found = {way: perplexity(student) for way, student in students.items()}
+for way, one in found.items():
+    print(f"{way}: {one}; back: {one.recovered(as_cut, whole)}; {seconds[way]:.1f} s a step")
+
+# %% [markdown]
+# A large part comes back within minutes. Why the *log*-perplexity? The loss is what training lowers, and it is the logarithm of the perplexity. A share of it means the same at all sizes.
+#
+# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was even a little ahead, and each of its steps is cheaper, because no teacher runs beside it. Perplexity on movie reviews asks for just what fine-tuning trains, the next token of a movie review. The teacher was never trained on movie reviews, and the student that copies it learns only what the teacher knows. Distillation should pay where the teacher knows more than the text says, for example how to answer in a conversation. We have not measured that here.
+#
+# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trains for longer, and takes an hour or more. We have not stored a result of it, so run it if you want to know.
+#
+# ## 7 · int8, and the table
+#
+# Last, the linear layers become int8 (lesson 5). PyTorch's dynamic int8 rounds the weights, and it also rounds the inputs of each layer, with one scale for the whole batch. The file that we started from had only 4 bits for each weight. So these weights were rounded twice, and the comparison is with the float model that we read from that file.
+#
+# A language model has two speeds. **Prefill** reads the prompt, all tokens at once. Its limit is arithmetic. **Decode** writes one token after the other, and for each of them *all* weights must be read from memory. Its limit is memory. So int8 helps decode most, because it makes the weights a quarter as large.
+#
+# **Predict first.** Which row writes fastest?
+
+# %%
+table = {"whole": model, "nine layers dropped": cut}
+table["... and distilled"] = small = students["distilled"]
+for name, one in {"... and int8": small, "whole, int8": model}.items():
+    table[name] = quantization.quantize(one, backend="torch")
+speed = evaluation.generation_speed(table, tokens("test", 1), rounds=settings.rounds)
+on_test = {name: perplexity(one, "test") for name, one in table.items()}
+size = {name: evaluation.footprint(one, zipped=False) for name, one in table.items()}
+columns = {
+    "million parameters": {name: f"{one.parameters / 1e6:.0f}" for name, one in size.items()},
+    "MB": {name: f"{one.bytes / 1e6:.0f}" for name, one in size.items()},
+    "read / s": {name: f"{one.prefill_rate:.0f}" for name, one in speed.items()},
+    "written / s": {name: f"{one.decode_rate:.0f}" for name, one in speed.items()},
+    "perplexity": {name: str(one) for name, one in on_test.items()},
+}
+pd.DataFrame(columns)
+
+# %% [markdown]
+# int8 makes writing faster than dropping layers does, and both together are fastest. But look at the perplexity. It is several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The reason is what Wanda uses, too: a few inputs of a layer are many times as large as the others. One scale must reach up to the largest, so most of the others are rounded to zero (Dettmers et al. 2022, section 3). There are three remedies: keep these few inputs in float, as Dettmers et al. do; move a part of their size into the weights (Xiao et al. 2023); or round the weights alone, as in the 4-bit file that we started from.
+#
+# The token embeddings stay in float32 for the look-up, beside their int8 copy for the logits. So the int8 models count more parameters, and their files are larger than a quarter.
+#
+# ### The same at eight billion parameters
+#
+# A forward pass takes about $2N$ operations for each token, with $N$ parameters, and training takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. With our own measurement, this says how fast we computed, and what a larger model would need. Sreenivas et al. 2024 made a model of four billion parameters out of Llama 3.1 with eight billion, with 94 billion tokens.
+
+# %%
+N_teacher, N_student = (sum(p.numel() for p in one.parameters()) for one in (model, small))
+rate = (2 * N_teacher + 6 * N_student) * settings.batch * settings.length / seconds["distilled"]
+print(f"here: {rate / 1e9:,.0f} billion operations per second")
+needed = (2 * 8e9 + 6 * 4e9) * 94e9
+print(f"8 → 4 billion parameters: {needed:.1e} operations")
+print(f"on these two cores: {needed / rate / 3600 / 24 / 365:,.0f} years")
+print(f"on one GPU at 4e14 per second: {needed / 4e14 / 3600:,.0f} hours")
+print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher in 16 bits")
+
+# %% [markdown]
+# So one GPU would be busy for months, and a hundred of them for about a day. The method is the same as here, and so are the traps.
+#
+# ## Recap
+#
+# - Perplexity is the exponential of the mean loss per token. Compare two models review by review.
+# - Layers in the middle can go first. Block influence finds most of them in one pass. Renumber the layers, or the cache is wrong.
+# - Single weights of a language model need Wanda: a small weight on a large input matters.
+# - A short training brings back more than half of the loss, distilled or fine-tuned. Look out for padding, −∞, top-k, and the chat template.
+# - int8 makes writing faster, because decode must read all weights for each token. But one scale for all inputs ruins a language model.
+
+# %% jupyter={"source_hidden": true}
+source = "Sun et al. 2024, section 4"
+for zeros in ("half of each row", "2:4"):
+    value = sparse[f"magnitude, {zeros}"].times(sparse[f"Wanda, {zeros}"])
+    said = f"Zeros in the pattern {zeros}: magnitude has at least 2 times Wanda's perplexity"
+    claims.add(said, value=value, margin=2, unit="×", source=source)
+value = narrow["random"].times(narrow["activation"])
+said = "A quarter of the FFN neurons: random has at least 1.5 times the perplexity of activation"
+claims.add(said, value=value, margin=1.5, unit="×")
+value = nine["block influence"].times(nine["left-out loss"])
+said = "Nine layers: block influence chooses worse than the left-out loss"
+claims.add(said, value=value, margin=1, unit="×")
+value = on_test["... and distilled"].recovered(on_test["nine layers dropped"], on_test["whole"])
+said = f"{settings.steps} steps of distillation bring back at least half of the lost log-perplexity"
+claims.add(said, value=value, margin=0.5, unit="%")
+tuned = perplexity(students["fine-tuned"], "test")
+said = f"After {settings.steps} steps on the same reviews, fine-tuning has a higher perplexity"
+claims.add(said, value=tuned.times(on_test["... and distilled"]), margin=1, unit="×")
+value = on_test["whole, int8"].times(on_test["whole"])
+claims.add(
+    "int8 raises the perplexity by less than 3 %", value=value, margin=1.03, side="below", unit="×"
+)
+for name, least in {"... and distilled": 1.3, "whole, int8": 2}.items():
+    value = evaluation.speedup(speed["whole"].decode, speed[name].decode)
+    said = f"It writes at least {least} times as fast as the whole model: {name.removeprefix('... and ')}"
+    claims.add(said, value=value, margin=least, unit="×")
+claims
+
+# %% [markdown]
+# Each margin was written down first. The rows about recovery and int8 are measured on the test reviews, the others on the validation reviews. Five models in the table and the fine-tuned one were measured on the test reviews. The intervals are over the reviews, those of speed over the rounds. All trainings have one seed, so the intervals do not show the chance in training.
+#
+# ## Quiz
+#
+# **1.** Model A has a perplexity of 12 and model B one of 15, with another tokenizer. Which one is better?
+# <details><summary>Answer</summary>You cannot tell. A tokenizer with longer tokens makes each token harder to predict. Compare the loss per character or per byte of the same text.</details>
+#
+# **2.** Two perplexities are 50 (38 to 66) and 55 (41 to 73), on the same reviews. Is the difference only chance?
+# <details><summary>Answer</summary>These intervals do not say it. Most of their width comes from easy and hard reviews, which are the same for both. Compare review by review.</details>
+#
+# **3.** A model has 32 query heads and 8 key–value heads. How many query heads go with one key–value head?
+# <details><summary>Answer</summary>Four.</details>
+#
+# **4.** After you dropped layers, the perplexity is as expected, but the model writes nonsense with the cache and good text without it. What did you forget?
+# <details><summary>Answer</summary>To number the layers anew. `layer_idx` says where in the cache a layer finds its keys and values.</details>
+#
+# **5.** You have stored the teacher's ten likeliest tokens for each position, with 85 % of the probability. What is wrong with a KL over these ten, scaled to sum to 1?
+# <details><summary>Answer</summary>It tells the student that all other tokens are impossible, although the teacher gives them 15 %. Count them as one more class.</details>
+#
+# **6.** Half of the weights are zero after Wanda, and the file is as large and the model as slow as before. Why?
+# <details><summary>Answer</summary>A dense file stores a zero like any other number, and the processor multiplies by it. It takes a sparse format, or a GPU that computes with 2:4.</details>
+#
+# ## Try it yourself
+#
+# - Distill at `T=2`: `loss=partial(token_kl, T=2.0)`. Is the perplexity better or worse?
+# - Choose the layers by the left-out loss: `ranked["left-out loss"].argsort()`.
+# - If you have an hour or a GPU, run the experiment on recovery with more steps. Its recipe stands in its first lines.
+#
+# **Exercises**: [exercises/07_language_model.ipynb](../exercises/07_language_model.ipynb).
+#
+# ## References
+#
+# - Ben Allal et al. 2025, *SmolLM2: When smol goes big*: the model.
+# - Dettmers et al. 2022, *LLM.int8()*: section 3, large inputs.
+# - Xiao et al. 2023, *SmoothQuant*: section 4.
+# - Ainslie et al. 2023, *GQA*: section 2.2, grouped-query attention.
+# - Men et al. 2024, *ShortGPT*: equation 1, block influence.
+# - Muralidharan et al. 2024, *Compact language models via pruning and knowledge distillation* (Minitron): sections 2 and 3.
+# - Sreenivas et al. 2024, *LLM pruning and distillation in practice*: the model of four billion parameters.
+# - Sun et al. 2024, *A simple and effective pruning approach for large language models* (Wanda): section 3.
+# - Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: section 2.
+# - Gu et al. 2024, *MiniLLM*: section 2, reverse KL.
