@@ -48,7 +48,7 @@ def perplexities(
         ends.append(result.value)
         handles.append(ax.axvline(result.value, color=style.COLORS["teacher"], label=name))
     ax.set_xscale("log")
-    if max(ends) < 1000 * min(ends):
+    if max(ends) < 100 * min(ends):  # else powers of ten
         ax.xaxis.set_major_locator(FixedLocator(round_numbers(min(ends), max(ends))))
         ax.xaxis.set_major_formatter(plain)
         ax.xaxis.set_minor_locator(NullLocator())
