@@ -354,7 +354,10 @@ a model and its tokenizer | Give the model alone.
   ? {_GIVES}: a model and more
 too large | Drop more layers. The embeddings stay as they are, so more than a third of the layers must go.
   ? {_GIVES}: a language model
-  ? {_SIZE}: {SHARE} to 1e6
+  ? {_SIZE}: {SHARE} to 0.999
+nothing was removed | remove_layers leaves its argument alone and returns the smaller model. Give what it returned.
+  ? {_GIVES}: a language model
+  ? {_SIZE}: 0.999 to 1e6
 small enough, and too surprised | Has it been trained since the cut? If so: more steps, or other layers. Choose on the validation reviews.
   ? {_GIVES}: a language model
   ? {_SIZE}: 0 to {SHARE}

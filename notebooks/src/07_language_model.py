@@ -101,9 +101,9 @@ print("without the template:", write(model, prompt, template=False))
 diagrams.next_tokens()
 
 # %% [markdown]
-# With tokens $x_1, \dots, x_n$, the **perplexity** is the exponential of the mean loss:
+# With tokens $x_1, \ldots, x_n$, the **perplexity** is the exponential of the mean loss:
 #
-# $$\mathrm{PPL} = \exp\left(-\frac{1}{n - 1} \sum_{t=2}^{n} \log p(x_t \mid x_1, \dots, x_{t-1})\right)$$
+# $$\mathrm{PPL} = \exp\left(-\frac{1}{n - 1} \sum_{t=2}^{n} \log p(x_t \mid x_1, \ldots, x_{t-1})\right)$$
 #
 # A perplexity of 50 <!-- not measured: an example --> means that the model is as unsure as if it had to choose among fifty equally likely tokens each time. Perplexities of models with different tokenizers cannot be compared, because their tokens are not the same.
 #

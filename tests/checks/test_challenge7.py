@@ -31,6 +31,7 @@ def spoiled(model):
         ("the result of fit for its model", lambda tiny: Fitted(tiny.model, [], 1)),
         ("a model and its tokenizer", lambda tiny: tiny),
         ("too large", lambda tiny: structured.remove_layers(tiny.model, [0, 1, 3])),
+        ("nothing was removed", lambda tiny: tiny.model),
         ("small enough, and too surprised", lambda tiny: spoiled(tiny.model)),
     ],
 )
