@@ -38,8 +38,8 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # %% [markdown]
 # ## The result first
 #
-# Our **teacher** is lesson 3's MiniLM, fine-tuned to tell positive from negative movie reviews. The script [lesson5_students.py](experiments/lesson5_students.py) made five students of it. Each was
-# pruned, distilled, and stored in int8:
+# Our **teacher** is lesson 3's MiniLM, fine-tuned to tell positive from negative movie reviews. The script [lesson5_students.py](experiments/lesson5_students.py) made five students of it. Four are
+# pruned transformers, and one is a text CNN. All were distilled and stored in int8:
 #
 # | student | layers | heads and FFN neurons | tokens | numbers stored for each token | text it read |
 # |---|---|---|---|---|---|
@@ -79,11 +79,9 @@ print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller 
 print(f"and it keeps {evaluation.retained(right[smallest], taught_by)} of its accuracy.")
 
 # %% [markdown]
-# The printed line is about the smallest student that keeps at least 98 % of the teacher's accuracy. TF-IDF is a linear model on weighted counts of words. What a student has above that line is what the neural network is for.
+# The printed line is about the smallest student whose share of the teacher's accuracy was measured as at least 98 %. Its interval reaches below that. TF-IDF is a linear model on weighted counts of words. Only what lies above that line justifies a neural network.
 #
-# Sections 1 to 5 take one technique each, and section 6 puts them together.
-#
-# **How we judge.** As in lesson 3: intervals of differences are paired over the test sentences, with the seeds averaged. All times of this lesson come from one measuring run,
+# **How we judge.** As in lesson 3: intervals of differences are paired over the test sentences, with the seeds averaged. In the pictures, a thick bar is an interval over seeds and a thin line one over examples, so do not compare their widths. All times of this lesson come from one measuring run,
 # [lesson5_times.py](experiments/lesson5_times.py): one sentence of 32 tokens, one thread, all models in turns.
 #
 # ## 1 · What each technique removes
@@ -94,7 +92,7 @@ print(f"and it keeps {evaluation.retained(right[smallest], taught_by)} of its ac
 diagrams.what_goes()
 
 # %% [markdown]
-# The **embeddings** are a table with one row for each token. Three of the five techniques leave it alone. Distillation is not in the picture because it removes nothing: it wins back accuracy that the others cost.
+# The **embeddings** are a table with one row for each token. Fewer layers and less width leave it alone. Distillation is not in the picture because it removes nothing: it wins back accuracy that the others cost.
 #
 # Here are the first four, as functions from a model to a smaller one:
 
@@ -129,10 +127,10 @@ print(f"You guessed {my_guess} × smaller.")
 pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T.round(2)
 
 # %% [markdown]
-# Far less. ("Alone" in the last row is the product of the factors above it.) Two techniques multiply only if the second one acts on everything that the first one left. int8 does: its factor is almost the same in both columns. Halving the layers leaves less for the width to remove, so that factor falls.
+# Far less. ("Alone" in the last row is the product of the factors above it.) You can count on two techniques to multiply only if the second one acts on everything that the first one left. int8 does: its factor is almost the same in both columns. (The columns' factor is, too, but by coincidence: the embeddings happen to have about their first share of the bytes again.) Halving the layers leaves less for the width to remove, so that factor falls.
 # Then most of what is left is embeddings, so the factor of the tokens rises.
 #
-# So if you want a small file, shrink the embeddings. (These are sizes only. Nothing has been trained yet.)
+# So if you want a small file, shrink the embeddings. (These are sizes only; nothing is trained yet.)
 #
 # ## 2 · int8
 #
@@ -163,6 +161,8 @@ print("the library rounds the row in the same way:", torch.equal(scale * q, same
 # Rounding moves no weight by more than half of a scale. `fake_quantize` keeps the rounded weights as floats. `quantize` writes a real int8 file for **ONNX Runtime**, a program that runs stored networks without PyTorch.
 #
 # **Predict first.** How much smaller and faster is the teacher in int8, and how much accuracy does it lose?
+#
+# `took` (times), `reference` (the teacher's name among them), `megabytes`, and `int8_costs` (in accuracy) come from the collapsed cell at the top.
 
 # %%
 my_guess = {"times smaller": 4, "times as fast": 4, "points lost": 1}
@@ -180,7 +180,7 @@ look = {"xlabel": "times as fast as the teacher in PyTorch, in float32"}
 plots.intervals(faster, title="Part of the gain comes from the runtime", **look)
 
 # %% [markdown]
-# ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8. If you compare int8 in one runtime with float32 in another one, you credit int8 with both.
+# ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8.
 #
 # Nothing was trained here. Zafrir et al. 2019 train with the rounding in the loop, which can lose less.
 #
@@ -293,7 +293,7 @@ look = {"xlabel": "validation accuracy, not trained", "roles": dict.fromkeys(unt
 plots.intervals(untrained, title="Numbers stored for each token", **look)
 
 # %% [markdown]
-# With few numbers for each token, the teacher forgets a lot. But the factored table is a good *start*: the small students of this lesson began there, and training brought most of the accuracy back.
+# With few numbers for each token, the teacher loses many points. (The top row is the teacher itself, though it has the students' color.) But the factored table is a good *start*: "six layers" and "narrow" began with one, and training brought them close to the teacher.
 #
 # The other way to a smaller table is to remove **rows**. Your texts use only some of the tokens, and a word that lost its token is split into smaller pieces (lesson 6 shows it).
 #
@@ -327,16 +327,16 @@ def against_early(n):
 tables.differences({f"{n} − {early}": against_early(n) for n in widths if n != early})
 
 # %% [markdown]
-# What is cut at the end stays broken: "distill, then prune" is last, and its seeds lie far apart. What hurts it is not the order, but that no training follows the cut.
+# What is cut at the end stays broken: "distill, then prune" is last, and its seeds lie far apart. What hurts it is that no training follows the cut.
 #
-# So the rule is: **cut before the training ends.** When exactly you cut matters less. Pruning first has an advantage that no accuracy shows: all stages train the small model, so they are faster. All students of this lesson were cut first.
+# So the rule is: **cut before the training ends.** Cutting in the middle was best here: "distill, prune, distill" is the only order whose whole interval lies above zero. Pruning first is simpler, and all its stages train the small model, so they should be faster (we did not time them). The pruned students of this lesson use that simple order.
 #
 # ## 6 · The stack
 #
 # Now all techniques come on top of each other: heads and units → tokens → narrow embeddings → distillation → int8.
 #
 # What does so small a student learn from? The teacher can answer any text, so there is no need for labels. Besides the labeled sentences there is the **transfer set** of lesson 3, and sentences that we **found** in movie reviews of IMDb (Maas et al. 2011). A third kind is **varied**: pieces of sentences, and sentences with words replaced by their neighbors
-# in the teacher's embedding table. (The idea is from Jiao et al. 2020, *TinyBERT*, section 3.2. They take the neighbors from a masked language model and from GloVe.) [A page of its own](../docs/lesson5_experiments.md) says what each kind of text brought, what else was tried, and how we looked for leaks.
+# in the teacher's embedding table (after Jiao et al. 2020, section 3.2). [A page of its own](../docs/lesson5_experiments.md) says what each kind of text brought, what else was tried, and how we looked for leaks.
 #
 # "Six layers" and "narrow" learned in two passes. In the first one, their hidden states were compared with the teacher's after each layer. The others learned from the teacher's answers alone.
 #
@@ -363,13 +363,13 @@ plots.show(plots.scatter(points, lines={"TF-IDF": tfidf.test}, **look))
 pd.DataFrame(table).T
 
 # %% [markdown]
-# At about the same size, three wide layers are faster than six narrow ones, because layers run one after the other, and each of them takes some time however narrow it is. The six layers are much more accurate. But they also read far more text, so we cannot say that depth is the reason. Look at "three layers" in the picture: it is hardly better than TF-IDF, so its speed buys little.
+# Three layers are faster than six of about the same width, because layers run one after the other. But width counts, too: "narrow" has six layers and is nearly as fast as three wider ones. "Six layers" is much more accurate than "three layers". But it also read far more text, so we cannot say that depth is the reason. Look at "three layers" in the picture: it is hardly better than TF-IDF, so its speed buys little.
 #
 # "Same runtime" compares with the teacher in ONNX Runtime, in float32. The next column compares with PyTorch: that is what you gain if you come from there. The share of the gain is what is left of the teacher's lead over a linear model. The tokenizer is a file, too, and comes on top of the megabytes.
 #
 # ### From the real files
 #
-# You need not believe stored answers. Here are the files of the first seed. They answer the test set once more.
+# Here are the stored files of the first seed. They answer the test set once more. "A quarter wide" was made later and has no stored file, because lesson 6 makes that model itself. So it is missing here and in the next table.
 
 # %%
 files, readers, readings = {}, {}, {}
@@ -385,7 +385,7 @@ for row in students.rows:
         print(f"{name}: {again.double().mean():.1%}, {differ} answers are not as stored")
 
 # %% [markdown]
-# A few answers may differ, because processors compute products of int8 in different ways. Those without special instructions (VNNI) add two products in 16 bits, and a sum that is too large is **saturated**: it becomes the largest number there is, without an error. `OnnxClassifier` asks for a slower way that avoids this. <!-- not measured: a processor's instruction -->
+# On another processor a few answers may differ. Processors without special instructions (VNNI) add two products in 16 bits, and a sum that is too large is **saturated**: it becomes the largest number there is. `OnnxClassifier` asks for a slower way that avoids this. <!-- not measured: a processor's instruction -->
 #
 # ### A test set that nobody looked at
 #
@@ -411,19 +411,20 @@ for name, answers in {"teacher": on_fresh, "TF-IDF": guesses}.items():
 pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"})
 
 # %% [markdown]
-# The shares are about those of the test set. Compare the shares and not the accuracies: these reviews are longer, and the students, unlike the teacher, have read *other* reviews of the same site.
+# The shares are about those of the test set, or higher. Compare the shares and not the accuracies: these reviews are longer, and all students but "three layers" have read *other* reviews of the same site. The teacher has not.
 #
 # ## 7 · The compression explorer
 #
-# Here is every combination of five techniques, from [lesson5_grid.py](experiments/lesson5_grid.py). A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6.
+# Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. Most of them trained longer, so the lines leave them out.
 #
+# - The three numbers of tokens: all, those seen in the labeled sentences, and those seen there at least three times.
 # - The bytes of the grid are arithmetic, and zeros count as if a format skipped them.
 # - Times are those of ONNX Runtime, in int8 for eight bits, else in float32. No program here computes faster with zeros or four bits.
 # - Accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
-# The line is the **Pareto front**: the points that no other point beats in both accuracy and cost. Hover over a point to see what it is.
+# The line in each picture is its **Pareto front**: the points that no other point beats in both accuracy and that cost. A blue point is one that no other beats in accuracy, size, and latency together, so it may lie below both lines. Hover over a point to see what it is.
 #
-# **Predict first.** Which slider moves the point in the left picture but not in the right one?
+# **Predict first.** Which sliders move the point sideways in the left picture but not in the right one?
 
 # %% jupyter={"source_hidden": true}
 grid, shape_rows = {}, lessons.results("lesson5_grid").rows
@@ -446,7 +447,7 @@ dials = ("layers", "width", "tokens", "bits", "zeros")
 sliders.compression_explorer(grid, dials, marked)
 
 # %% [markdown]
-# "Tokens" and "zeros" move only the left picture. A row of the embedding table is looked up and not multiplied, so a row that nobody asks for takes bytes and no time.
+# "Tokens" and "zeros" change the size and not the latency: on the right, the point moves at most up or down. A row of the embedding table is looked up and not multiplied, so a row that nobody asks for takes bytes and no time.
 #
 # 1. Start with everything large and go from 32 to 8 bits, then to 4. What do you lose?
 # 2. Compare one layer of full width with six layers of a quarter. Which is smaller, faster, better?
@@ -456,7 +457,7 @@ sliders.compression_explorer(grid, dials, marked)
 #
 # 1. Almost nothing, and then points. Section 3 shows why.
 # 2. The single layer is smaller and faster, and the six narrow layers are far more accurate.
-# 3. Tokens and bits. Without both, the table alone is too large.
+# 3. Bits, always. With eight bits you need fewer tokens, too. Four bits make even the whole table fit, but cost accuracy.
 # </details>
 #
 # What does each step of a slider cost? The next table takes all healthy points, with no zeros and at least eight bits, and averages over all pairs that are one step apart.
@@ -466,22 +467,20 @@ healthy = {spot: one for spot, one in grid.items() if spot[3] >= 8 and spot[4] =
 pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 
 # %% [markdown]
-# Begin with the steps of the lowest price. The last step of a slider tends to cost most. With one seed a point, a few tenths of a point are noise.
-#
-# What you choose here was chosen on validation. Its honest number is that of a test set, once.
+# Begin with the steps of the lowest price. The last step of a slider costs most for each MB, but not always most points. With one seed a point, a few tenths of a point are noise.
 #
 # ## 8 · Choosing
 #
-# Start at the top and stop at the first row that is good enough. The first question is: **how many points of accuracy can you lose?** Write that down before you measure.
+# The first question is: **how many points of accuracy can you lose?** Write that down before you measure. Then find your row, and stop when its last column is true.
 #
 # | you want | try | expect | stop when |
 # |---|---|---|---|
-# | a smaller file today | int8 in ONNX Runtime, no training | a quarter of the size; part of the speed is the runtime's | it is small enough |
-# | a small file | lesson 6's default, below | a tenth of the size | the interval of the loss lies above your limit |
-# | speed | fewer layers, and keep them wide; distill, int8 | time falls with the layers, and so does the accuracy | the milliseconds are met |
-# | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good |
-# | a small multilingual model | remove tokens first | most of its file is the table | your words split into many pieces |
-# | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | your own measurement says so |
+# | a smaller file today | int8 in ONNX Runtime, no training | a quarter of the size; part of the speed is the runtime's | the file is small enough |
+# | a small file | lesson 6's default, below | a tenth of the size | the whole interval of the change lies above what you may lose: above −2 points, if that is 2 |
+# | speed | fewer layers or less width; distill, int8 | time falls with both, and so does the accuracy | the latency is low enough |
+# | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good; then take that one |
+# | a small multilingual model | remove tokens first | most of its file is the table | removing more would split your words into many pieces |
+# | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | it is fast enough in your own measurement |
 #
 # A default for most: **six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables, and lesson 6 makes it of your own model in one call. If it loses too much, let it read more text first, and then keep more of the width.
 #
@@ -491,11 +490,11 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 tables.differences({n: (right[n], taught_by.expand_as(right[n])) for n in names})
 
 # %% [markdown]
-# Take the smallest one whose whole interval lies above −2 points. If an interval crosses −2, as that of our default does, you cannot tell. A larger test set would help, and so would more text to read.
+# Take "six layers": it is the only one whose whole interval lies above −2 points. (Of several, take the smallest.) If an interval crosses −2, as those of "narrow" and our default do, you cannot tell. A larger test set would help, and so might more text for the student.
 #
 # ## The claims
 #
-# The margins were written down before the measurement. Intervals of accuracies are over the test sentences with the seeds averaged, and intervals of speeds over the rounds of the measuring run.
+# The margins were written down before the measurement. Intervals of speeds are over the rounds of the measuring run.
 
 # %% jupyter={"source_hidden": true}
 said = "int8 changes the teacher's accuracy by less than 1 point"
@@ -536,14 +535,14 @@ claims.add(said, value=value, margin=250, unit="×")
 claims
 
 # %% [markdown]
-# The students' sizes are no claims: we chose the shapes so that they fit. The rows on the fresh test set are about the first seed's files. The orders and the students have three seeds, except "distill, prune, recover" and "three layers", which have one. So do the points of the explorer.
+# The students' sizes are no claims: we chose the shapes so that they fit. The rows on the fresh test set are about the first seed's files. The orders and the students have three seeds, except "distill, prune, recover" and "three layers", which have one. The explorer's points have one seed, too.
 #
 # ## Recap
 #
-# - Two techniques multiply only if the second one acts on all that the first one left. int8 does.
+# - Count on two techniques to multiply only if the second one acts on all that the first one left. int8 does.
 # - Embeddings decide how small a small transformer becomes: remove tokens, lower the rank, use one byte a number.
 # - Cut before the training ends. What is cut at the end stays broken.
-# - For speed, remove layers rather than width. Embeddings cost bytes and no time.
+# - For speed, remove layers or width. Embeddings cost bytes and no time.
 # - Name the runtime of both sides, and say how many points you can lose before you measure.
 #
 # ## Quiz
@@ -564,11 +563,10 @@ claims
 # <details><summary>Answer</summary>Less, because the best of many was also lucky. Choose on validation, and report the number of the test set, once.</details>
 #
 # **6.** You distill a student for a day, then remove half of its units, and the accuracy drops by ten points. You have one hour left. What do you do?
-# <details><summary>Answer</summary>Distill again. Most of the loss comes back with a short training after the cut.</details>
+# <details><summary>Answer</summary>Distill again: the short training after the cut repairs it (section 5, one seed).</details>
 #
 # ## Try it yourself
 #
-# - Set the bits slider to 5 and then to 4. Which weights of the row become zero?
 # - Measure one student's speed on your own computer: `evaluation.latency({"it": files["narrow"]}, …)`.
 # - Take [lesson 6](06_your_own_model.ipynb) and compress a model of your own.
 #
