@@ -368,7 +368,7 @@ diagrams.two_divergences()
 # %% [markdown]
 # In both panels, blue is the teacher and orange the student. The forward KL is large where the teacher says "possible" and the student "impossible". So the student covers everything. The reverse KL is large where the student says something that the teacher would not. So the student picks what is safe. For text that is *written*, reverse KL can be better (Gu et al. 2024). Perplexity rewards coverage, so we use forward KL.
 #
-# There are three traps:
+# Three traps:
 #
 # - Teacher and student may have different numbers of logits for the same tokens, because one was padded to a round number. Qwen2.5 has 151,936 rows in a small model and 152,064 in a large one. <!-- not measured: from their configs --> Compare only the logits of real tokens, which come first (`vocabulary=`).
 # - Padded or forbidden tokens may have the logit $-\infty$, and then $0 \cdot (-\infty)$ makes the loss NaN.
