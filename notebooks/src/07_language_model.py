@@ -12,7 +12,7 @@
 # - distill a language model token by token, and say what that adds to fine-tuning;
 # - read a table of tokens per second, in which reading and writing are kept apart.
 #
-# **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 9 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first time, the lesson fetches the model, 93 MB. <!-- not measured: the size of a file -->
+# **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 9 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
 # **Time** about 58 minutes; the computer works about 12 of them on two cores.
@@ -63,13 +63,13 @@ rows = {"whole": dropped(0)[0]} | {f"without nine, {by}": found for by, found in
 plots.perplexities(rows, title="It matters which nine of thirty layers go")
 
 # %% [markdown]
-# **Perplexity** says how well a model predicts text, and lower is better. Section 1 defines it, and section 3 explains the three ways. Each line in the figure is an interval over the reviews. In section 6, a few minutes of distillation bring back a large part of what the cut has lost.
+# **Perplexity** says how well a model predicts text, and lower is better (section 1). The printed × compare it with the whole model's. By *left-out loss*, the layers go first whose absence raises the loss least. Section 3 explains *block influence*. Each line in the figure is an interval over the reviews. In section 6, a few minutes of distillation bring back a large part of what was lost.
 #
 # ## 1 · Meet the model
 #
-# SmolLM2 is a **decoder**: it reads tokens from left to right, and predicts the next one. It was pretrained on much text and then trained on conversations. Its file holds 4-bit numbers, so the weights are a little coarser than those of the original. We read them into float32, and compare everything with this model.
+# SmolLM2 is a **decoder**: it reads tokens from left to right, and predicts the next one. It was pretrained on much text and then trained on conversations. Its file holds 4-bit numbers, so the weights are coarser than the original's. We read them into float32, and compare everything with this model.
 #
-# Such a model expects a **chat template**, special tokens that say who speaks. A forgotten template raises no error.
+# Such a model expects a **chat template**, special tokens that say who speaks.
 #
 # **Predict first.** What does the model write if you leave the template out?
 
@@ -91,7 +91,7 @@ print("with the template:   ", write(model, prompt))
 print("without the template:", write(model, prompt, template=False))
 
 # %% [markdown]
-# With the template the model answers. Without it, our run gave no answer at all, because nothing told the model that it is its turn. There was no error and no warning. The same happens to a student that is trained without the template and used with it.
+# With the template the model answers. Without it, our run gave no answer at all, because nothing told the model that it is its turn. There was no error and no warning. A student that is trained without the template and used with it can fail as silently.
 #
 # ### Perplexity
 #
@@ -105,7 +105,7 @@ diagrams.next_tokens()
 #
 # $$\mathrm{PPL} = \exp\left(-\frac{1}{n - 1} \sum_{t=2}^{n} \log p(x_t \mid x_1, \ldots, x_{t-1})\right)$$
 #
-# A perplexity of 50 <!-- not measured: an example --> means that the model is as unsure as if it had to choose among fifty equally likely tokens each time. Perplexities of models with different tokenizers cannot be compared, because their tokens are not the same.
+# A perplexity of 50 <!-- not measured: an example --> means that the model is as unsure as if it had to choose among fifty equally likely tokens each time. Models with different tokenizers have different tokens, so compare their loss per byte of the same text instead.
 #
 # **Your turn (1 of 2).** The logits at position $t$ predict the token at $t + 1$. Compute the perplexity of one text.
 
@@ -134,7 +134,7 @@ perplexity_of = fill_in.check(perplexity_of, against=library_perplexity, example
 # ```
 # </details>
 #
-# We measure on the first 256 tokens of movie reviews from IMDb. The parts are separate: we train on some reviews, choose on others (*validation*), and use the *test* reviews for the final table only. The model may have read some of them in its pretraining. That is the same for all our variants, because all come from this model.
+# We measure on the first 256 tokens of movie reviews from IMDb. We train on some reviews, choose on others (*validation*), and use the *test* reviews only at the end. The model may have read some of them in its pretraining. That is the same for all our variants.
 
 
 # %%
@@ -153,7 +153,7 @@ with torch.no_grad():
 print(f"by the library: {(whole.losses[0] / whole.tokens[0]).exp():.2f}; all reviews: {whole}")
 
 # %% [markdown]
-# The interval is wide, because some reviews are much easier than others. But all our models read the *same* reviews. So we compare two of them review by review, and the difference has a narrow interval. `a.times(b)` says how many times as high the perplexity of `a` is.
+# The interval is wide, because some reviews are much easier than others. But all our models read the *same* reviews. Compared review by review, their difference has a narrower interval. `a.times(b)` says how many times as high the perplexity of `a` is.
 #
 # ## 2 · Where the parameters are
 #
@@ -170,16 +170,16 @@ plots.show(plots.parts({"SmolLM2": counts}, "million parameters", title=title))
 diagrams.grouped_heads()
 
 # %% [markdown]
-# About a fifth. The same table is used twice: it turns tokens into vectors, and at the end it turns vectors into logits. Such weights are called **tied**. Tied weights count once, and if you change one, you change both.
+# About a fifth. The same table turns tokens into vectors, and at the end vectors into logits. Such weights are called **tied**. They count once, and if you change one, you change both.
 #
-# The FFN of a Llama has three matrices: *gate* and *up* both widen the vector, their outputs are multiplied, and *down* brings it back. One FFN neuron is a row of gate, a row of up, and a column of down.
+# SmolLM2 is built like Llama. Its FFN has three matrices: *gate* and *up* both widen the vector, their outputs are multiplied, and *down* brings it back. One FFN neuron is a row of gate, a row of up, and a column of down.
 #
-# The second drawing shows the attention. Three query heads share one head of keys and values, which is called **grouped-query attention** (Ainslie et al. 2023).
-# So the smallest unit of attention is a key–value head with the query heads that use it. `structured.groups` finds these units in the model, and `remove` cuts them out exactly, as in lesson 2b.
+# In the second drawing, three query heads share one head of keys and values. This is **grouped-query attention** (Ainslie et al. 2023).
+# So the smallest unit of attention is a key–value head with the query heads that use it. `structured.groups` finds these units, and `remove` cuts them out exactly, as in lesson 2b.
 #
 # ## 3 · Depth: which layers can go?
 #
-# Each layer *adds* something to the hidden states. If what comes out points in nearly the same direction as what went in, the layer did little. This is its **block influence** (Men et al. 2024, equation 1), the mean over all tokens:
+# Each layer *adds* something to the hidden states. If output and input point in nearly the same direction, the layer did little. **Block influence** measures this (Men et al. 2024, equation 1), as a mean over all tokens:
 #
 # $$\mathrm{BI}_l = 1 - \mathbb{E}_t \cos\left(h_{l,t},\, h_{l+1,t}\right)$$
 #
@@ -198,9 +198,9 @@ same = torch.allclose(by_hand[:-1], influence[:-1].float(), atol=1e-4)
 print("by hand, the same but for the last layer:", same)
 
 # %% [markdown]
-# The last entry of `hidden_states` lies behind the model's final norm, so by hand it is not the output of the last layer. The library looks at the layers themselves.
+# The last entry of `hidden_states` comes after the final norm, so by hand it is not the last layer's output. The library looks at the layers themselves.
 #
-# A second way to rank layers needs more time: leave each one out in turn, and measure the loss. The script [lesson7_layers.py](experiments/lesson7_layers.py) did both.
+# A second ranking needs more time: leave each layer out in turn, and measure the loss. The script [lesson7_layers.py](experiments/lesson7_layers.py) did both.
 
 # %% jupyter={"source_hidden": true}
 ranked = {
@@ -217,9 +217,9 @@ look = {"xlabel": "layer", "ylabel": "block influence, or ×", "log": "y"}
 plots.lines(curves, title="Both measures agree about the ends, and not about layer 12", **look)
 
 # %% [markdown]
-# The middle layers have the least influence, and the first one has by far the most: without it the model breaks. The two measures agree about the ends of the stack. But look at layer 12: its influence is low, and yet the model suffers without it. The direction of the hidden states hardly changes there, but what changes is needed later. No cheap score replaces the measurement.
+# Most layers with little influence lie in the middle. The first has by far the most, and without it the model breaks. The figure draws two quantities on one axis, so compare their shapes, not their heights. The shapes agree about the first two layers and the last. But look at layers 12 and 29: their influence is low, and yet the model suffers without them. The direction of the hidden states hardly changes there, but perhaps later layers need that small change. A cheap score alone is not enough.
 #
-# Now we drop nine layers. The drawing below shows it with six. The kept layers keep their weights. But each layer also holds a number, `layer_idx`. It says where in the **cache** the layer finds the keys and values of the tokens before. If these numbers stay as they were, the model is right as long as it reads a text at once, and may fail when it writes with a cache. `remove_layers` sets them anew. Lab 7 shows the error.
+# Now we drop nine layers. The drawing shows a model of six layers that loses two. The kept layers keep their weights. But each layer also holds a number, `layer_idx`. It says where in the **cache** the layer finds the keys and values of the tokens before. With the old numbers the model is right as long as it reads a text at once, but it may fail when it writes with a cache. `remove_layers` sets them anew. Exercise 4 of [lab 7](../exercises/07_language_model.ipynb) shows the error.
 #
 # **Predict first.** How many times as high will the perplexity be?
 
@@ -235,7 +235,7 @@ print(write(cut, prompt))
 diagrams.layers_dropped()
 
 # %% [markdown]
-# The perplexity is several times as high. The model still writes words, but it no longer does what it is asked to do. The slider shows what other numbers of layers cost and save. All of it is as cut, without any training.
+# The perplexity is several times as high. The model still writes words, but not what it was asked for. The slider shows what other numbers of layers cost and save, as cut.
 
 # %% jupyter={"source_hidden": true}
 speeds = depth.column("decode", what="speed")[0]
@@ -247,11 +247,11 @@ grid = {
 sliders.depth_explorer(grid)
 
 # %% [markdown]
-# The speed grows steadily, and the perplexity grows faster and faster. The first figure of the lesson compares the two rankings and a random choice, for nine layers.
+# On the log axis the perplexity is nearly a straight line: every three layers multiply it by a similar factor. The speed grows too, little at first. It comes from another, slower run than section 7's, so compare speeds only within one picture or table.
 #
 # ## 4 · Width: FFN neurons
 #
-# Instead of whole layers, we can make each layer narrower. Two scores are common. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b asks how much the loss changes. Here is the activation score by hand. A hook looks at what enters *down*, because that is the neurons' output:
+# Instead of dropping layers, we can make each one narrower. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b asks how much the loss changes. Here is the activation score by hand. A hook looks at what enters *down*, because that is the neurons' output. The default `name=` fixes each layer's name when its hook is defined:
 
 # %%
 activation, hooks = {}, []
@@ -285,13 +285,13 @@ title = "A quarter of the FFN neurons removed, as cut"
 plots.perplexities(narrow, title=title, reference={"whole model": whole})
 
 # %% [markdown]
-# A score that looks at the data is far better than random. `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way: `choose` takes the groups that end in `heads`. But a layer has only three of them here, so each is a third of its attention.
+# Activation is ahead of Taylor here, but we did not compare them review by review, and Taylor saw only the first half of each calibration text. Both are far better than random. `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. But a layer has only three, so each is a third.
 #
-# Which is better at the same size, fewer layers or narrower ones? A quarter of the FFN neurons has about as many parameters as six layers. Compare with the slider: narrower layers cost less perplexity, as cut. But fewer layers are faster, because layers run one after the other.
+# Which is better at the same size, fewer layers or narrower ones? A quarter of the FFN neurons has about as many parameters as six layers. Compare with the slider: narrower layers cost less perplexity here, as cut. But fewer layers should be faster, because layers run one after the other. We timed no narrower model.
 #
 # ## 5 · Single weights: Wanda
 #
-# Lesson 1 set single weights to zero by magnitude. In a large language model this works badly, because a few inputs of a layer are many times as large as the others, and a small weight on a large input matters. **Wanda** multiplies each weight's magnitude by the norm of its input (Sun et al. 2024, section 3):
+# Lesson 1 set single weights to zero by magnitude. Large language models often have a few inputs many times as large as the others, so a small weight on a large input matters. **Wanda** multiplies each weight's magnitude by the norm of its input (Sun et al. 2024, section 3):
 #
 # $$S_{ij} = |W_{ij}| \cdot \|x_j\|_2$$
 #
@@ -330,7 +330,7 @@ wanda_mask = fill_in.check(wanda_mask, against=library_mask, examples=tries)
 # ```
 # </details>
 #
-# The library's `pruning.wanda` collects the norms for all layers in one pass. We compare it with yours on one layer.
+# The library's `pruning.wanda` collects the norms for all layers in one pass. We compare it with yours on one layer. For weights of 1, Wanda's scores are the norms themselves.
 #
 # **Predict first.** Half of all weights in the layers become zero. Order the three scores. Which is worse, half of each row or the pattern 2:4 of lesson 1?
 
@@ -352,11 +352,11 @@ title = "Wanda is clearly better than magnitude"
 plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
 # %% [markdown]
-# Wanda wins clearly, and at no cost but one pass over a few reviews. On lesson 1's small network the two were alike. The pattern 2:4 costs more than half of each row, because it has less choice. In return, GPUs can compute faster with it. On our CPU none of these zeros saves any time.
+# Wanda is far ahead of magnitude, for one pass over a few reviews. Random is last, and stretches the log axis so much that Wanda and magnitude look close. The pattern 2:4 costs more than half of each row, because it has less choice. In return, GPUs can compute faster with it. On our CPU none of these zeros saves any time.
 #
 # ## 6 · Distillation, token by token
 #
-# A classifier gives one distribution for each text. A language model gives one for *each token*, over the whole vocabulary. So each text has many lessons for a student. With the teacher's distribution $p_t$ and the student's $q_t$, the loss is the mean over all tokens:
+# A classifier gives one distribution per text. A language model gives one *per token*, over the whole vocabulary. With the teacher's distribution $p_t$ and the student's $q_t$, the loss is the mean over all tokens:
 #
 # $$L = \frac{1}{n} \sum_t \mathrm{KL}(p_t \,\|\, q_t) = \frac{1}{n} \sum_t \sum_v p_t(v) \log \frac{p_t(v)}{q_t(v)}$$
 #
@@ -366,11 +366,15 @@ plots.perplexities(sparse, title=title, reference={"whole model": whole})
 diagrams.two_divergences()
 
 # %% [markdown]
-# The forward KL is large where the teacher says "possible" and the student says "impossible". So the student covers everything. The reverse KL is large where the student says something that the teacher would not. So the student picks what is safe. For text that is *written*, reverse KL can be better (Gu et al. 2024). Perplexity rewards coverage, so we use forward KL.
+# In both panels, blue is the teacher and orange the student. The forward KL is large where the teacher says "possible" and the student "impossible". So the student covers everything. The reverse KL is large where the student says something that the teacher would not. So the student picks what is safe. For text that is *written*, reverse KL can be better (Gu et al. 2024). Perplexity rewards coverage, so we use forward KL.
 #
-# Three traps. Teacher and student may have different numbers of logits, although the tokens are the same, because one was padded to a round number: Qwen2.5 has 151,936 rows in a small model and 152,064 in a large one. <!-- not measured: from their configs --> Compare the first ones only (`vocabulary=`). Padded or forbidden tokens may have the logit $-\infty$, and then $0 \cdot (-\infty)$ makes the loss NaN. And if only the teacher's **top-k** logits were stored, the rest must count as one more class, or the student learns that all other tokens are impossible.
+# Three traps:
 #
-# Here is a real token, and what the teacher and the cut model think comes next.
+# - Teacher and student may have different numbers of logits for the same tokens, because one was padded to a round number. Qwen2.5 has 151,936 rows in a small model and 152,064 in a large one. <!-- not measured: from their configs --> Compare only the logits of real tokens, which come first (`vocabulary=`).
+# - Padded or forbidden tokens may have the logit $-\infty$, and then $0 \cdot (-\infty)$ makes the loss NaN.
+# - If only the teacher's **top-k** logits were stored, the rest must count as one more class, or the student learns that all other tokens are impossible.
+#
+# Here the teacher and the cut model continue a text.
 
 # %%
 ids = tokenizer("The film was", return_tensors="pt")["input_ids"]
@@ -390,7 +394,9 @@ names = [repr(tokenizer.decode([int(i)])) for i in top]
 sliders.temperature_explorer({"The film was …": t[top]}, names)
 
 # %% [markdown]
-# The slider shows one formula with two meanings, here for the six likeliest tokens. Left, $T$ is the temperature of **sampling**: with a small $T$ the model nearly always writes the likeliest token, with a large one it becomes random. Right, $T$ is the temperature of **distillation**: it says how strongly a new student is pushed toward each token. The first is chosen when the model is used, the second when a student is trained, and they have nothing to do with each other. Language models are mostly distilled at $T = 1$, because their distributions are soft already.
+# The top-k KL is smaller than the full one, because all other tokens become one class, and differences among them no longer count.
+#
+# The slider shows the six likeliest tokens. Their probabilities are rescaled to sum to 1. Left, $T$ is the temperature of **sampling**: a small $T$ nearly always gives the likeliest token, a large one is nearly random. Right, $T$ is the temperature of **distillation**. The bars show the push on a student that still gives all six tokens the same probability. The first $T$ is chosen when the model is used, the second when a student is trained. We distill at $T = 1$, because the distributions are soft already.
 #
 # ### Recover
 #
@@ -415,17 +421,17 @@ for way, one in found.items():
     print(f"{way}: {one}; back: {one.recovered(as_cut, whole)}; {seconds[way]:.1f} s a step")
 
 # %% [markdown]
-# A large part comes back within minutes. Why the *log*-perplexity? The loss is what training lowers, and it is the logarithm of the perplexity. A share of it means the same at all sizes.
+# A large part comes back within minutes. Why the *log*-perplexity? It is the loss, which training lowers. Going from 200 to 100 then counts as much as from 100 to 50. <!-- not measured: an example -->
 #
-# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was even a little ahead, and each of its steps is cheaper, because no teacher runs beside it. Perplexity on movie reviews asks for just what fine-tuning trains, the next token of a movie review. The teacher was never trained on movie reviews, and the student that copies it learns only what the teacher knows. Distillation should pay where the teacher knows more than the text says, for example how to answer in a conversation. We have not measured that here.
+# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was a little ahead, and its steps are cheaper, because no teacher runs beside it. Perplexity on movie reviews asks for just what fine-tuning trains on. The teacher was not especially trained on such reviews, and a student that copies it learns only what the teacher knows. Distillation may pay where the teacher knows more than the text says, for example how to converse. We did not measure that.
 #
-# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trains for longer, and takes an hour or more. We have not stored a result of it, so run it if you want to know.
+# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trains for longer, an hour or more. We have not stored its result.
 #
 # ## 7 · int8, and the table
 #
-# Last, the linear layers become int8 (lesson 5). PyTorch's dynamic int8 rounds the weights, and it also rounds the inputs of each layer, with one scale for the whole batch. The file that we started from had only 4 bits for each weight. So these weights were rounded twice, and the comparison is with the float model that we read from that file.
+# Last, the linear layers become int8 (lesson 5). PyTorch's dynamic int8 rounds the weights and the inputs of each layer, the inputs with one scale for the whole batch. The weights came from a 4-bit file, so they are rounded twice. We compare with the float model.
 #
-# A language model has two speeds. **Prefill** reads the prompt, all tokens at once. Its limit is arithmetic. **Decode** writes one token after the other, and for each of them *all* weights must be read from memory. Its limit is memory. So int8 helps decode most, because it makes the weights a quarter as large.
+# A language model has two speeds. **Prefill** reads the prompt, all tokens at once. Its limit is arithmetic. **Decode** writes one token after the other, and for each of them *all* weights must be read from memory. Its limit is memory. So int8 should help decode, because it makes the weights a quarter as large. Its arithmetic is cheaper, too, which should help prefill.
 #
 # **Predict first.** Which row writes fastest?
 
@@ -447,13 +453,13 @@ columns = {
 pd.DataFrame(columns)
 
 # %% [markdown]
-# int8 makes writing faster than dropping layers does, and both together are fastest. But look at the perplexity. It is several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The reason is what Wanda uses, too: a few inputs of a layer are many times as large as the others. One scale must reach up to the largest, so most of the others are rounded to zero (Dettmers et al. 2022, section 3). There are three remedies: keep these few inputs in float, as Dettmers et al. do; move a part of their size into the weights (Xiao et al. 2023); or round the weights alone, as in the 4-bit file that we started from.
+# Here int8 makes writing faster than dropping layers does, and both together are fastest. For the whole model, reading and writing gain about the same factor. But look at the perplexity. It is several times as high, although MiniLM lost almost nothing by int8 in lesson 5. A likely reason is what Wanda uses, too: a few very large inputs. One scale must reach up to the largest, so most of the others are rounded to zero (Dettmers et al. 2022, section 3). We have not tested this. Lesson 5 differs in more: its int8 was ONNX Runtime's, and its weights had never been 4-bit. Three remedies for large inputs: keep these few in float, as Dettmers et al. do; move a part of their size into the weights (Xiao et al. 2023); or round the weights alone, as in our 4-bit file.
 #
 # The token embeddings stay in float32 for the look-up, beside their int8 copy for the logits. So the int8 models count more parameters, and their files are larger than a quarter.
 #
 # ### The same at eight billion parameters
 #
-# A forward pass takes about $2N$ operations for each token, with $N$ parameters, and training takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. With our own measurement, this says how fast we computed, and what a larger model would need. Sreenivas et al. 2024 made a model of four billion parameters out of Llama 3.1 with eight billion, with 94 billion tokens.
+# A forward pass takes about $2N$ operations for each token, with $N$ parameters, and training takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. Dividing by our seconds per step gives our speed. The same formula then gives the time of a larger model. Sreenivas et al. 2024 made a model of four billion parameters out of Llama 3.1 with eight billion, with 94 billion tokens. In memory, AdamW takes 16 bytes a parameter: the weight, its gradient, and two moments, in float32.
 
 # %%
 N_teacher, N_student = (sum(p.numel() for p in one.parameters()) for one in (model, small))
@@ -466,15 +472,15 @@ print(f"on one GPU at 4e14 per second: {needed / 4e14 / 3600:,.0f} hours")
 print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher in 16 bits")
 
 # %% [markdown]
-# So one GPU would be busy for months, and a hundred of them for about a day. The method is the same as here, and so are the traps.
+# So one GPU would be busy for months, and a hundred of them for about a day.
 #
 # ## Recap
 #
 # - Perplexity is the exponential of the mean loss per token. Compare two models review by review.
-# - Layers in the middle can go first. Block influence finds most of them in one pass. Renumber the layers, or the cache is wrong.
-# - Single weights of a language model need Wanda: a small weight on a large input matters.
-# - A short training brings back more than half of the loss, distilled or fine-tuned. Look out for padding, −∞, top-k, and the chat template.
-# - int8 makes writing faster, because decode must read all weights for each token. But one scale for all inputs ruins a language model.
+# - Layers in the middle can go first. Block influence needs one pass, and leaving out each layer in turn chose better. Renumber the layers.
+# - For single weights, Wanda was far better than magnitude: a small weight on a large input matters.
+# - A short training brought back more than half of the lost log-perplexity, distilled or fine-tuned. Look out for padding, −∞, top-k, and the chat template.
+# - int8 made reading and writing faster. But with one scale for all inputs, this model lost much.
 
 # %% jupyter={"source_hidden": true}
 source = "Sun et al. 2024, section 4"
@@ -505,7 +511,7 @@ for name, least in {"... and distilled": 1.3, "whole, int8": 2}.items():
 claims
 
 # %% [markdown]
-# Each margin was written down first. The rows about recovery and int8 are measured on the test reviews, the others on the validation reviews. Five models in the table and the fine-tuned one were measured on the test reviews. The intervals are over the reviews, those of speed over the rounds. All trainings have one seed, so the intervals do not show the chance in training.
+# Each margin was written down first. The rows about recovery and int8 use the test reviews, the other perplexities the validation reviews. Six models were measured on the test reviews: the table's five and the fine-tuned one. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
 #
 # ## Quiz
 #
@@ -515,23 +521,19 @@ claims
 # **2.** Two perplexities are 50 (38 to 66) and 55 (41 to 73), on the same reviews. Is the difference only chance?
 # <details><summary>Answer</summary>These intervals do not say it. Most of their width comes from easy and hard reviews, which are the same for both. Compare review by review.</details>
 #
-# **3.** A model has 32 query heads and 8 key–value heads. How many query heads go with one key–value head?
-# <details><summary>Answer</summary>Four.</details>
-#
-# **4.** After you dropped layers, the perplexity is as expected, but the model writes nonsense with the cache and good text without it. What did you forget?
+# **3.** After you dropped layers, the perplexity is as expected, but the model writes nonsense with the cache and good text without it. What did you forget?
 # <details><summary>Answer</summary>To number the layers anew. `layer_idx` says where in the cache a layer finds its keys and values.</details>
 #
-# **5.** You have stored the teacher's ten likeliest tokens for each position, with 85 % of the probability. What is wrong with a KL over these ten, scaled to sum to 1?
+# **4.** You have stored the teacher's ten likeliest tokens for each position, with 85 % of the probability. What is wrong with a KL over these ten, scaled to sum to 1?
 # <details><summary>Answer</summary>It tells the student that all other tokens are impossible, although the teacher gives them 15 %. Count them as one more class.</details>
 #
-# **6.** Half of the weights are zero after Wanda, and the file is as large and the model as slow as before. Why?
+# **5.** Half of the weights are zero after Wanda, and the file is as large and the model as slow as before. Why?
 # <details><summary>Answer</summary>A dense file stores a zero like any other number, and the processor multiplies by it. It takes a sparse format, or a GPU that computes with 2:4.</details>
 #
 # ## Try it yourself
 #
 # - Distill at `T=2`: `loss=partial(token_kl, T=2.0)`. Is the perplexity better or worse?
 # - Choose the layers by the left-out loss: `ranked["left-out loss"].argsort()`.
-# - If you have an hour or a GPU, run the experiment on recovery with more steps. Its recipe stands in its first lines.
 #
 # **Exercises**: [exercises/07_language_model.ipynb](../exercises/07_language_model.ipynb).
 #
