@@ -44,7 +44,7 @@ def test_bench_pruning_prunes_the_same_and_says_how_fast(run_quickly):
 
 def test_bench_sliders_times_every_slider(run_quickly):
     rows = run_quickly("bench_sliders.py").splitlines()[1:]
-    names = ["sparsity", "temperature", "amount", "attention", "compression"]
+    names = ["sparsity", "temperature", "amount", "attention", "compression", "bits", "depth"]
     assert [row.split()[0] for row in rows] == names
     for row in rows:
         median, slow = (float(x) for x in re.findall(r"\d+\.\d", row)[:2])

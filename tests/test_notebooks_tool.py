@@ -152,7 +152,9 @@ def test_a_run_stores_outputs_and_nothing_else(course, monkeypatch):
     assert cells[0].outputs[0].text.startswith("course_lib ")
     assert cells[1].source == 'profile = "full"'
     assert cells[2].outputs[0].text == "profile: quick\n100%\n"
-    assert [claim["measured"] for claim in tool.collect_claims(result.notebook)] == ["2"]
+    assert [claim["measured"] for claim in tool.collect_claims(result.notebook)] == [
+        "2; holds if above 1"
+    ]
     assert tool.VIEW in cells[-1].outputs[0].data
     assert "sparsity" in str(result.notebook.metadata.widgets)
     tool.write(result.notebook, tool.notebook_of(course))

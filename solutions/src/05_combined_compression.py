@@ -35,7 +35,7 @@ from course_lib.datasets import sentences
 # %% [markdown]
 # ## 1 · Bytes of an int8 embedding
 #
-# **Goal** say what a table weighs before you make it. **5 minutes, difficulty 1 of 3 · lesson 5, "int8"**
+# **Goal** say what a table weighs before you make it. **5 minutes, difficulty 1 of 3** · lesson 5, "int8"
 #
 # An embedding table holds `words` rows of `width` numbers. In int8 each number takes one byte, and each row has a scale of its own, a float32,
 # by which its whole numbers are multiplied. `int8_bytes(words, width)` gives the bytes of both, one number.
@@ -66,7 +66,7 @@ for width in (384, 64, 8):
 # %% [markdown]
 # ## 2 · Round to int8 by hand
 #
-# **Goal** turn weights into whole numbers and scales, and know what that costs. **10 minutes, difficulty 2 of 3 · lesson 5, "int8"**
+# **Goal** turn weights into whole numbers and scales, and know what that costs. **10 minutes, difficulty 2 of 3** · lesson 5, "int8"
 #
 # `to_int8(weight)` takes a tensor `[rows, columns]` and gives two: `whole`, int8, of the same shape, and `scale`, a float of shape `[rows, 1]`, so that
 # `whole * scale` is near `weight`. Each row has its own scale, so large that the row's largest weight in size becomes 127 or −127; every other weight becomes the
@@ -105,7 +105,7 @@ print(f"the error's length is {error.norm() / table.norm():.1%} of the table's")
 # %% [markdown]
 # ## 3 · How much smaller is a stack?
 #
-# **Goal** know when factors multiply, and when they do not. **12 minutes, difficulty 2 of 3 · lesson 5, "What each technique removes"**
+# **Goal** know when factors multiply, and when they do not. **12 minutes, difficulty 2 of 3** · lesson 5, "What each technique removes"
 #
 # `times_smaller(parts, steps)`: `parts` is a dict, name → megabytes, such as `{"embeddings": 4, "layers": 12}`. `steps` lists what is done, one after
 # the other, as pairs: `("layers", 2)` makes what is left of the layers two times smaller. How many times smaller is the whole in the end? Give one number, not rounded.
@@ -147,7 +147,7 @@ print(f"and embeddings: {times_smaller(parts, [*distil_and_int8, ('embeddings', 
 # %% [markdown]
 # ## 4 · Which order? A fair comparison
 #
-# **Goal** compare three orders of pruning and distilling so that nothing but the order differs. **18 minutes, difficulty 3 of 3 · lesson 5, "Which order?"**
+# **Goal** compare three orders of pruning and distilling so that nothing but the order differs. **18 minutes, difficulty 3 of 3** · lesson 5, "Which order?"
 #
 # `three_orders(start, step, mask_of, steps, amount)` gives a dict of weights, a tensor `[n]` for each order:
 #
@@ -221,7 +221,7 @@ for name, weights in three_orders(start, digits_step, lesson5.lowest, 300, 0.9).
 #
 # ## 5 · A Pareto front
 #
-# **Goal** find the models that are worth having, whatever anybody prefers. **10 minutes, difficulty 2 of 3 · lesson 5, "The compression explorer"**
+# **Goal** find the models that are worth having, whatever anybody prefers. **10 minutes, difficulty 2 of 3** · lesson 5, "The compression explorer"
 #
 # `front(models)`: `models` is a dict, name → (bytes, milliseconds, accuracy). Bytes and milliseconds should be small, accuracy large. One model *beats* another if it is
 # at least as good in all three and better in at least one. Give the names of all models that no other one beats, as a list or a set, in any order.
@@ -254,7 +254,7 @@ checks.front(front)
 # %% [markdown]
 # ## 6 · A chooser
 #
-# **Goal** turn a decision table into a rule that a program can follow. **8 minutes, difficulty 1 of 3 · lesson 5, "Choosing"**
+# **Goal** turn a decision table into a rule that a program can follow. **8 minutes, difficulty 1 of 3** · lesson 5, "Choosing"
 #
 # `choose_advice(rows, answers)`: `rows` is a list of pairs, conditions and advice, read from above:
 #
@@ -286,7 +286,7 @@ checks.choose_advice(choose_advice)
 # %% [markdown]
 # ## 7 · Challenge: 4 MB and 3 ms
 #
-# **Goal** take a transformer as far down as a budget asks, and ship it. **25 minutes, difficulty 3 of 3 · lesson 5, "The stack"**
+# **Goal** take a transformer as far down as a budget asks, and ship it. **25 minutes, difficulty 3 of 3** · lesson 5, "The stack"
 #
 # MiniLM has never seen a movie review with its rating. Make of it, or of anything else, a model that tells good reviews from bad ones:
 #

@@ -125,7 +125,7 @@ NO_MISTAKE: dict[str, dict[str, str]] = {
         f"ratio = torch.where(log_p > -torch.inf, log_p - log_q, {other})": "times a p of 0"
         for other in ("1.0", "-1.0")
     },
-    "to_int8": {"step[step == 0] = 2.0": "any step above 0 will do for a row of zeros"},
+    "to_int8": {"scale[scale == 0] = 2.0": "any step above 0 will do for a row of zeros"},
     "front": {
         "return any((other != mine and all((x <= y for x, y in zip(other, mine))) for other in "
         "costs.values()))": STRICT,

@@ -122,6 +122,9 @@ def test_one_measuring_run_holds_each_model(monkeypatch):
     )
     space["stored_files"] = dict
     recipe = found["RECIPE"] | found["QUICK"]
+    recipe["three layers"] = recipe["three layers"] | {
+        "rank": 8
+    }  # the teacher has 24 numbers a token
     row = found["run"]({"tokens": 8}, 0, recipe, {})
     assert row["samples"].shape == (len(row["models"]), 4) and bool((row["samples"] > 0).all())
     assert {"teacher, PyTorch", "teacher, float32", "teacher, int8", "a quarter wide"} <= set(

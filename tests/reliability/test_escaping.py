@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import ipywidgets
 import pytest
@@ -18,6 +19,7 @@ from torch.utils.data import TensorDataset
 from transformer_zoo import letters, tiny
 
 import course_lib
+from course_lib.compression.report import Report
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.evaluation.timing import Latency
 from course_lib.lessons import claims, sketch, sliders, style
@@ -116,7 +118,15 @@ def faster(evil: str) -> str:
     return SpedUp(nn.Identity(), 2.0, 2.0, *times, changed, {evil: (1, 2)})._repr_html_()
 
 
+def compressed(evil: str) -> str:
+    said = SimpleNamespace(
+        table=lambda: {evil: (evil, evil)}, sentence=lambda: evil, _linear=lambda: evil
+    )
+    return Report._repr_html_(said)  # type: ignore[arg-type]
+
+
 WAYS: dict[str, Callable[[str], str]] = {
+    "compression/report.py": compressed,
     "structured/latency_target.py": faster,
     "lessons/claims.py": the_claims,
     "lessons/sliders/attention.py: answers": answers,
@@ -130,7 +140,10 @@ WAYS: dict[str, Callable[[str], str]] = {
     "structured/removal.py": lambda evil: Changes((evil,), 1, 2)._repr_html_(),
 }
 # Numbers alone: there is no text in them that comes from outside.
-NUMBERS = {"evaluation/accuracy.py", "lessons/sliders/amount.py"}
+NUMBERS = {
+    "evaluation/accuracy.py", "lessons/sliders/amount.py",
+    "lessons/sliders/bits.py", "lessons/sliders/depth.py",
+}  # fmt: skip
 OTHERS = {"lessons/sliders/static.py"}  # a page with what others made: the test below has it
 MAKES_HTML = re.compile(r"_repr_html_|text/html|HTML\(|</(?!title)|<br>")
 

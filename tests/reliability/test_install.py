@@ -417,7 +417,7 @@ def test_the_doctor_sees_a_cache_that_cannot_be_written(monkeypatch, cache_folde
 def test_the_note_of_what_was_fetched_may_be_damaged_or_not_writable(cache_folder, monkeypatch):
     from course_lib.cli import main as commands
 
-    monkeypatch.setattr("course_lib.datasets.sources.fetch", lambda: None)
+    monkeypatch.setattr("course_lib.datasets.sources.fetch", lambda *_: None)
     monkeypatch.setattr("course_lib.datasets.sources.verify", lambda: {"digits": ""})
     assert commands.main(["fetch"]) == 0
     assert not commands._is_fetched(), "a file that it names is gone"

@@ -54,7 +54,7 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     y = number("rounded", "after rounding", (-reach, reach))
     weights = panel(
         "a row of weights (gray: the values there are)", 280, 230,
-        mark("rule", "levels", color=GRAY, opacity=0.35, y={**y, "field": "level"}),
+        mark("rule", "levels", color=GRAY, opacity=0.35, clip=True, y={**y, "field": "level"}),
         mark("circle", "weights", color=BLUE, size=36, opacity=0.8, y=y,
              x=number("weight", "weight", (-reach, reach)),
              tooltip=tooltip(weight="weight|.4f", rounded="after rounding|.4f")),

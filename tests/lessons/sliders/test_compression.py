@@ -141,4 +141,4 @@ def test_a_step_costs_what_its_pairs_cost_on_average():
     assert list(found) == ["layers 6 → 3", "layers 3 → 1", "bits 32 → 8"]
     assert round(found["layers 6 → 3"]["points lost"], 6) == 15
     assert round(found["layers 6 → 3"]["MB saved"], 6) == (96 + 24) / 2000
-    assert round(found["bits 32 → 8"]["points for each MB"], 6) == round(1 / 0.08, 6)
+    assert round(found["bits 32 → 8"]["points for each MB"], 6) == round(2 / 0.08, 6)
