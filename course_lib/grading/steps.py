@@ -1,0 +1,91 @@
+"""What nbgrader does with a submission here: two of its steps are other ones.
+
+`make class` names them in nbgrader_config.py. All others, and its commands, are nbgrader's own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets import Bool
+
+from course_lib.grading import judge, sandbox
+
+_nurseries: list[sandbox.Nursery] = []
+
+
+class Restore(NbGraderPreprocessor):
+    """The released notebook with the learner's answers in it; cells of their own stay where they were."""
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        said = resources["nbgrader"]
+        places = CourseDirectory(config=self.config)
+        folder = places.format_path(places.release_directory, ".", said["assignment"])
+        released = nbformat.read(Path(folder) / f"{said['notebook']}.ipynb", as_version=4)
+        nb.cells, missing = restored(released.cells, nb.cells)
+        for name in missing:
+            self.log.warning(
+                "%s has deleted the cell %r of %s: it was put back.",
+                *(said["student"], name, said["notebook"]),
+            )
+        return nb, resources
+
+
+def grade_id(cell: NotebookNode) -> str:
+    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+
+
+def restored(
+    released: list[NotebookNode], submitted: list[NotebookNode]
+) -> tuple[list[NotebookNode], list[str]]:
+    """The cells of the released notebook with the learner's answers, and the names of those missing.
+
+    A cell without a name stands behind the same named cell as in the submission.
+    """
+    names = [grade_id(cell) for cell in released if grade_id(cell)]
+    theirs: dict[str, NotebookNode] = {}
+    behind: dict[str, list[NotebookNode]] = {"": []}
+    last = ""
+    for cell in submitted:
+        name = grade_id(cell)
+        if name in names and name not in theirs:
+            theirs[name], last = cell, name
+        else:  # their own, or a copy of one of ours
+            cell.metadata.pop("nbgrader", None)
+            behind.setdefault(last, []).append(cell)
+    cells = list(behind[""])
+    for cell in released:
+        if name := grade_id(cell):
+            found = copy.deepcopy(cell)
+            if cell.metadata.nbgrader.solution and name in theirs:
+                found.source = theirs[name].source
+            cells += [found, *behind.get(name, [])]
+    return cells, [name for name in names if name not in theirs]
+
+
+class Judge(NbGraderPreprocessor):
+    """Runs the notebook in the sandbox, and the checks outside of it."""
+
+    unsafe = Bool(
+        False, help="Grade even where the system cannot keep the learners' code in."
+    ).tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        if not _nurseries:
+            _nurseries.append(sandbox.Nursery(self.unsafe))
+            atexit.register(_nurseries[0].close)
+            self.log.info("Sandbox: %s", _nurseries[0].level)
+        files = Path(resources["metadata"]["path"]).absolute()
+        session = judge.Session(_nurseries[0], files)
+        try:
+            judge.judge(nb.cells, session)
+        finally:
+            session.stop()
+        return nb, resources
