@@ -15,7 +15,6 @@ CONFIG = '''"""nbgrader's settings for this class. Change them as you like: `mak
 c = get_config()  # noqa: F821
 
 c.CourseDirectory.course_id = "compression"
-c.CourseDirectory.root = {root!r}
 # Where `nbgrader release_assignment` puts what learners fetch, and `collect` finds what they submit.
 c.Exchange.root = {exchange!r}
 
@@ -51,7 +50,7 @@ def main() -> int:
         exchange.chmod(0o777)  # nbgrader wants it so
     config = folder / "nbgrader_config.py"
     if not config.exists():
-        config.write_text(CONFIG.format(root=str(folder), exchange=str(exchange)), "utf-8")
+        config.write_text(CONFIG.format(exchange=str(exchange)), "utf-8")
     new = []
     for lab in sorted((ROOT / "solutions").glob("*.ipynb")):
         name = f"lab{int(lab.name[:2])}"

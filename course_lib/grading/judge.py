@@ -24,7 +24,6 @@ from course_lib.checks.guarding import LEFT, TooLongError, TroubleError
 from course_lib.grading import sandbox, wire
 
 SHOWN = 20_000  # characters of a cell's output that are kept
-SECONDS = {"cell": 60.0, "training": 900.0, "notebook": 3600.0}
 # Exercises whose answers train something.
 TRAINS = ("most_sparsity", "twice_as_fast", "two_layer_student", "small_and_fast", "own_budget")
 CALL = re.compile(r"checks\.(\w+)\((\w+)\)")
@@ -33,10 +32,12 @@ CALL = re.compile(r"checks\.(\w+)\((\w+)\)")
 class Session:
     """One learner's notebook, in as many workers as it takes: who ends one loses that cell alone."""
 
-    def __init__(self, nursery: sandbox.Nursery, files: Path | None) -> None:
-        self.nursery, self.files = nursery, files
+    def __init__(
+        self, nursery: sandbox.Nursery, files: Path | None, seconds: dict[str, float]
+    ) -> None:
+        self.nursery, self.files, self.seconds = nursery, files, seconds
         self.done: list[tuple[str, float]] = []
-        self.pid, self.looked, self.end = 0, 0.0, time.monotonic() + SECONDS["notebook"]
+        self.pid, self.looked, self.end = 0, 0.0, time.monotonic() + seconds["notebook"]
 
     def start(self) -> None:
         """A worker in which all cells have run that came to an end."""
@@ -165,7 +166,7 @@ def judge(cells: list[NotebookNode], session: Session) -> None:
         if cell.cell_type != "code":
             continue
         following = next((name for name in upcoming[place:] if name), TRAINS[0])
-        seconds = SECONDS["training" if following in TRAINS else "cell"]
+        seconds = session.seconds["training" if following in TRAINS else "cell"]
         cell.execution_count = None
         if upcoming[place]:
             cell.outputs = [verdict(upcoming[place], CALL.fullmatch(cell.source.strip())[2], session)]

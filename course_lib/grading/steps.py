@@ -14,7 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
-from traitlets import Bool
+from traitlets import Bool, Float
 
 from course_lib.grading import judge, sandbox
 
@@ -77,13 +77,19 @@ class Judge(NbGraderPreprocessor):
         False, help="Grade even where the system cannot keep the learners' code in."
     ).tag(config=True)
 
+    cell_seconds = Float(60, help="How long a cell may take.").tag(config=True)
+    training_seconds = Float(900, help="How long one may take in a challenge.").tag(config=True)
+    notebook_seconds = Float(3600, help="How long a whole notebook may take.").tag(config=True)
+
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         if not _nurseries:
             _nurseries.append(sandbox.Nursery(self.unsafe))
             atexit.register(_nurseries[0].close)
             self.log.info("Sandbox: %s", _nurseries[0].level)
         files = Path(resources["metadata"]["path"]).absolute()
-        session = judge.Session(_nurseries[0], files)
+        kinds = ("cell", "training", "notebook")
+        seconds = {kind: getattr(self, f"{kind}_seconds") for kind in kinds}
+        session = judge.Session(_nurseries[0], files, seconds)
         try:
             judge.judge(nb.cells, session)
         finally:

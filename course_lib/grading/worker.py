@@ -28,11 +28,15 @@ def serve(sock: socket.socket) -> None:
     shell.showsyntaxerror = shell.showtraceback
 
     def answer(what: str, *values: Any) -> Any:
-        if what == "call":
-            return call(shell.user_ns, *values)
-        if what == "run":
-            return run(shell, *values)
-        return {"backward": wire.backward, "look": look, "forget": forget}[what](*values)
+        try:
+            if what == "call":
+                return call(shell.user_ns, *values)
+            if what == "run":
+                return run(shell, *values)
+            return {"backward": wire.backward, "look": look, "forget": forget}[what](*values)
+        finally:
+            if os.getpid() != first:  # a process that the learner's code has forked
+                os._exit(0)
 
     def look(name: str) -> Any:
         """A variable's value; of a function, that it is one."""
@@ -43,6 +47,7 @@ def serve(sock: socket.socket) -> None:
     def forget() -> None:
         peer.forget()
 
+    first = os.getpid()
     peer = wire.Peer(sock, answer, guest=False)
     while True:
         peer.handle()
