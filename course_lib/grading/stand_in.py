@@ -1,20 +1,17 @@
 """What `course_lib.checks` is in the sandbox: it says that a check comes later, and knows no answer."""
 
+import importlib
 import sys
 from typing import Any
-
-from course_lib.checks import given as lesson4
-from course_lib.checks import given as lesson5
-
-__all__ = ["lesson4", "lesson5"]
-for _number in (4, 5):
-    sys.modules[f"{__name__}.lesson{_number}"] = lesson4
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
-    return _later
+    if not name.startswith("lesson"):
+        return _later
+    found = importlib.import_module("course_lib.checks.given")  # what labs ask lessons for
+    return sys.modules.setdefault(f"{__name__}.{name}", found)
 
 
 def _later(answer: Any) -> None:

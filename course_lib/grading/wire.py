@@ -611,7 +611,7 @@ class Unpacking:
         self.peer.hold(found, id(found), number)  # its children may lead back to it
         like = (o for o in self.peer.objects.values() if type(o) is kind and o is not found)
         for key, one in vars(next(like, found)).items():  # functions, which do not travel
-            if isinstance(one, types.FunctionType | types.MethodType):
+            if isinstance(one, types.FunctionType | types.MethodType | types.BuiltinFunctionType):
                 found.__dict__.setdefault(key, one)
         self._renew_module(found, node)
         return found
