@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import course_lib
 from course_lib.cache import cache_dir
 
@@ -189,7 +191,8 @@ def main(control: socket.socket) -> None:
 
 
 def warm(modules: list[str]) -> None:
-    """Import what a lab imports, once for all workers."""
+    """Import what a lab imports, and what PyTorch does when it is first used, once for all workers."""
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).step()
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -48,7 +48,6 @@ def serve(sock: socket.socket) -> None:
         peer.forget()
 
     first = os.getpid()
-    import faulthandler; faulthandler.dump_traceback_later(40, file=open("/tmp/trace","w"))
     peer = wire.Peer(sock, answer, guest=False)
     while True:
         peer.handle()
