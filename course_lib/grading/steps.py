@@ -88,6 +88,13 @@ class Judge(NbGraderPreprocessor):
             _nurseries[lab] = nursery = sandbox.Nursery(imported(nb.cells), self.unsafe)
             atexit.register(nursery.close)
             self.log.info("Sandbox: %s", nursery.level)
+        for cell in nb.cells:
+            if judge.is_check(cell) and not judge.CALL.fullmatch(cell.source.strip()):
+                self.log.warning(
+                    "The graded cell %r of %s is no check of the course: it runs beside the learner's "
+                    "code, which could fool it.",
+                    *(grade_id(cell), lab),
+                )
         files = Path(resources["metadata"]["path"]).absolute()
         kinds = ("cell", "training", "notebook")
         seconds = {kind: getattr(self, f"{kind}_seconds") for kind in kinds}
