@@ -21,10 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # `tools` itself is not installed
 
-from nbgrader import utils as nbgrader_utils
+from nbgrader import utils as nbgrader_utils  # noqa: E402
 
-from course_lib.grading import sandbox
-from tools import notebooks
+from course_lib.grading import sandbox  # noqa: E402
+from tools import notebooks  # noqa: E402
 
 LAB = "03_distillation_loss"
 ENVIRONMENT = os.environ | {
@@ -84,7 +84,9 @@ def main() -> None:
                 make_class(folder, students // processes)
             took = seconds(folders)
         each = took / students
-        print(f"{processes} process{'es' if processes > 1 else ''}: {took:6.1f} s, {each:.2f} s each")
+        print(
+            f"{processes} process{'es' if processes > 1 else ''}: {took:6.1f} s, {each:.2f} s each"
+        )
 
 
 if __name__ == "__main__":

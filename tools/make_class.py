@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = '''"""nbgrader's settings for this class. Change them as you like: `make class` leaves them alone."""
+CONFIG = '''"""nbgrader's settings for this class. Change them: `make class` leaves this file alone."""
 
 c = get_config()  # noqa: F821
 

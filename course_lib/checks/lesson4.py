@@ -859,6 +859,7 @@ always the same winner | Whose count is larger?
 
 # --- 7 · challenge: beat the lesson's two layers --------------------------------------------------
 
+
 def _layers(model: Any) -> int:
     return len(layers_of(model)[1]) if isinstance(model, transformers.PreTrainedModel) else 0
 

@@ -11,7 +11,6 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +80,8 @@ class Session:
 
     def read(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while some := os.read(self.output, 2**16):
-                text = some.decode("utf-8", errors="replace")
+            for _ in range(256):  # somebody may print faster than this reads
+                text = os.read(self.output, 2**16).decode("utf-8", errors="replace")
                 kept = text[: max(0, SHOWN - len(self.text))]
                 self.text, self.more = self.text + kept, self.more + len(text) - len(kept)
 
@@ -106,7 +105,9 @@ class Session:
             outputs.append(new_output("stream", name="stdout", text=self.text + rest))
         if stopped:
             text = [f"{said[0]}: {said[1]}"]
-            outputs.append(new_output("error", ename=said[0], evalue=said[1], traceback=lines or text))
+            outputs.append(
+                new_output("error", ename=said[0], evalue=said[1], traceback=lines or text)
+            )
         return outputs
 
     def answer(self, name: str) -> Any:
@@ -161,7 +162,9 @@ def _folder(files: dict[str, Any] | None) -> Path:
 
 def judge(cells: list[NotebookNode], session: Session) -> None:
     """Run the cells, judge the checks, and write below each what came of it."""
-    upcoming = [m[1] if is_check(c) and (m := CALL.fullmatch(c.source.strip())) else "" for c in cells]
+    upcoming = [
+        m[1] if is_check(c) and (m := CALL.fullmatch(c.source.strip())) else "" for c in cells
+    ]
     for place, cell in enumerate(cells):
         if cell.cell_type != "code":
             continue
@@ -169,7 +172,9 @@ def judge(cells: list[NotebookNode], session: Session) -> None:
         seconds = session.seconds["training" if following in TRAINS else "cell"]
         cell.execution_count = None
         if upcoming[place]:
-            cell.outputs = [verdict(upcoming[place], CALL.fullmatch(cell.source.strip())[2], session)]
+            cell.outputs = [
+                verdict(upcoming[place], CALL.fullmatch(cell.source.strip())[2], session)
+            ]
         else:
             cell.outputs = session.run(cell.source, seconds)
 

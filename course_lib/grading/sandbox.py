@@ -34,7 +34,13 @@ HOME = "/home/learner"
 MB = 2**20
 # What a worker may take. Processes count threads, too.
 LIMITS = {"memory": 4096 * MB, "disk": 1024 * MB, "processes": 128, "files": 512}
-_NEW = {"mount": 0x00020000, "uts": 0x04000000, "ipc": 0x08000000, "pid": 0x20000000, "net": 0x40000000}
+_NEW = {
+    "mount": 0x00020000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+}
 _USER = 0x10000000
 _BIND, _RECURSIVE, _PRIVATE, _READ_ONLY, _REMOUNT = 4096, 16384, 1 << 18, 1, 32
 _NOSUID, _NODEV, _DETACH = 2, 4, 2
@@ -73,12 +79,15 @@ class Nursery:
     """
 
     def __init__(self, modules: Iterable[str] = (), unsafe: bool = False) -> None:
-        self.level, self.uid = level(), 60_000 + os.getpid() % 5000  # one of its own for each grader
+        self.level, self.uid = (
+            level(),
+            60_000 + os.getpid() % 5000,
+        )  # one of its own for each grader
         if self.level == "limits" and not unsafe:
             raise UnsafeError(
-                "Here a learner's code could read the right answers and change the grades: this system "
-                "has no user namespaces, and you are not root. Grade in a Linux container. If you trust "
-                "this class, set c.Judge.unsafe = True in nbgrader_config.py."
+                "Here a learner's code could read the right answers and change the grades: this "
+                "system has no user namespaces, and you are not root. Grade in a Linux container. If "
+                "you trust this class, set c.Judge.unsafe = True in nbgrader_config.py."
             )
         self.folder = Path(tempfile.mkdtemp(prefix="nursery-"))
         self.folder.chmod(0o755)
@@ -115,7 +124,9 @@ class Nursery:
         os.close(write)
         answer = self.socket.recv(100)
         if not answer:
-            raise RuntimeError("The process that starts workers has ended; its message stands above.")
+            raise RuntimeError(
+                "The process that starts workers has ended; its message stands above."
+            )
         return int(answer), mine, read
 
     def end(self, pid: int) -> None:
@@ -157,7 +168,9 @@ def taken(pid: int) -> int:
     parents, sizes = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(entry.name)] = int(
+                (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            )
             pages = (entry / "statm").read_text().split()
             sizes[int(entry.name)] = (int(pages[1]) - int(pages[2])) * resource.getpagesize()
     family = {pid}
@@ -293,7 +306,9 @@ def _own_root(files: str | None, hidden: list[str]) -> None:
     os.environ |= {"HOME": HOME, "COURSE_CACHE": "/cache", "TMPDIR": "/tmp"}
 
 
-_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine, 155) if hasattr(os, "uname") else 0
+_PIVOT_ROOT = (
+    {"x86_64": 155, "aarch64": 41}.get(os.uname().machine, 155) if hasattr(os, "uname") else 0
+)
 
 
 def _cache(root: str) -> None:
@@ -332,7 +347,10 @@ def _drop(uid: int) -> None:
 
 def _limit() -> None:
     for name, most in (
-        ("RLIMIT_AS", LIMITS["memory"] + 4096 * MB),  # what libraries map and never touch comes on top
+        (
+            "RLIMIT_AS",
+            LIMITS["memory"] + 4096 * MB,
+        ),  # what libraries map and never touch comes on top
         ("RLIMIT_FSIZE", LIMITS["disk"]),
         ("RLIMIT_NPROC", LIMITS["processes"]),
         ("RLIMIT_NOFILE", LIMITS["files"]),

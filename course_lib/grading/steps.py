@@ -23,7 +23,7 @@ _nurseries: dict[str, sandbox.Nursery] = {}
 
 
 class Restore(NbGraderPreprocessor):
-    """The released notebook with the learner's answers in it; cells of their own stay where they were."""
+    """The released notebook with the learner's answers; cells of their own stay where they were."""
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         said = resources["nbgrader"]
@@ -74,9 +74,9 @@ def restored(
 class Judge(NbGraderPreprocessor):
     """Runs the notebook in the sandbox, and the checks outside of it."""
 
-    unsafe = Bool(
-        False, help="Grade even where the system cannot keep the learners' code in."
-    ).tag(config=True)
+    unsafe = Bool(False, help="Grade even where the system cannot keep the learners' code in.").tag(
+        config=True
+    )
 
     cell_seconds = Float(60, help="How long a cell may take.").tag(config=True)
     training_seconds = Float(900, help="How long one may take in a challenge.").tag(config=True)
@@ -111,5 +111,7 @@ def imported(cells: list[NotebookNode]) -> set[str]:
     locked = [c.source for c in cells if c.metadata.get("nbgrader", {}).get("locked")]
     pattern = r"^from (\S+) import ([^(\n]+)|^import (\S+)"
     found = [match for source in locked for match in re.findall(pattern, source, re.M)]
-    parts = [f"{where}.{name.strip()}" for where, names, _ in found for name in names.split(",") if where]
+    parts = [
+        f"{where}.{name.strip()}" for where, names, _ in found for name in names.split(",") if where
+    ]
     return {*parts, *(one for row in found for one in (row[0], row[2]) if one)}

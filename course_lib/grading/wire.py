@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import builtins
 import json
-import os
 import select
 import socket
 import struct
 import sys
-import time
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +28,13 @@ from torch.nn.utils import parametrize
 
 LARGEST = 256 * 2**20  # bytes of one message
 # Classes that a learner's side may name: their code is known, and has been imported here.
-KNOWN = ("torch.nn.", "torch.optim.", "transformers.", "course_lib.models.", "course_lib.structured.")
+KNOWN = (
+    "torch.nn.",
+    "torch.optim.",
+    "transformers.",
+    "course_lib.models.",
+    "course_lib.structured.",
+)
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -161,7 +165,7 @@ class Peer:
 
 
 def said_of(error: BaseException) -> dict[str, Any]:
-    """An exception in words: the names of its class and of those above, its text, the learner's line."""
+    """An exception: the names of its class and of those above, its text, the learner's line."""
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
@@ -346,7 +350,9 @@ def _travels(value: Any) -> bool:
 
 
 def _is_config(value: Any) -> bool:
-    return any(kind.__name__ in ("PretrainedConfig", "PreTrainedConfig") for kind in type(value).__mro__)
+    return any(
+        kind.__name__ in ("PretrainedConfig", "PreTrainedConfig") for kind in type(value).__mro__
+    )
 
 
 class _Configs(type):
@@ -617,7 +623,11 @@ class Unpacking:
         return found
 
     def _renew_module(self, known: nn.Module, node: Any) -> None:
-        for place, kinds in (("parameters", nn.Parameter), ("buffers", Tensor), ("modules", nn.Module)):
+        for place, kinds in (
+            ("parameters", nn.Parameter),
+            ("buffers", Tensor),
+            ("modules", nn.Module),
+        ):
             pairs = {str(name): self._value(one) for name, one in node[place]}
             if not all(one is None or isinstance(one, kinds) for one in pairs.values()):
                 raise TypeError(place)

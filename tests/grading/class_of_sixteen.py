@@ -6,7 +6,7 @@ Hostile ones are among them. They may run in the sandbox alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
@@ -24,26 +24,28 @@ INSTEAD: dict[str, dict[str, str]] = {
     "system-exit": {"kl": f"{BEFORE_KL}    sys.exit()"},
     "os-exit": {"kl": f"{BEFORE_KL}    os._exit(0)"},
     "fork-bomb": {"kl": f"{BEFORE_KL}    while True:\n        os.fork()"},
-    "memory": {"kl": f"{BEFORE_KL}    rows = []\n    while True:\n        rows.append(b'x' * 10**8)"},
+    "memory": {
+        "kl": f"{BEFORE_KL}    rows = []\n    while True:\n        rows.append(b'x' * 10**8)"
+    },
     "steals": {name: f"{name} = checks.{name}.made(checks.{name}.right)" for name in WORTH},
 }
+NOISE = (
+    "import logging, sys, warnings\n"
+    "logging.warning('noise')\nwarnings.warn('noise')\nprint('noise', file=sys.stderr)"
+)
 # What stands before an answer that is right otherwise.
 AHEAD: dict[str, dict[str, str]] = {
     "prints": {"kl": "for _ in range(1000):\n    print('x' * 10**6)"},
     "writes": {
         "kl": "import pathlib\n"
-        "for up in ('..', '../..', '../../..', '../../../..', '{course}', '{course}/submitted/right'):\n"
+        "for up in ('..', '../..', '../../..', '{course}', '{course}/submitted/right'):\n"
         "    for name in ('gradebook.db', 'lab3/03_distillation_loss.ipynb', 'here'):\n"
         "        try:\n"
         "            pathlib.Path(up, name).write_text('written')\n"
         "        except OSError:\n"
         "            pass"
     },
-    "noise": {
-        name: "import logging, sys, warnings\n"
-        "logging.warning('noise')\nwarnings.warn('noise')\nprint('noise', file=sys.stderr)"
-        for name in WORTH
-    },
+    "noise": dict.fromkeys(WORTH, NOISE),
 }
 # What stands in a cell before all others, where every answer is wrong.
 CHEAT = {
@@ -53,7 +55,7 @@ CHEAT = {
     "fake = types.SimpleNamespace(**{{name: lambda answer: None for name in {names!r}}})\n"
     "import course_lib\ncourse_lib.checks = fake\nsys.modules['course_lib.checks'] = fake",
     "reads": "import glob, os, re\ntexts = []\n"
-    "for pattern in ('{course}/**/*.ipynb', '../../../**/*.ipynb', '/**/solutions/**/*', '/**/lesson3.py'):\n"
+    "for pattern in ('{course}/**/*.ipynb', '/**/*.ipynb', '/**/solutions/**/*', '/**/lesson3.py'):\n"
     "    for path in glob.iglob(pattern, recursive=True):\n"
     "        if os.path.isfile(path) and 'powers.sum' in open(path, errors='ignore').read():\n"
     "            print('FOUND', path)\n"
@@ -63,7 +65,7 @@ DELETES = "deletes"
 NAMES = ["right", "half", "blank", DELETES, *INSTEAD, *AHEAD, *CHEAT]
 
 POINTS = {"right": ALL, "half": 6, "blank": 0, DELETES: ALL, **dict.fromkeys(AHEAD, ALL)}
-POINTS |= {name: ALL - WORTH["kl"] for name in INSTEAD} | {"steals": 0} | dict.fromkeys(CHEAT, 0)
+POINTS |= dict.fromkeys(INSTEAD, ALL - WORTH["kl"]) | {"steals": 0} | dict.fromkeys(CHEAT, 0)
 
 
 def submission(

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 
 import pytest
 
 from course_lib import checks
 from course_lib.checks.checking import IMPORTED, Check, edited
 from course_lib.checks.guarding import Seen
-from course_lib.grading import judge, wire, worker
+from course_lib.grading import judge, worker
 
 FUNCTIONS = [
     check
@@ -61,13 +60,15 @@ def session(monkeypatch):
 
 def told(check, answer):
     wrong = check.find(answer)
-    return wrong and (wrong.mistake, [line for line in wrong.without("came")])
+    return wrong and (wrong.mistake, wrong.without("came"))
 
 
 @pytest.mark.parametrize("check", FUNCTIONS, ids=lambda check: check.name)
 def test_right_and_wrong_answers_are_told_the_same(check, session):
     names = IMPORTED | dict(check.imported or {})
-    lines = [f"import {m.__name__} as {n}" for n, m in names.items() if type(m).__name__ == "module"]
+    lines = [
+        f"import {m.__name__} as {n}" for n, m in names.items() if type(m).__name__ == "module"
+    ]
     assert session.run("\n".join([*lines, "from scipy.stats import binomtest"]), 60) == []
     wrong = [mistake for mistake in check.known if not isinstance(mistake.wrong, Seen)]
     for source in [check.right, *(edited(check.right, mistake) for mistake in wrong[:6])]:
