@@ -42,7 +42,7 @@ class Session:
         """A worker in which all cells have run that came to an end."""
         self.pid, sock, self.output = self.nursery.start(self.files)
         self.peer = wire.Peer(sock, serve, guest=True)
-        self.peer.wait = self.wait
+        self.peer.wait, self.peer.also = self.wait, [self.output]
         for source, seconds in self.done:
             self.ask("run", seconds, source, seconds)
 
@@ -81,9 +81,9 @@ class Session:
     def read(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for _ in range(256):  # somebody may print faster than this reads
-                text = os.read(self.output, 2**16).decode("utf-8", errors="replace")
-                kept = text[: max(0, SHOWN - len(self.text))]
-                self.text, self.more = self.text + kept, self.more + len(text) - len(kept)
+                some = os.read(self.output, 2**20)
+                kept = some[: max(0, SHOWN - len(self.text))].decode("utf-8", errors="replace")
+                self.text, self.more = self.text + kept, self.more + len(some) - len(kept)
 
     def run(self, source: str, seconds: float) -> list[NotebookNode]:
         """A cell's outputs."""

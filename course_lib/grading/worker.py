@@ -49,8 +49,7 @@ def serve(sock: socket.socket) -> None:
 
     first = os.getpid()
     peer = wire.Peer(sock, answer, guest=False)
-    while True:
-        peer.handle()
+    peer.answer_all()
 
 
 def call(
