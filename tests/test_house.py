@@ -26,6 +26,7 @@ FLOORS = (
     {"lessons"},
     {"compression"},
     {"checks"},
+    {"grading"},
     {"cli"},
     {"__main__"},
 )
@@ -42,7 +43,10 @@ SHIPPED = HOUSE / "quantization" / "run_onnx.py"
 # pictures are 700 lines. Whoever adds more says here what for.
 # Any transformer, placed by roles and proven on the model itself, is 450 lines more than a table; what
 # networks join, split and group is 140, and refusals that name the cure are 130.
-LIMITS = {"library": 7_000, "shipped": 125, "course": 11_000, "tests": 22_900}
+# Grading a class in a sandbox is counted alone: the wire between judge and learner is 550 lines,
+# because modules, gradients and functions travel on it, so that no check had to be written anew; the
+# sandbox is 390; the judge, the worker and nbgrader's two steps 410. Their tests are 350.
+LIMITS = {"library": 7_000, "shipped": 125, "course": 11_000, "grading": 1_375, "tests": 23_300}
 
 
 def package(path: Path) -> str:
@@ -128,11 +132,15 @@ def lines(files: Iterable[Path]) -> int:
 def test_nothing_grows_unseen(part):
     modules = set(HOUSE.rglob("*.py")) - {SHIPPED}
     in_library = {path for path in modules if package(path) in LIBRARY | {"__init__"}}
-    in_course = {path for path in modules - in_library if package(path) != "checks"}
+    in_grading = {path for path in modules if package(path) == "grading"}
+    in_course = {
+        path for path in modules - in_library if package(path) not in ("checks", "grading")
+    }
     files = {
         "library": in_library,
         "shipped": [SHIPPED],
         "course": in_course,
+        "grading": in_grading,
         "tests": Path(__file__).parent.rglob("*.py"),
     }
     assert lines(files[part]) <= LIMITS[part]

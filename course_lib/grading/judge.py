@@ -160,7 +160,7 @@ def _folder(files: dict[str, Any] | None) -> Path:
     return place
 
 
-def judge(cells: list[NotebookNode], session: Session) -> None:
+def grade(cells: list[NotebookNode], session: Session) -> None:
     """Run the cells, judge the checks, and write below each what came of it."""
     upcoming = [
         m[1] if is_check(c) and (m := CALL.fullmatch(c.source.strip())) else "" for c in cells

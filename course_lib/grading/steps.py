@@ -100,7 +100,7 @@ class Judge(NbGraderPreprocessor):
         seconds = {kind: getattr(self, f"{kind}_seconds") for kind in kinds}
         session = judge.Session(_nurseries[lab], files, seconds)
         try:
-            judge.judge(nb.cells, session)
+            judge.grade(nb.cells, session)
         finally:
             session.stop()
         return nb, resources
