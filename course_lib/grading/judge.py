@@ -36,6 +36,7 @@ class Session:
     ) -> None:
         self.nursery, self.files, self.seconds = nursery, files, seconds
         self.done: list[tuple[str, float]] = []
+        self.places: list[tempfile.TemporaryDirectory[str]] = []
         self.pid, self.looked, self.end = 0, 0.0, time.monotonic() + seconds["notebook"]
 
     def start(self) -> None:
@@ -118,7 +119,8 @@ class Session:
         if said.get("function"):
             return lambda *given, **more: self.call(name, list(given), more)
         if "files" in said:
-            return _folder(said["files"])
+            self.places.append(tempfile.TemporaryDirectory(prefix="answer-"))
+            return _folder(Path(self.places[-1].name), said["files"])
         return said["value"]
 
     def call(self, name: str, given: list[Any], more: dict[str, Any]) -> Any:
@@ -149,9 +151,8 @@ def serve(what: str, *values: Any) -> Any:
     return [function(*given, **more), given]
 
 
-def _folder(files: dict[str, Any] | None) -> Path:
+def _folder(place: Path, files: dict[str, Any] | None) -> Path:
     """A copy of the folder that an answer names."""
-    place = Path(tempfile.mkdtemp(prefix="answer-"))
     if files is None:
         place.joinpath("file").touch()
         return place / "file"
@@ -187,7 +188,7 @@ def verdict(check: str, name: str, session: Session) -> NotebookNode:
     """What a check says of an answer, without the expected values: an output, or an error."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(said), sandbox.in_memory(2 * sandbox.LIMITS["memory"]):
             getattr(checks, check)(session.answer(name))
         return new_output("stream", name="stdout", text=said.getvalue())
     except checks.WrongAnswerError as error:

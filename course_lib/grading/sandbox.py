@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ from course_lib.cache import cache_dir
 HOUSE = Path(course_lib.__file__).parent
 HOME = "/home/learner"
 MB = 2**20
+# Folders of the cache in which the instructor's own answers may lie.
+ANSWERS = (
+    "exercise-*",
+    "demonstration/*/small-enough",
+    "demonstration/*/my-small-model",
+    "checkpoints",
+)
 # What a worker may take. Processes count threads, too.
 LIMITS = {"memory": 4096 * MB, "disk": 1024 * MB, "processes": 128, "files": 512}
 _NEW = {
@@ -319,10 +326,15 @@ def _cache(root: str) -> None:
         folder.mkdir(parents=True)
         folder.chmod(0o1777)
     layers = f"lowerdir={real},upperdir={upper},workdir={work}"
+    cache = Path(root, "cache")
     try:
-        _mount("overlay", f"{root}/cache", "overlay", _NOSUID | _NODEV, layers + ",userxattr")
+        _mount("overlay", str(cache), "overlay", _NOSUID | _NODEV, layers + ",userxattr")
     except OSError:
-        _bind(real, f"{root}/cache")
+        return _bind(real, str(cache))  # then nothing can be written to it
+    for place in (path for pattern in ANSWERS for path in cache.glob(pattern)):
+        shutil.rmtree(place, ignore_errors=True)
+    for place, _, _ in os.walk(cache):
+        os.chmod(place, 0o777)
 
 
 def _bind(path: str, place: str) -> None:
@@ -360,6 +372,18 @@ def _limit() -> None:
             resource.setrlimit(getattr(resource, name), (most, most))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+@contextlib.contextmanager
+def in_memory(most: int) -> Iterator[None]:
+    """What asks for more memory stops with an error: a network of a learner's may be made to."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _libc() -> Any:

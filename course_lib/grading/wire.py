@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-LARGEST = 256 * 2**20  # bytes of one message
+LARGEST = 8 * 2**20, 256 * 2**20  # bytes of the text and of the tensors of one message
 # Where a class must come from that a learner's side names: its code is known, and is here already.
 KNOWN = ("torch.nn.", "transformers.", "course_lib.models.", "course_lib.structured.")
 _PLAIN = (bool, int, float, str, type(None))
@@ -127,8 +127,8 @@ class Peer:
 
     def _receive(self) -> tuple[Any, bytes]:
         while True:
-            sizes = struct.unpack("<II", self.buffer[:8]) if len(self.buffer) >= 8 else (LARGEST, 0)
-            if sum(sizes) > LARGEST:
+            sizes = struct.unpack("<II", self.buffer[:8]) if len(self.buffer) >= 8 else LARGEST
+            if sizes[0] > LARGEST[0] or sizes[1] > LARGEST[1]:
                 raise GoneError("a message that is too long")
             if len(self.buffer) >= 8 + sum(sizes):
                 blob = bytes(self.buffer[8 : 8 + sum(sizes)])
