@@ -239,9 +239,13 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
                     pass
             os._exit(0)
     else:
-        home = tempfile.mkdtemp(prefix="learner-")
+        home = tempfile.mkdtemp(dir=Path(os.environ["PYTHONPATH"]).parent)
         if order["files"]:
             shutil.copytree(order["files"], home, dirs_exist_ok=True)
+        if order["level"] == "account":
+            for place in (home, *map(str, Path(home).rglob("*"))):
+                os.chown(place, order["uid"], order["uid"])
+        os.environ |= {"HOME": home, "IPYTHONDIR": f"{home}/.ipython"}
         os.chdir(home)
         os.setsid()
     for number, place in ((output, 1), (output, 2), (os.open("/dev/null", os.O_RDONLY), 0)):

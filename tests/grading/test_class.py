@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from grading import class_of_sixteen as sixteen
+from nbformat import NotebookNode
 from nbgrader import utils as nbgrader_utils
 from nbgrader.api import Gradebook
 
@@ -22,6 +23,7 @@ from course_lib.grading import sandbox
 from tools import notebooks
 
 MASTER = notebooks.ROOT / "solutions" / "src" / "03_distillation_loss.py"
+OTHERS = [one for one in sorted(MASTER.parent.glob("*.py")) if one != MASTER]
 pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif("HOSTILE_CLASS" not in os.environ, reason="hostile code: CI runs it"),
@@ -49,6 +51,21 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def released_and_right(folder: Path, master: Path) -> tuple[NotebookNode, dict[str, str]]:
+    """What learners of this lab get, and the right answers by exercise."""
+    lab = f"lab{int(master.name[:2])}"
+    released = notebooks.read(folder / "release" / lab / f"{master.stem}.ipynb")
+    cells = filter(nbgrader_utils.is_solution, notebooks.build(master).cells)
+    return released, {cell.metadata.nbgrader.grade_id: cell.source for cell in cells}
+
+
+def points(folder: Path, notebook: str, lab: str, name: str) -> dict[str, float]:
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "compression") as gradebook:
+        found = gradebook.find_submission_notebook(notebook, lab, name)
+        assert not any(grade.needs_manual_grade for grade in found.grades)
+        return {grade.name: grade.score for grade in found.grades}
+
+
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """The teacher's folder after `make class`, sixteen submissions, autograde and feedback; the log."""
@@ -58,9 +75,7 @@ def graded(tmp_path_factory):
     again = run(folder, str(notebooks.ROOT / "tools" / "make_class.py"), str(folder))
     assert "nothing has changed" in again
     assert files(folder) == before
-    released = notebooks.read(folder / "release" / "lab3" / f"{MASTER.stem}.ipynb")
-    cells = filter(nbgrader_utils.is_solution, notebooks.build(MASTER).cells)
-    right = {cell.metadata.nbgrader.grade_id: cell.source for cell in cells}
+    released, right = released_and_right(folder, MASTER)
     for name in sixteen.NAMES:
         notebook = sixteen.submission(name, released, right, str(folder))
         notebooks.write(notebook, folder / "submitted" / name / "lab3" / f"{MASTER.stem}.ipynb")
@@ -73,11 +88,8 @@ def graded(tmp_path_factory):
 
 @pytest.mark.parametrize("name", sixteen.NAMES)
 def test_each_gets_exactly_its_points(graded, name):
-    with Gradebook(f"sqlite:///{graded[0] / 'gradebook.db'}", "compression") as gradebook:
-        notebook = gradebook.find_submission_notebook(MASTER.stem, "lab3", name)
-        points = {grade.name: grade.score for grade in notebook.grades}
-        assert notebook.score == sixteen.POINTS[name], points
-        assert not any(grade.needs_manual_grade for grade in notebook.grades)
+    found = points(graded[0], MASTER.stem, "lab3", name)
+    assert sum(found.values()) == sixteen.POINTS[name], found
 
 
 def test_who_deletes_checks_is_reported(graded):
@@ -91,6 +103,25 @@ def test_feedback_shows_no_expected_value_and_no_hidden_file(graded, name):
     text = page.read_text("utf-8")
     assert not re.search(r"^  expected  ", text, re.MULTILINE)
     assert "FOUND /" not in text
+
+
+@pytest.mark.parametrize("master", OTHERS, ids=lambda path: path.stem)
+def test_the_right_answers_of_the_other_labs_get_all_points(graded, master):
+    """With their trainings: minutes."""
+    folder, lab = graded[0], f"lab{int(master.name[:2])}"
+    notebook, right = released_and_right(folder, master)
+    for cell in filter(nbgrader_utils.is_solution, notebook.cells):
+        cell.source = right[cell.metadata.nbgrader.grade_id]
+    notebooks.write(notebook, folder / "submitted" / "right" / lab / f"{master.stem}.ipynb")
+    run(folder, "-m", "nbgrader", "autograde", lab, "--Judge.cell_seconds=300")
+    cells = filter(nbgrader_utils.is_grade, notebook.cells)
+    worth = {cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points for cell in cells}
+    assert points(folder, master.stem, lab, "right") == worth
+
+
+def test_the_benchmark_runs(tmp_path):
+    said = run(tmp_path, str(notebooks.ROOT / "benchmarks" / "bench_autograde.py"), "--quick")
+    assert re.search(r"^1 process: .+ s each$", said, re.MULTILINE)
 
 
 def test_nothing_of_the_class_is_left_running(graded):
