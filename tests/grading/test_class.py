@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import class_of_sixteen as sixteen
 import pytest
-from grading import class_of_sixteen as sixteen
 from nbformat import NotebookNode
 from nbgrader import utils as nbgrader_utils
 from nbgrader.api import Gradebook
