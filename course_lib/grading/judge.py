@@ -105,10 +105,8 @@ class Session:
             rest = f"\n… and {self.more:,} more characters\n" if self.more else ""
             outputs.append(new_output("stream", name="stdout", text=self.text + rest))
         if stopped:
-            text = [f"{said[0]}: {said[1]}"]
-            outputs.append(
-                new_output("error", ename=said[0], evalue=said[1], traceback=lines or text)
-            )
+            lines = lines or [f"{said[0]}: {said[1]}"]
+            outputs.append(new_output("error", ename=said[0], evalue=said[1], traceback=lines))
         return outputs
 
     def answer(self, name: str) -> Any:
@@ -163,19 +161,15 @@ def _folder(place: Path, files: dict[str, Any] | None) -> Path:
 
 def grade(cells: list[NotebookNode], session: Session) -> None:
     """Run the cells, judge the checks, and write below each what came of it."""
-    upcoming = [
-        m[1] if is_check(c) and (m := CALL.fullmatch(c.source.strip())) else "" for c in cells
-    ]
+    calls = [CALL.fullmatch(cell.source.strip()) if is_check(cell) else None for cell in cells]
     for place, cell in enumerate(cells):
         if cell.cell_type != "code":
             continue
-        following = next((name for name in upcoming[place:] if name), TRAINS[0])
+        following = next((call[1] for call in calls[place:] if call), TRAINS[0])
         seconds = session.seconds["training" if following in TRAINS else "cell"]
         cell.execution_count = None
-        if upcoming[place]:
-            cell.outputs = [
-                verdict(upcoming[place], CALL.fullmatch(cell.source.strip())[2], session)
-            ]
+        if call := calls[place]:
+            cell.outputs = [verdict(call[1], call[2], session)]
         else:
             cell.outputs = session.run(cell.source, seconds)
 

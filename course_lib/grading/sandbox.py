@@ -12,7 +12,6 @@ import ctypes
 import importlib
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -28,6 +27,12 @@ import torch
 
 import course_lib
 from course_lib.cache import cache_dir
+
+try:
+    import resource
+except ImportError as error:  # Windows
+    cure = "Grading needs Linux or macOS. On Windows use WSL 2, or a Linux container."
+    raise ImportError(cure) from error
 
 HOUSE = Path(course_lib.__file__).parent
 HOME = "/home/learner"
@@ -124,7 +129,11 @@ class Nursery:
         mine, its = socket.socketpair()
         read, write = os.pipe()
         os.set_blocking(read, False)
-        order = {"files": str(files) if files else None, "level": self.level, "uid": self.uid}
+        order: dict[str, Any] = {
+            "files": str(files) if files else None,
+            "level": self.level,
+            "uid": self.uid,
+        }
         order["hidden"] = [str(HOUSE), str(Path.cwd()), *map(str, HOUSE.parent.glob("[!.]*"))]
         socket.send_fds(self.socket, [json.dumps(order).encode()], [its.fileno(), write])
         its.close()
@@ -248,8 +257,8 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
         os.environ |= {"HOME": home, "IPYTHONDIR": f"{home}/.ipython"}
         os.chdir(home)
         os.setsid()
-    for number, place in ((output, 1), (output, 2), (os.open("/dev/null", os.O_RDONLY), 0)):
-        os.dup2(number, place)
+    for source, number in ((output, 1), (output, 2), (os.open("/dev/null", os.O_RDONLY), 0)):
+        os.dup2(source, number)
     _drop(order["uid"])
     _limit()
     os.closerange(3, fd)
@@ -303,9 +312,9 @@ def _own_root(files: str | None, hidden: list[str]) -> None:
     _cache(root)
     if files:
         shutil.copytree(files, root + HOME, symlinks=True, dirs_exist_ok=True)
-        for path in Path(root + HOME).rglob("*"):
-            if not path.is_symlink():
-                path.chmod(0o777 if path.is_dir() else 0o666)
+        for one in Path(root + HOME).rglob("*"):
+            if not one.is_symlink():
+                one.chmod(0o777 if one.is_dir() else 0o666)
     os.chdir(root)
     old = f"{root}/old"
     os.mkdir(old)
@@ -335,8 +344,8 @@ def _cache(root: str) -> None:
         _mount("overlay", str(cache), "overlay", _NOSUID | _NODEV, layers + ",userxattr")
     except OSError:
         return _bind(real, str(cache))  # then nothing can be written to it
-    for place in (path for pattern in ANSWERS for path in cache.glob(pattern)):
-        shutil.rmtree(place, ignore_errors=True)
+    for found in (path for pattern in ANSWERS for path in cache.glob(pattern)):
+        shutil.rmtree(found, ignore_errors=True)
     for place, _, _ in os.walk(cache):
         os.chmod(place, 0o777)
 

@@ -32,7 +32,7 @@ LARGEST = 8 * 2**20, 256 * 2**20  # bytes of the text and of the tensors of one 
 # Where a class must come from that a learner's side names: its code is known, and is here already.
 KNOWN = ("torch.nn.", "transformers.", "course_lib.models.", "course_lib.structured.")
 _PLAIN = (bool, int, float, str, type(None))
-_VIEWS = (list, type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (list, type({}.keys()), type({}.values()), type({}.items()))
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 
 
@@ -140,7 +140,8 @@ class Peer:
                     raise GoneError("a message that makes no sense") from None
                 return head, blob[sizes[0] :]
             self.wait()
-            if self.sock in select.select([self.sock, *self.also], [], [], 0.05)[0]:
+            sources: list[Any] = [self.sock, *self.also]
+            if self.sock in select.select(sources, [], [], 0.05)[0]:
                 try:
                     some = self.sock.recv(2**20)
                 except OSError:

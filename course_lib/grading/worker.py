@@ -23,7 +23,7 @@ FILES = 128 * 2**20  # bytes of a folder that an answer names
 
 def serve(sock: socket.socket) -> None:
     """Answer until the judge hangs up."""
-    shell = InteractiveShell.instance()
+    shell: Any = InteractiveShell.instance()
     shell.showtraceback = lambda *given, **more: None  # told to the judge instead
     shell.showsyntaxerror = shell.showtraceback
 
@@ -33,7 +33,8 @@ def serve(sock: socket.socket) -> None:
                 return call(shell.user_ns, *values)
             if what == "run":
                 return run(shell, *values)
-            return {"backward": wire.backward, "look": look, "forget": forget}[what](*values)
+            known: dict[str, Any] = {"backward": wire.backward, "look": look, "forget": peer.forget}
+            return known[what](*values)
         finally:
             if os.getpid() != first:  # a process that the learner's code has forked
                 os._exit(0)
@@ -43,9 +44,6 @@ def serve(sock: socket.socket) -> None:
         value = shell.user_ns[name]
         is_function = callable(value) and not isinstance(value, nn.Module)
         return {"function": True} if is_function else {"value": value, **folder(value)}
-
-    def forget() -> None:
-        peer.forget()
 
     first = os.getpid()
     peer = wire.Peer(sock, answer, guest=False)
