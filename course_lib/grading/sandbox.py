@@ -174,7 +174,7 @@ def lay_out(course: Path) -> None:
     shutil.copytree(HOUSE, course / "course_lib", ignore=skip)
     checks = course / "course_lib" / "checks"
     for path in checks.iterdir():
-        if path.name not in ("given.py", "guarding.py"):
+        if path.name not in ("__init__.pyi", "given.py", "guarding.py"):
             path.unlink()
     shutil.copy(HOUSE / "grading" / "stand_in.py", checks / "__init__.py")
 
