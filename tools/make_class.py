@@ -76,7 +76,8 @@ def release(folder: Path, names: list[str]) -> bool:
     app.load_config_file()
     api = NbGraderAPI(config=app.config)
     done = [api.generate_assignment(name) for name in names]
-    print(*(one["log"] for one in done if not one["success"]), sep="\n")
+    for one in done:
+        print(one["log"] if not one["success"] else "", end="")
     return all(one["success"] for one in done)
 
 
