@@ -80,7 +80,7 @@ def graded(tmp_path_factory):
         notebook = sixteen.submission(name, released, right, str(folder))
         notebooks.write(notebook, folder / "submitted" / name / "lab3" / f"{MASTER.stem}.ipynb")
     handed_in = files(folder / "submitted")
-    log = run(folder, "-m", "nbgrader", "autograde", "lab3", "--Judge.cell_seconds=20")
+    log = run(folder, "-m", "nbgrader", "autograde", "lab3", "--Judge.cell_seconds=60")
     assert files(folder / "submitted") == handed_in
     run(folder, "-m", "nbgrader", "generate_feedback", "lab3")
     return folder, log
