@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from course_lib.evaluation.perplexities import Perplexity, round_numbers, shown
 from course_lib.lessons import style
@@ -50,7 +50,7 @@ def perplexities(
     ax.set_xscale("log")
     if max(ends) < 100 * min(ends):  # else powers of ten
         ax.xaxis.set_major_locator(FixedLocator(round_numbers(min(ends), max(ends))))
-        ax.xaxis.set_major_formatter(plain)
+        ax.xaxis.set_major_formatter(FuncFormatter(plain))
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
     ax.set_xlabel("perplexity, lower is better")
