@@ -94,14 +94,6 @@ def maps(layers: int, heads: int, seed: int) -> list[torch.Tensor]:
     return [(3 * torch.randn(heads, n, n, generator=generator)).softmax(-1) for _ in range(layers)]
 
 
-QUESTIONS = {"goal": ["a small file", "speed"], "data": ["none", "some"]}
-ADVICE = [
-    sliders.Advice({"goal": "a small file", "data": "none"}, "int8", "it needs no data"),
-    sliders.Advice({"goal": "a small file"}, "vocabulary", "most bytes are there"),
-    sliders.Advice({}, "layers <first>", "faster anywhere"),
-]
-
-
 def make(name: str) -> sliders.Explorer:
     """The example of this name: "sparsity", "temperature", …"""
     return EXAMPLES[name]()
@@ -134,5 +126,11 @@ EXAMPLES: dict[str, Any] = {
     "compression": lambda: sliders.compression_explorer(
         variants(), ["layers", "share of the units", "bits"], marked()
     ),
-    "chooser": lambda: sliders.chooser(QUESTIONS, ADVICE),
+    "bits": lambda: sliders.bits_explorer(
+        torch.linspace(-1, 1, 40) ** 3,
+        {
+            bits: (2.8 * bits, Accuracy(right, 800))
+            for bits, right in ((32, 710), (8, 709), (4, 673), (2, 397))
+        },
+    ),
 }

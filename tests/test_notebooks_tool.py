@@ -31,13 +31,15 @@ profile = "full"
 # Next comes a claim.
 
 # %%
-from course_lib.lessons.first_claims import Claims
+from course_lib.lessons.claims import Claims
 
 print("profile:", profile)
 print("0%\\r50%\\r100%")
 
 # %%
-Claims().add("1 + 1 = 2", source="Principia Mathematica, *54.43", measured=1 + 1, holds=True)
+claims = Claims()
+claims.add("1 + 1 = 2", source="Principia Mathematica, *54.43", value=1 + 1, margin=1)
+claims
 
 # %%
 import ipywidgets
@@ -216,8 +218,8 @@ def test_large_widget_state_is_left_out_and_the_text_stays(course):
 
 
 def test_the_table_counts_verdicts():
-    verdicts = ["holds", "does not hold", "holds", "holds in part"]
-    assert tool.summary([{"verdict": v} for v in verdicts]) == "4: 2 hold, 1 in part, 1 not"
+    verdicts = ["holds", "does not hold", "holds", "cannot tell"]
+    assert tool.summary([{"verdict": v} for v in verdicts]) == "4: 2 hold, 1 not, 1 cannot tell"
     assert tool.summary([]) == "none"
 
 
@@ -243,7 +245,6 @@ def test_the_costs_are_summed_and_a_lesson_too_large_for_binder_is_named(course)
 def test_a_full_run_writes_the_tables_of_claims(course, monkeypatch, profile, out, times):
     written = []
     done = tool.Run("01_a lesson", 1.0, 100.0, tool.build(course))
-    monkeypatch.setenv("COURSE_STORE", "")  # put back afterwards
     monkeypatch.setattr(tool, "SOURCES", course.parent)
     monkeypatch.setattr(tool, "find_sources", lambda names: [course])
     monkeypatch.setattr(tool, "run", lambda *options: done)

@@ -8,7 +8,6 @@ import re
 import sys
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tools/ is not installed
@@ -51,11 +50,6 @@ def test_the_headline_names_each_model_and_the_best_bargain():
     places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>[^<]* MB, ', picture)
     for (x, y), (x2, y2) in itertools.pairwise(places):
         assert abs(float(x) - float(x2)) > 100 or abs(float(y) - float(y2)) > 15
-
-
-def test_a_lesson_that_prints_other_words_is_reported():
-    with pytest.raises(ValueError, match=r"say in tools/pictures\.py what to read"):
-        tool.number(r"accuracy: (\d+)", "nothing")
 
 
 def test_a_small_picture_is_white_where_the_original_is_transparent():

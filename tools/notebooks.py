@@ -28,11 +28,8 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
-from course_lib.lessons import claims as second_claims
-from course_lib.lessons import first_claims
+from course_lib.lessons.claims import MARKS, shown_in
 
-CLAIM = first_claims.MIME  # of one claim, in the lessons of the first edition
-MARKS = first_claims.MARKS | second_claims.MARKS
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "notebooks" / "src"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -230,13 +227,8 @@ def troubles(value: Any) -> Iterator[str]:
 
 
 def collect_claims(notebook: NotebookNode) -> list[dict]:
-    """The claims that the executed cells showed, in order.
-
-    Lessons of the first edition show each claim by itself, those of the second all in one table.
-    """
-    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
-    single = [dict(out.data[CLAIM]) for out in outputs if CLAIM in out.get("data", {})]
-    return single + [
+    """The claims in the table that a lesson shows at its end."""
+    return [
         {
             "statement": one.statement,
             "source": one.source,
@@ -245,7 +237,7 @@ def collect_claims(notebook: NotebookNode) -> list[dict]:
             "n": one.n,
             "counted": one.counted,
         }
-        for one in second_claims.shown_in(notebook)
+        for one in shown_in(notebook)
     ]
 
 
@@ -303,11 +295,10 @@ def signed(claim: dict) -> str:
 def summary(claims: list[dict]) -> str:
     """Count the verdicts.
 
-    >>> summary([{"verdict": "holds"}, {"verdict": "holds"}, {"verdict": "holds in part"}])
-    '3: 2 hold, 1 in part'
+    >>> summary([{"verdict": "holds"}, {"verdict": "holds"}, {"verdict": "cannot tell"}])
+    '3: 2 hold, 1 cannot tell'
     """
-    words = {"holds": "hold", "holds in part": "in part", "does not hold": "not"}
-    words["cannot tell"] = "cannot tell"
+    words = {"holds": "hold", "does not hold": "not", "cannot tell": "cannot tell"}
     counts = Counter(claim["verdict"] for claim in claims)
     parts = [f"{counts[verdict]} {word}" for verdict, word in words.items() if counts[verdict]]
     return f"{len(claims)}: {', '.join(parts)}" if parts else "none"
@@ -362,8 +353,6 @@ def find_sources(names: list[str], folder: Path = SOURCES) -> list[Path]:
 def run_all(options: argparse.Namespace) -> int:
     """Run the lessons one by one, store those without problems, and print the table."""
     runs = []
-    if options.profile == "full" and not options.out:
-        os.environ["COURSE_STORE"] = "1"  # zoo.stored writes beside the notebooks
     for source in find_sources(options.names):
         print(f"{source.stem} ({options.profile})", flush=True)
         runs.append(result := run(source, options.profile, options.minutes))

@@ -36,27 +36,27 @@ def int8_bytes(words, width):
         "int8_bytes(words=30522, width=384)": call(30_522, 384),
     },
     mistakes="""
-the steps are forgotten | Without its step nobody can tell what a whole number stands for. In narrow tables the steps weigh as much as the numbers.
+the scales are forgotten | Without its scale nobody can tell what a whole number stands for. In narrow tables the scales weigh as much as the numbers.
   (width + 4) => width
 the bytes of float32 | That is the table before: four bytes for each number. In int8 a number takes one.
   (width + 4) => width * 4
-one step for the whole table | A rare word's row holds small numbers. With one step for all they round to 0, so each row has a step of its own, and it is stored.
+one scale for the whole table | A rare word's row holds small numbers. With one scale for all they round to 0, so each row has a scale of its own, and it is stored.
   (width + 4) => width + 4
-a step for each column, not for each row | A row is a word, and words differ in how large their numbers are.
+a scale for each column, not for each row | A row is a word, and words differ in how large their numbers are.
   words * (width + 4) => width * (words + 4)
-a step of one byte | The step is what makes whole numbers into real ones, and it is itself a float32.
+a scale of one byte | The scale is what makes whole numbers into real ones, and it is itself a float32.
   + 4 => + 1
-a step of two bytes | That is float16. A float32 takes four.
+a scale of two bytes | That is float16. A float32 takes four.
   + 4 => + 2
-a step of eight bytes | That is float64, or int64. A float32 takes four.
+a scale of eight bytes | That is float64, or int64. A float32 takes four.
   + 4 => + 8
-a step of 32 bytes | A float32 has 32 bits, which are four bytes.
+a scale of 32 bytes | A float32 has 32 bits, which are four bytes.
   + 4 => + 32
 bits for bytes | A byte is 8 bits: int8 is one byte, float32 is four.
   words * (width + 4) => 8 * words * (width + 4)
 a zero point is stored, too | Rounding from −127 to 127 is symmetric: 0 stays 0, and no zero point is needed.
   + 4 => + 5
-the numbers are still in float32 | You have added the steps, but the numbers take one byte now, not four.
+the numbers are still in float32 | You have added the scales, but the numbers take one byte now, not four.
   (width + 4) => (4 * width + 4)
 how many times smaller, not the bytes | A ratio needs this number first. It is asked for below the exercise.
   words * (width + 4) => 4 * width / (width + 4)
@@ -66,15 +66,15 @@ kilobytes of 1,024 bytes | The answer is in bytes, a whole number.
   words * (width + 4) => words * (width + 4) / 1024
 megabytes | The answer is in bytes, a whole number.
   words * (width + 4) => words * (width + 4) / 1e6
-a step for each number, not for each row | A row shares one step: otherwise int8 would take more than float32.
+a scale for each number, not for each row | A row shares one scale: otherwise int8 would take more than float32.
   (width + 4) => width * 5
-two numbers, not their sum | The bytes of the numbers and those of the steps: add them up.
+two numbers, not their sum | The bytes of the numbers and those of the scales: add them up.
   words * (width + 4) => words * width, 4 * words
 the width of MiniLM for any table | `width` says how many numbers a row has.
   (width + 4) => (384 + 4)
-the steps are taken off | They are stored beside the numbers: add them.
+the scales are taken off | They are stored beside the numbers: add them.
   (width + 4) => (width - 4)
-numbers and steps are added before the words are counted | Each word has a row of `width` numbers, and a step.
+numbers and scales are added before the words are counted | Each word has a row of `width` numbers, and a scale.
   words * (width + 4) => words + width + 4
 """,
     checked="three tables, from one column to the 384 of MiniLM",
@@ -88,7 +88,7 @@ _SMALL = torch.tensor([[0.00254, -0.001, 0.0003, 0.0], [0.7, 0.1, 0.6, -0.23]])
 _WITH_ZEROS = torch.tensor([[0.0, 0.0, 0.0], [15.875, -6.33, 0.0]])
 _NO_TWO = Mistake(
     "not two tensors",
-    "Give the whole numbers and the steps: `return whole, step`. The weights that they stand for "
+    "Give the whole numbers and the scales: `return whole, scale`. The weights that they stand for "
     "are their product, and that is for the reader of the file.",
 )
 
@@ -103,76 +103,76 @@ def _two(weight: Tensor, look: Callable[[Any, Any], Any]) -> Callable[[Any], Any
     return attempt
 
 
-def _again(whole: Any, step: Any) -> Any:
+def _again(whole: Any, scale: Any) -> Any:
     """The weights that the two stand for."""
-    numbers, steps = as_number(whole), as_number(step)
-    if numbers is None or steps is None or steps.numel() not in (1, len(numbers)):
+    numbers, scales = as_number(whole), as_number(scale)
+    if numbers is None or scales is None or scales.numel() not in (1, len(numbers)):
         return "no weights"
-    return numbers * steps.reshape(-1, 1)
+    return numbers * scales.reshape(-1, 1)
 
 
-def _above_zero(whole: Any, step: Any) -> bool:
-    steps = as_number(step)
-    return steps is not None and bool((steps > 0).all())
+def _above_zero(whole: Any, scale: Any) -> bool:
+    scales = as_number(scale)
+    return scales is not None and bool((scales > 0).all())
 
 
 _KIND8 = "the type of the first tensor"
 _BYTES8 = "bytes of one number of the first tensor"
 _MANY8 = "how many numbers the first tensor holds, for a weight of [3, 3]"
-_FLAT8 = "the shape of the steps, for a weight of [3, 3]"
-_ABOVE8 = "with a row of zeros: is each step above 0?"
+_FLAT8 = "the shape of the scales, for a weight of [3, 3]"
+_ABOVE8 = "with a row of zeros: is each scale above 0?"
 
 to_int8 = Check(
     name="to_int8",
     right="""
 def to_int8(weight):
-    step = weight.abs().amax(1, keepdim=True) / 127  # [rows, 1]
-    step[step == 0] = 1.0
-    return (weight / step).round().to(torch.int8), step
+    scale = weight.abs().amax(1, keepdim=True) / 127  # [rows, 1]
+    scale[scale == 0] = 1.0
+    return (weight / scale).round().to(torch.int8), scale
 """,
     tries={
-        _MANY8: _two(_TABLE, lambda whole, step: torch.as_tensor(whole).numel()),
-        _BYTES8: _two(_TABLE, lambda whole, step: getattr(whole, "itemsize", "no tensor")),
+        _MANY8: _two(_TABLE, lambda whole, scale: torch.as_tensor(whole).numel()),
+        _BYTES8: _two(_TABLE, lambda whole, scale: getattr(whole, "itemsize", "no tensor")),
         _KIND8: _two(
             _TABLE,
-            lambda whole, step: str(getattr(whole, "dtype", "no tensor")).removeprefix("torch."),
+            lambda whole, scale: str(getattr(whole, "dtype", "no tensor")).removeprefix("torch."),
         ),
-        _FLAT8: _two(_TABLE, lambda whole, step: str(list(getattr(step, "shape", [])))),
-        "the steps of [[127, −50.7, 20.8], [−254, 101.3, 3.4], [15.875, −4.225, 1.5125]]": _two(
-            _TABLE, lambda whole, step: torch.zeros(3, 1) + torch.as_tensor(step)
+        _FLAT8: _two(_TABLE, lambda whole, scale: str(list(getattr(scale, "shape", [])))),
+        "the scales of [[127, −50.7, 20.8], [−254, 101.3, 3.4], [15.875, −4.225, 1.5125]]": _two(
+            _TABLE, lambda whole, scale: torch.zeros(3, 1) + torch.as_tensor(scale)
         ),
-        "its whole numbers": _two(_TABLE, lambda whole, step: whole),
-        "whole · step of [[0.00254, −0.001, 0.0003, 0], [0.7, 0.1, 0.6, −0.23]] | small weights": _two(
-            _SMALL, lambda whole, step: 1000 * _again(whole, step)
+        "its whole numbers": _two(_TABLE, lambda whole, scale: whole),
+        "whole · scale of [[0.00254, −0.001, 0.0003, 0], [0.7, 0.1, 0.6, −0.23]] | small weights": _two(
+            _SMALL, lambda whole, scale: 1000 * _again(whole, scale)
         ),
         _ABOVE8: _two(_WITH_ZEROS, _above_zero),
-        "with a row of zeros: whole · step of [[0, 0, 0], [15.875, −6.33, 0]] | a row of zeros": _two(
+        "with a row of zeros: whole · scale of [[0, 0, 0], [15.875, −6.33, 0]] | a row of zeros": _two(
             _WITH_ZEROS, _again
         ),
     },
     mistakes=f"""
-the steps first, then the whole numbers | The order is whole, step. Whoever reads your pair would multiply the other way round, and never notice; but the types say which is which.
+the scales first, then the whole numbers | The order is whole, scale. Whoever reads your pair would multiply the other way round, and never notice; but the types say which is which.
   ? {_MANY8}: 3
 rounded, but stored in more than one byte | round() gives whole numbers in float32: the same four bytes as before. Turn them into torch.int8, or nothing is saved.
   ? {_BYTES8}: 2 to 8
 a byte without a sign | uint8 counts from 0 to 255, and half of the weights are negative.
   ? {_BYTES8}: 1
   ? {_KIND8}: uint8
-the steps are flat | `whole * step` must give the weights again: [rows, columns] times [rows, 1]. A flat [rows] is multiplied along the columns, or does not fit at all. keepdim=True keeps the dimension.
+the scales are flat | `whole * scale` must give the weights again: [rows, columns] times [rows, 1]. A flat [rows] is multiplied along the columns, or does not fit at all. keepdim=True keeps the dimension.
   ? {_MANY8}: 9
   ? {_KIND8}: int8
   ? {_FLAT8}: [3]
-one step for the whole table, as one number | The row of small numbers then has few whole numbers to choose from. A step of its own costs four bytes a row.
+one scale for the whole table, as one number | The row of small numbers then has few whole numbers to choose from. A scale of its own costs four bytes a row.
   ? {_MANY8}: 9
   ? {_KIND8}: int8
   ? {_FLAT8}: []
-a step for each column, not for each row | A row is a word or an output. Its numbers are used together, so they share a step.
+a scale for each column, not for each row | A row is a word or an output. Its numbers are used together, so they share a scale.
   ? {_MANY8}: 9
   ? {_KIND8}: int8
   ? {_FLAT8}: [1, 3]
-one step for the whole table | The row of small numbers then has few whole numbers to choose from. A step of its own costs four bytes a row.
+one scale for the whole table | The row of small numbers then has few whole numbers to choose from. A scale of its own costs four bytes a row.
   weight.abs().amax(1, keepdim=True) / 127 => (weight.abs().max() / 127).expand(len(weight), 1).clone()
-the largest number, not the largest size | In the second row −254 is the largest in size. With a step made for 101.3 it becomes −318, which no int8 can hold.
+the largest number, not the largest size | In the second row −254 is the largest in size. With a scale made for 101.3 it becomes −318, which no int8 can hold.
   weight.abs().amax => weight.amax
 divided by 128 | int8 ends at 127. The largest weight of a row would become 128, which turns into −128: its opposite.
   127 => 128
@@ -180,35 +180,35 @@ divided by 255 | From −127 to 127 there are 254 steps, and the largest size be
   127 => 255
 the mean size for the largest | Weights above the mean do not fit into a byte then. The largest of the row becomes 127.
   amax(1, keepdim=True) => mean(1, keepdim=True)
-from the smallest to the largest number (asymmetric) | That is the other kind of int8. It needs a zero point beside each step, and 0 is no longer 0. Here the range is −max|w| to max|w|.
+from the smallest to the largest number (asymmetric) | That is the other kind of int8. It needs a zero point beside each scale, and 0 is no longer 0. Here the range is −max|w| to max|w|.
   weight.abs().amax(1, keepdim=True) / 127 => (weight.amax(1, keepdim=True) - weight.amin(1, keepdim=True)) / 255
 twice the range in 255 steps | It would need whole numbers up to 127.5. From −127 to 127 there are 254 steps.
   127 => 127.5
-the step is upside down | You give 127 / max|w|, by which to multiply. The reader of the file needs the weight that one step stands for.
+the scale is upside down | You give 127 / max|w|, by which to multiply. The reader of the file needs the weight that one scale stands for.
   weight.abs().amax(1, keepdim=True) / 127 => 127 / weight.abs().amax(1, keepdim=True).clamp(min=1e-9)
-cut off, not rounded | Casting to int8 drops what is behind the point: 20.8 becomes 20. All weights shrink, and the error is up to a whole step instead of half of one.
+cut off, not rounded | Casting to int8 drops what is behind the point: 20.8 becomes 20. All weights shrink, and the error is up to a whole scale instead of half of one.
   .round() =>
-rounded down | Every weight moves the same way, on average by half a step. Errors that all point in one direction add up in a sum.
+rounded down | Every weight moves the same way, on average by half a scale. Errors that all point in one direction add up in a sum.
   .round() => .floor()
-rounded up | Every weight moves up, on average by half a step. Take the nearest whole number.
+rounded up | Every weight moves up, on average by half a scale. Take the nearest whole number.
   .round() => .ceil()
-multiplied by the step instead of divided | The whole number says how many steps make the weight: weight / step.
-  weight / step => weight * step
-a row of zeros has the step 0 | 0 / 0 is nan, and what int8 makes of nan is another number on another processor. Padding is a row of zeros: give it any other step, such as 1.
+multiplied by the scale instead of divided | The whole number says how many scales make the weight: weight / scale.
+  weight / scale => weight * scale
+a row of zeros has the scale 0 | 0 / 0 is nan, and what int8 makes of nan is another number on another processor. Padding is a row of zeros: give it any other scale, such as 1.
   ? before: right
   ? {_ABOVE8}: no
-small rows get a step that is too large | A lower bound for the step is a way around 0 / 0, but a row of small weights must keep its own step.
-  step[step == 0] = 1.0 => step = step.clamp(min=1e-3)
-small rows get a far too large step | A lower bound for the step is a way around 0 / 0, but a row of small weights must keep its own step.
-  step[step == 0] = 1.0 => step = step.clamp(min=1e-2)
-a row of zeros changes the steps of the others | Only the step of that row may be any number above 0; the others keep their own.
-  step[step == 0] = 1.0 => step = torch.ones_like(step) if (step == 0).any() else step
-the sizes for the numbers | A whole number has the sign of its weight: only for the step is it taken off.
-  (weight / step) => (weight.abs() / step)
-the smallest of a row for the largest | With that step the largest weight does not fit into a byte.
+small rows get a scale that is too large | A lower bound for the scale is a way around 0 / 0, but a row of small weights must keep its own scale.
+  scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-3)
+small rows get a far too large scale | A lower bound for the scale is a way around 0 / 0, but a row of small weights must keep its own scale.
+  scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-2)
+a row of zeros changes the scales of the others | Only the scale of that row may be any number above 0; the others keep their own.
+  scale[scale == 0] = 1.0 => scale = torch.ones_like(scale) if (scale == 0).any() else scale
+the sizes for the numbers | A whole number has the sign of its weight: only for the scale is it taken off.
+  (weight / scale) => (weight.abs() / scale)
+the smallest of a row for the largest | With that scale the largest weight does not fit into a byte.
   .amax(1 => .amin(1
 """,
-    checked="sizes and signs of nine weights, one byte each, the steps' shape, small rows, a row of zeros",
+    checked="sizes and signs of nine weights, one byte each, the scales' shape, small rows, a row of zeros",
     not_checked="weights that are nan or infinite, half precision, tensors of one or three dimensions",
 )
 

@@ -162,16 +162,33 @@ def cut(
         score: of heads and units, such as `structured.gate_taylor`; it must fit the layers that stay.
         max_length: the longest text, in tokens; later positions go.
     """
-    keep: dict[str, list[int]] = {}
-    for kind in ("heads", "feed-forward units"):
-        names = [name for name, group in groups(model).items() if group.kind == kind]
-        if shape.width < 1:
-            keep |= choose(model, 1 - shape.width, score, names)
-    small: Any = remove(model, keep)
+    small: Any = narrower(model, shape.width, shape.width, score)
     if getattr(small.config, "max_position_embeddings", 0) > max_length and _has_positions(small):
         small = shorten(small, max_length)
     small, words = prune_vocabulary(small, tokenizer, tokens)
     return (small if shape.rank is None else factor_embeddings(small, shape.rank)), words
+
+
+def narrower(model: Any, heads: float, units: float, score: Score) -> Any:
+    """A copy with the attention heads and feed-forward units of the highest score.
+
+    Args:
+        model: any transformer; it is left alone.
+        heads, units: the shares that stay, above 0 and at most 1.
+        score: of heads and units, such as `structured.gate_taylor`.
+
+    Example:
+        >>> from course_lib.models.encoders import load_encoder
+        >>> small = narrower(load_encoder(), 0.5, 0.25, first_units)
+        >>> small.bert.encoder.layer[0].intermediate.dense.out_features
+        384
+    """
+    keep: dict[str, list[int]] = {}
+    for kind, share in (("heads", heads), ("feed-forward units", units)):
+        names = [name for name, group in groups(model).items() if group.kind == kind]
+        if share < 1:
+            keep |= choose(model, 1 - share, score, names)
+    return remove(model, keep)
 
 
 def fewer_layers(model: Any, count: int | None) -> Any:

@@ -4,6 +4,7 @@ Each function takes the numbers to draw, has an example as its default, and retu
 `sketch.Drawing`, which a cell displays by itself.
 """
 
+from course_lib.lessons.diagrams_combined import factored_table, orders, what_goes
 from course_lib.lessons.diagrams_distilbert import distill_before_or_after, share_of_gain
 from course_lib.lessons.diagrams_distillation import (
     copied_layers,
@@ -34,12 +35,14 @@ __all__ = [
     "copied_layers",
     "distilbert_losses",
     "distill_before_or_after",
+    "factored_table",
     "gated_units",
     "int8_number_line",
     "kl_terms",
     "loss_verdicts",
     "mask_times_weights",
     "neuron_removed",
+    "orders",
     "pipeline",
     "residual_groups",
     "share_of_gain",
@@ -49,4 +52,5 @@ __all__ = [
     "training_sets",
     "transformer_layer",
     "two_of_four",
+    "what_goes",
 ]

@@ -105,6 +105,16 @@ class Results:
         found = self.accuracies(**case)
         return Runs(tuple(found)) if len(found) > 1 else found[0]
 
+    def latencies(self, **case: Any) -> dict[str, Any]:
+        """Name → `Latency`, of a row that one measuring run stored: its values "models", "runtimes",
+        "threads" and "samples", milliseconds ``[models, rounds]``. All are on a batch of one."""
+        from course_lib.evaluation.timing import Latency
+
+        (samples,), (names,) = self.column("samples", **case), self.column("models", **case)
+        (runtimes,), (threads,) = self.column("runtimes", **case), self.column("threads", **case)
+        rows = zip(names, samples.tolist(), runtimes, strict=True)
+        return {name: Latency(tuple(row), 1, threads, runtime) for name, row, runtime in rows}
+
     def __repr__(self) -> str:
         minutes = max(1, round(self.seconds / 60))
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"

@@ -23,6 +23,7 @@ from course_lib.lessons.plots_bars import (
 from course_lib.lessons.plots_lines import line_panels, lines
 from course_lib.lessons.plots_models import (
     digits,
+    heat_map,
     inputs_used,
     mask_rows,
     unit_map,
@@ -40,6 +41,7 @@ __all__ = [
     "answers",
     "class_bars",
     "digits",
+    "heat_map",
     "inputs_used",
     "intervals",
     "latency_bars",

@@ -217,7 +217,7 @@ def name_reference(reference: Any, name: str) -> tuple[str, Any]:
 
 
 def set_log_ticks(axis: Any, values: Iterable[float], tick: Any) -> None:
-    """Ticks at 1, 2, 3 and 5 times a power of ten; at more digits on a short axis, at 1 on a long."""
+    """Ticks at 1, 2, 3 and 5 times a power of ten; more on a short axis, fewer on a long one."""
     low, high = min(values := list(values)), max(values)
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for digits in ((1,), (1, 2, 3, 5), range(1, 10)):
@@ -225,6 +225,8 @@ def set_log_ticks(axis: Any, values: Iterable[float], tick: Any) -> None:
         ticks = [t for t in candidates if low * 0.98 <= t <= high * 1.02]
         if len(ticks) >= 4:
             break
+    if len(ticks) > 9:  # their labels would run into each other
+        ticks = [tick for tick in ticks if f"{tick:e}"[0] != "3"]
     ticks = ticks or [low]
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())

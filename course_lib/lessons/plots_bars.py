@@ -99,6 +99,7 @@ def parts(models: Mapping[str, Mapping[str, float]], unit: str, title: str = "")
     figure, (ax,) = axes(0.5 * len(models) + 1.0, title)
     names = list(dict.fromkeys(part for made_of in models.values() for part in made_of))
     left, bars = [0.0] * len(models), []
+    largest = max(sum(made_of.values()) for made_of in models.values())
     for i, name in enumerate(names):
         sizes = [made_of.get(name, 0.0) for made_of in models.values()]
         color, hatch = style.COLORS[ORDER[i % len(ORDER)]], HATCHES[i % len(HATCHES)]
@@ -106,7 +107,8 @@ def parts(models: Mapping[str, Mapping[str, float]], unit: str, title: str = "")
         bars.append(ax.barh(list(models), sizes, left=left, label=name, **look))
         for row, made_of in enumerate(models.values()):
             share = sizes[row] / sum(made_of.values())
-            if i == 0 and share >= 0.05:  # the first part, such as the embeddings
+            fits = sizes[row] > 0.07 * largest
+            if i == 0 and share >= 0.05 and fits:  # the first part, such as the embeddings
                 look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
                 at = {"ha": "center", "va": "center", "fontsize": style.SMALL, "bbox": look}
                 ax.text(sizes[row] / 2, row, f"{100 * share:.0f} %", **at)

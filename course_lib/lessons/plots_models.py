@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from course_lib.lessons import style
-from course_lib.lessons.plots_axes import axes, finish, legend, plain
+from course_lib.lessons.plots_axes import axes, finish, legend, percent, plain
 from course_lib.lessons.sketch import Drawing
 from course_lib.pruning.masks import prunable
 
@@ -69,6 +70,55 @@ def weight_histogram(model: nn.Module, title: str = "") -> Drawing:
         narrow, wide = min(half, key=half.__getitem__), max(half, key=half.__getitem__)
         told += f" Narrowest is {narrow}, widest {wide}."
     return finish(figure, told)
+
+
+def heat_map(
+    values: Sequence[Sequence[float]],
+    rows: tuple[str, Sequence[object]],
+    columns: tuple[str, Sequence[object]],
+    title: str = "",
+    unit: str = "accuracy",
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> Drawing:
+    """A table of numbers as colors, with each number written in; the largest has a frame.
+
+    Args:
+        values: ``[rows, columns]``.
+        rows: the name of that direction, and a label for each row.
+        columns: the same for the columns.
+        title: the finding, or the question.
+        unit: what the numbers are; accuracies (default) are shown in percent.
+        limits: what the colors span → both ends of the scale (default: the smallest and the largest
+            number, which makes any difference look large). The name stands beside the scale.
+
+    Example:
+        >>> print(heat_map([[0.9, 0.8]], ("T", [4]), ("alpha", [0.5, 1]), "T = 4").alt)
+        Accuracy by T and alpha: largest 90.0 % at T 4, alpha 0.5; smallest 80.0 % at T 4, alpha 1.
+    """
+    figure, (ax,) = axes(0.45 * len(rows[1]) + 1.2, title, width=_width(len(columns[1]), 0.85, 3.2))
+    cells = [(value, r, c) for r, row in enumerate(values) for c, value in enumerate(row)]
+    low, high = min(cells), max(cells)
+    ((scale, (darkest, brightest)),) = (limits or {unit: (low[0], high[0])}).items()
+    image = ax.imshow(values, cmap="viridis", aspect="auto", vmin=darkest, vmax=brightest)
+    percents = unit == "accuracy"
+    for value, r, c in cells:
+        color = "white" if value < (darkest + brightest) / 2 else "black"
+        text = f"{100 * value:.1f}" if percents else f"{value:.2f}"
+        ax.text(c, r, text, ha="center", va="center", color=color, fontsize=style.SMALL)
+    corner = (high[2] - 0.5, high[1] - 0.5)
+    look: dict[str, Any] = {"fill": False, "edgecolor": style.COLORS["student"], "linewidth": 3}
+    ax.add_patch(Rectangle(corner, 1, 1, **look))
+    ax.set(xticks=range(len(columns[1])), xticklabels=columns[1], xlabel=columns[0])
+    ax.set(yticks=range(len(rows[1])), yticklabels=rows[1], ylabel=rows[0])
+    _color_bar(ax, image, scale, percents)
+    legend(figure, [Patch(label="the largest", **look)])
+
+    def place(cell: tuple[float, int, int]) -> str:
+        value = f"{100 * cell[0]:.1f} %" if percents else f"{cell[0]:.2f}"
+        return f"{value} at {rows[0]} {rows[1][cell[1]]}, {columns[0]} {columns[1][cell[2]]}"
+
+    told = f"{unit} by {rows[0]} and {columns[0]}"
+    return finish(figure, f"{told}: largest {place(high)}; smallest {place(low)}.")
 
 
 def unit_map(values: Tensor, rows: str, columns: str, label: str, title: str = "") -> Drawing:
@@ -147,8 +197,8 @@ def _width(columns: int, each: float, extra: float) -> float:
     return min(each * columns + extra, style.WIDTH)
 
 
-def _color_bar(ax: Axes, image: Any, label: str) -> None:
+def _color_bar(ax: Axes, image: Any, label: str, percents: bool = False) -> None:
     figure: Any = ax.figure
-    bar = figure.colorbar(image, ax=ax)
+    bar = figure.colorbar(image, ax=ax, format=FuncFormatter(percent) if percents else None)
     bar.set_label(label, fontsize=style.NORMAL)
     bar.ax.tick_params(labelsize=style.SMALL)

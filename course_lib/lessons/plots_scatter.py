@@ -46,8 +46,8 @@ def scatter(
     title: str,
     xlabel: str,
     log: bool = True,
-    front: bool = False,
     roles: Mapping[str, str] | None = None,
+    lines: Mapping[str, Any] | None = None,
 ) -> Drawing:
     """Cost against a result, one point a name, with 95 % intervals: what a trade-off looks like.
 
@@ -57,8 +57,8 @@ def scatter(
         title: the finding, or the question.
         xlabel: the cost with its unit, such as "megabytes on disk".
         log: is the cost's axis logarithmic? (default: yes)
-        front: join the points that no other beats in both cost and result (the Pareto front).
         roles: name → role of `style.look` (default: all in one color).
+        lines: name → a result to compare with, as a horizontal line, or a cost, as a vertical one.
 
     Raises:
         ValueError: no point, a cost of 0 or less on a log axis, or a role for a name that is not there.
@@ -66,10 +66,10 @@ def scatter(
     Example:
         >>> from course_lib.evaluation import Accuracy
         >>> points = {"teacher": (90, Accuracy(90, 100)), "student": (10, Accuracy(85, 100))}
-        >>> drawing = scatter(points, title="A ninth of the size", xlabel="megabytes", front=True)
+        >>> drawing = scatter(points, title="A ninth of the size", xlabel="megabytes")
         >>> print(drawing.alt)  # doctest: +NORMALIZE_WHITESPACE
         Accuracy against megabytes: teacher 90.0 % at 90; student 85.0 % at 10. The cheapest is
-        student, the highest teacher. On the Pareto front, from the cheapest: student; teacher.
+        student, the highest teacher.
     """
     measured = {name: cost for name, (cost, _) in points.items() if hasattr(cost, "interval")}
     points = {name: (getattr(cost, "value", cost), one) for name, (cost, one) in points.items()}
@@ -80,24 +80,16 @@ def scatter(
             "log=False to show a cost of 0."
         )
     figure, (ax,) = axes(4, title)
-    best = pareto(points)
     found = looks(points, dict.fromkeys(points, "teacher") | dict(roles or {}))
     results = [result for _, result in points.values()]
-    handles: list[Any] = []
     for name, (cost, result) in points.items():
-        beaten = front and name not in best
-        color = style.COLORS["random"] if beaten else found[name]["color"]
+        color = found[name]["color"]
         whisker(ax, cost, result, color, upright=True)
         if name in measured:
             whisker(ax, result.value, measured[name], color)
         ax.plot(cost, result.value, "o", color=color, markersize=7, gid=name)
-    if front:
-        y = [points[name][1].value for name in best]
-        look: Any = {"color": style.COLORS["teacher"], "linewidth": 1, "linestyle": (0, (4, 2))}
-        text = "Pareto front: no other point is cheaper and higher"
-        handles += ax.plot(
-            [points[name][0] for name in best], y, drawstyle="steps-post", label=text, zorder=1, **look
-        )  # fmt: skip
+    told = [_line(ax, name, one) for name, one in (lines or {}).items()]
+    costs += [one for one in (lines or {}).values() if not hasattr(one, "interval")]
     if log:
         ax.set_xscale("log")
         set_log_ticks(ax.xaxis, costs, plain)
@@ -109,31 +101,35 @@ def scatter(
     ax.grid(alpha=0.25)
     dot = Line2D([], [], linestyle="", marker="o", color=style.INK, label="accuracy")
     crossing = explain(measured.values())
-    legend(figure, [dot, *explain(results, upright=True), *crossing, *handles])
+    legend(figure, [dot, *explain(results, upright=True), *crossing])
     _label_points(ax, points)
     listed = "; ".join(
         f"{name} {say(result)} at {plain(cost)}" for name, (cost, result) in points.items()
     )
     cheapest = min(points, key=lambda name: points[name][0])
     highest = max(points, key=lambda name: points[name][1].value)
-    told = (
-        f"Accuracy against {xlabel}: {listed}. The cheapest is {cheapest}, the highest {highest}."
+    told.insert(
+        0,
+        f"Accuracy against {xlabel}: {listed}. The cheapest is {cheapest}, the highest {highest}.",
     )
-    if front:
-        told += f" On the Pareto front, from the cheapest: {'; '.join(best)}."
-    return finish(figure, told)
+    return finish(figure, " ".join(told))
 
 
-def pareto(points: Mapping[str, tuple[float, Any]]) -> list[str]:
-    """The names that no other beats in cost and value, the cheapest first.
-
-    One point beats another if it costs no more and is worth no less, and one of the two is better.
-    """
-    best: list[str] = []
-    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1].value)):
-        if not best or points[name][1].value > points[best[-1]][1].value:
-            best.append(name)
-    return best
+def _line(ax: Axes, name: str, at: Any) -> str:
+    """A line to compare with, its name on it; returns what it says."""
+    look: Any = {"color": style.COLORS["baseline"], "linestyle": (0, (5, 3)), "linewidth": 1}
+    note: Any = {"textcoords": "offset points", "fontsize": style.SMALL, "gid": "line"}
+    if hasattr(at, "interval"):
+        ax.axhspan(*at.interval, color=look["color"], alpha=0.1, linewidth=0, zorder=0)
+        ax.axhline(at.value, zorder=1, **look)
+        axis = ax.get_yaxis_transform()
+        text = f"{name} (band: its interval)"
+        ax.annotate(text, (0.01, at.value), (0, 3), xycoords=axis, color=style.INK, **note)
+        return f"A line: {name}, {say(at)}."
+    ax.axvline(at, zorder=1, **look | {"color": style.COLORS["dense"]})
+    axis = ax.get_xaxis_transform()
+    ax.annotate(name, (at, 0.02), (-4, 0), xycoords=axis, ha="right", color=style.INK, **note)
+    return f"A line: {name}, {plain(at)}."
 
 
 def _label_points(ax: Axes, points: Mapping[str, tuple[float, Any]]) -> None:
@@ -175,9 +171,6 @@ def _label_points(ax: Axes, points: Mapping[str, tuple[float, Any]]) -> None:
 def _covered(line: Line2D) -> list[Bbox]:
     """Small boxes along a line, in pixels."""
     xy = line.get_transform().transform(np.column_stack(line.get_data()))
-    if line.get_drawstyle() == "steps-post":
-        corners = [[(a[0], a[1]), (b[0], a[1])] for a, b in itertools.pairwise(xy)]
-        xy = np.array([p for pair in corners for p in pair] + [tuple(xy[-1])])
     path: Any = xy
     for a, b in itertools.pairwise(xy):
         count = int(np.hypot(*(b - a)) // 6) + 1

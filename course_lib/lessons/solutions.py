@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import pruning
+from course_lib import pruning, quantization
 
 
 def magnitude_mask(weight: Tensor, amount: float) -> Tensor:
@@ -64,3 +64,28 @@ def cut_sum(
     stay = torch.as_tensor(keep)
     read = [reader.index_select(1, stay) for reader in readers]
     return first.index_select(0, stay), second.index_select(0, stay), read
+
+
+def rounded_row(row: Tensor, bits: int) -> Tensor:
+    """A row of weights [columns] → the row after it was stored in so many bits (lesson 5, section 3).
+
+    Example:
+        >>> rounded_row(torch.tensor([1.0, 0.4, -0.6]), 2)  # -1, 0 and 1 times the scale
+        tensor([ 1.,  0., -1.])
+    """
+    layer = nn.Linear(len(row), 1, bias=False)
+    layer.weight.data = row[None].clone()
+    rounded: Tensor = quantization.fake_quantize(layer, bits).get_parameter("weight")
+    return rounded.detach()[0]
+
+
+def nearest_table(table: Tensor, rank: int) -> Tensor:
+    """A table [words, width] → the nearest one of this rank, of the same shape (lesson 5, section 4).
+
+    Example:
+        >>> nearest_table(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2).round().diag()
+        tensor([3., 2., 0.])
+    """
+    u, s, v = torch.linalg.svd(table, full_matrices=False)
+    s = torch.where(torch.arange(len(s)) < rank, s, 0)
+    return u @ torch.diag(s) @ v

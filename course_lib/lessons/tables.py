@@ -149,6 +149,28 @@ def gap(one: Tensor, other: Tensor) -> PairedRuns:
     return replace(found, low=min(found.low, *each), high=max(found.high, *each))
 
 
+def megabytes_by_part(model: Any, bits: int = 32) -> dict[str, float]:
+    """Where the bytes of a BERT classifier are: "embeddings", "layers", and "pooler, classifier".
+
+    Args:
+        model: a `BertForSequenceClassification`.
+        bits: of each number in a matrix (default 32); see `quantization.quantized_bytes`.
+
+    Example:
+        >>> from course_lib.models.encoders import load_encoder
+        >>> {name: round(size) for name, size in megabytes_by_part(load_encoder(), bits=8).items()}
+        {'embeddings': 12, 'layers': 11, 'pooler, classifier': 0}
+    """
+    from course_lib.quantization.int8 import quantized_bytes
+
+    def size(part: Any) -> float:
+        floats = 4 * sum(parameter.numel() for parameter in part.parameters())
+        return (floats if bits == 32 else quantized_bytes(part, bits)) / 1e6
+
+    found = {"embeddings": size(model.bert.embeddings), "layers": size(model.bert.encoder)}
+    return found | {"pooler, classifier": size(model) - sum(found.values())}
+
+
 def kept_gain(student: float, teacher: float, linear: float) -> float:
     """Of the accuracy that a teacher has above a linear model, the share that its student keeps.
 

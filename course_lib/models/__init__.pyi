@@ -18,5 +18,4 @@ from .zoo import cached_logits as cached_logits
 from .zoo import fingerprint as fingerprint
 from .zoo import made_once as made_once
 from .zoo import reviews_tokenized as reviews_tokenized
-from .zoo import stored as stored
 from .zoo import teacher as teacher

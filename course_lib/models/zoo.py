@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +11,6 @@ from typing import Any
 
 import torch
 import transformers
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -28,12 +24,11 @@ from course_lib.datasets import sentences, sources
 from course_lib.datasets.tokenization import tokenize
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.evaluation.prediction import predict
-from course_lib.files import hash_of_tensors, short_hash, write_atomically
+from course_lib.files import hash_of_tensors, short_hash
 from course_lib.models.encoders import load_encoder, load_tokenizer
 from course_lib.training.loop import fit
 from course_lib.training.recipe import Recipe, recipe_fields
 
-STORED = Path(__file__).resolve().parents[2] / "notebooks" / "stored"
 TEACHER = Recipe(epochs=2, lr=1e-4, batch_size=32, warmup=0.1, decay=True, select_from_last=1)
 
 
@@ -69,72 +64,6 @@ def made_once(
     with cached_files.going_on_when_full(name):
         return load_file(cached_files.cached_file(file, write))
     return tensors()
-
-
-def stored(name: str, made_from: Mapping[str, Any], make: Callable[[], Any]) -> Any:
-    """A result, fit for JSON, that takes too long for a lesson: made once, kept beside the notebooks.
-
-    A result in ``notebooks/stored`` counts only while `made_from` is unchanged; otherwise it is made
-    again. The new one goes into the cache, or into that folder with ``COURSE_STORE=1``, which
-    `make notebooks` sets. The file records what it was made from, with seeds and versions. Lessons 2 to
-    5 use it until their second editions; `lessons.results` replaces it.
-
-    Args:
-        name: of the file.
-        made_from: everything the result depends on (data, recipe, seeds), fit for JSON.
-        make: makes the result.
-
-    Example:
-        >>> import time
-        >>> stored("doctest", {"made at": time.time_ns()}, lambda: [3, 1, 4])
-        Making doctest: once, then it is stored.
-        [3, 1, 4]
-    """
-    made_from = json.loads(json.dumps(made_from))  # as it will be read
-    beside = STORED / f"{name}.json"
-    if (found := _read_note(beside, made_from)) is not None:
-        return found["result"]  # no cache is needed
-    cached = _cached_result(name, made_from)
-    file = beside if os.environ.get("COURSE_STORE") == "1" else cached
-    if file == cached and (found := _read_note(cached, made_from)) is not None:
-        return found["result"]  # also from a cache that is read-only
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{cached}.lock"):  # a second notebook waits, and finds it made
-        for place in (beside, cached):
-            if (found := _read_note(place, made_from)) is not None:
-                if file == beside != place:  # made before, and now it is to be kept
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(place, file)
-                return found["result"]
-        print(f"Making {name}: once, then it is stored.")
-        result = json.loads(json.dumps(make()))  # as every later call reads it
-        note = {
-            "made_by": "make notebooks",
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-            "made_from": made_from,
-            "result": result,
-        }
-        with cached_files.going_on_when_full(name):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, lambda part: part.write_text(json.dumps(note)))
-        return result
-
-
-def _read_note(path: Path, made_from: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What `stored` wrote to `path`, if it is whole and was made from the same."""
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        return found if found["made_from"] == made_from and "result" in found else None
-    except (ValueError, TypeError, KeyError):
-        warnings.warn(f"{path} is damaged: it is made again.", stacklevel=3)
-        return None
-
-
-def _cached_result(name: str, made_from: Mapping[str, Any]) -> Path:
-    key = short_hash(json.dumps(made_from, sort_keys=True))
-    return cache.cache_dir() / "zoo" / f"{name}-{key}.json"
 
 
 def reviews_tokenized(n: int | None = None) -> dict[str, Any]:

@@ -35,12 +35,12 @@ from course_lib.datasets import sentences
 # %% [markdown]
 # ## 1 · Bytes of an int8 embedding
 #
-# **Goal** say what a table weighs before you make it. **5 minutes, difficulty 1 of 3**
+# **Goal** say what a table weighs before you make it. **5 minutes, difficulty 1 of 3 · lesson 5, section 2**
 #
-# An embedding table holds `words` rows of `width` numbers. In int8 each number takes one byte, and each row has a step of its own, a float32,
+# An embedding table holds `words` rows of `width` numbers. In int8 each number takes one byte, and each row has a scale of its own, a float32,
 # by which its whole numbers are multiplied. `int8_bytes(words, width)` gives the bytes of both, one number.
 #
-# <details><summary>Hint 1</summary>How many numbers are there, and how many steps? Draw a table of 3 words and 2 numbers.</details>
+# <details><summary>Hint 1</summary>How many numbers are there, and how many scales? Draw a table of 3 words and 2 numbers.</details>
 # <details><summary>Hint 2</summary>A float32 has 32 bits. A byte has 8.</details>
 # <details><summary>Hint 3</summary>Count the bytes of one row first. Then: how many rows?</details>
 
@@ -66,25 +66,25 @@ for width in (384, 64, 8):
 # %% [markdown]
 # ## 2 · Round to int8 by hand
 #
-# **Goal** turn weights into whole numbers and steps, and know what that costs. **10 minutes, difficulty 2 of 3**
+# **Goal** turn weights into whole numbers and scales, and know what that costs. **10 minutes, difficulty 2 of 3 · lesson 5, section 2**
 #
-# `to_int8(weight)` takes a tensor `[rows, columns]` and gives two: `whole`, int8, of the same shape, and `step`, a float of shape `[rows, 1]`, so that
-# `whole * step` is near `weight`. Each row has its own step, so large that the row's largest weight in size becomes 127 or −127; every other weight becomes the
-# nearest whole number, a half either way. Padding is a row of zeros: no step may be 0, not even that one's.
+# `to_int8(weight)` takes a tensor `[rows, columns]` and gives two: `whole`, int8, of the same shape, and `scale`, a float of shape `[rows, 1]`, so that
+# `whole * scale` is near `weight`. Each row has its own scale, so large that the row's largest weight in size becomes 127 or −127; every other weight becomes the
+# nearest whole number, a half either way. Padding is a row of zeros: no scale may be 0, not even that one's.
 #
-# Paper first: the row (2.54, −1, 0.01). What is its step? What become of the three weights, and which of them suffers most?
+# Paper first: the row (2.54, −1, 0.01). What is its scale? What become of the three weights, and which of them suffers most?
 #
 # <details><summary>Hint 1</summary>weight.abs() knows no sign, and .amax(1, keepdim=True) gives the largest of each row, as [rows, 1].</details>
 # <details><summary>Hint 2</summary>int8 cuts off what is behind the point. Which function takes the nearest whole number before?</details>
-# <details><summary>Hint 3</summary>A row of zeros has no largest weight, and any step above 0 will do for it; small rows keep their own. weight.to(torch.int8) changes the type.</details>
+# <details><summary>Hint 3</summary>A row of zeros has no largest weight, and any scale above 0 will do for it; small rows keep their own. weight.to(torch.int8) changes the type.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "to_int8", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def to_int8(weight):
     ### BEGIN SOLUTION
-    step = weight.abs().amax(1, keepdim=True) / 127  # [rows, 1]
-    step[step == 0] = 1.0
-    return (weight / step).round().to(torch.int8), step
+    scale = weight.abs().amax(1, keepdim=True) / 127  # [rows, 1]
+    scale[scale == 0] = 1.0
+    return (weight / scale).round().to(torch.int8), scale
     ### END SOLUTION
 
 
@@ -92,20 +92,20 @@ def to_int8(weight):
 checks.to_int8(to_int8)
 
 # %% [markdown]
-# Now MiniLM's real table. By how much of its step is a weight off at most? And how large is the error beside the weights?
+# Now MiniLM's real table. By how much of its scale is a weight off at most? And how large is the error beside the weights?
 
 # %% nbgrader={"grade": false, "grade_id": "real-table", "locked": true, "schema_version": 3, "solution": false, "task": false}
 minilm = models.load_encoder()
 table = minilm.get_input_embeddings().weight.detach()
-whole, step = to_int8(table)
-error = whole * step - table
-print(f"at most {(error / step).abs().max():.3f} steps")
+whole, scale = to_int8(table)
+error = whole * scale - table
+print(f"at most {(error / scale).abs().max():.3f} scales")
 print(f"the error's length is {error.norm() / table.norm():.1%} of the table's")
 
 # %% [markdown]
 # ## 3 · How much smaller is a stack?
 #
-# **Goal** know when factors multiply, and when they do not. **12 minutes, difficulty 2 of 3**
+# **Goal** know when factors multiply, and when they do not. **12 minutes, difficulty 2 of 3 · lesson 5, section 1**
 #
 # `times_smaller(parts, steps)`: `parts` is a dict, name → megabytes, such as `{"embeddings": 4, "layers": 12}`. `steps` lists what is done, one after
 # the other, as pairs: `("layers", 2)` makes what is left of the layers two times smaller. How many times smaller is the whole in the end? Give one number, not rounded.
@@ -147,7 +147,7 @@ print(f"and embeddings: {times_smaller(parts, [*distil_and_int8, ('embeddings', 
 # %% [markdown]
 # ## 4 · Which order? A fair comparison
 #
-# **Goal** compare three orders of pruning and distilling so that nothing but the order differs. **18 minutes, difficulty 3 of 3**
+# **Goal** compare three orders of pruning and distilling so that nothing but the order differs. **18 minutes, difficulty 3 of 3 · lesson 5, section 5**
 #
 # `three_orders(start, step, mask_of, steps, amount)` gives a dict of weights, a tensor `[n]` for each order:
 #
@@ -217,11 +217,11 @@ for name, weights in three_orders(start, digits_step, lesson5.lowest, 300, 0.9).
 # May you now say which order is best?
 #
 # <details><summary>Answer</summary>On this student, this amount, these steps, this seed. Pruned with nothing behind it, a network that has lost so
-# much can hardly do well; whether the other two differ takes several seeds, a paired test, and a network that you care about. Lesson 5 has them.</details>
+# much can hardly do well; whether the other two differ takes several seeds, a paired test, and a network that you care about. Lesson 5 has the seeds, in section 5.</details>
 #
 # ## 5 · A Pareto front
 #
-# **Goal** find the models that are worth having, whatever anybody prefers. **10 minutes, difficulty 2 of 3**
+# **Goal** find the models that are worth having, whatever anybody prefers. **10 minutes, difficulty 2 of 3 · lesson 5, section 7**
 #
 # `front(models)`: `models` is a dict, name → (bytes, milliseconds, accuracy). Bytes and milliseconds should be small, accuracy large. One model *beats* another if it is
 # at least as good in all three and better in at least one. Give the names of all models that no other one beats, as a list or a set, in any order.
@@ -254,7 +254,7 @@ checks.front(front)
 # %% [markdown]
 # ## 6 · A chooser
 #
-# **Goal** turn a decision table into a rule that a program can follow. **8 minutes, difficulty 1 of 3**
+# **Goal** turn a decision table into a rule that a program can follow. **8 minutes, difficulty 1 of 3 · lesson 5, section 8**
 #
 # `choose_advice(rows, answers)`: `rows` is a list of pairs, conditions and advice, read from above:
 #
@@ -286,7 +286,7 @@ checks.choose_advice(choose_advice)
 # %% [markdown]
 # ## 7 · Challenge: 4 MB and 3 ms
 #
-# **Goal** take a transformer as far down as a budget asks, and ship it. **25 minutes, difficulty 3 of 3**
+# **Goal** take a transformer as far down as a budget asks, and ship it. **25 minutes, difficulty 3 of 3 · lesson 5, section 6**
 #
 # MiniLM has never seen a movie review with its rating. Make of it, or of anything else, a model that tells good reviews from bad ones:
 #
@@ -308,7 +308,7 @@ print({name: len(part) for name, part in reviews.items()})
 # `models.teacher()` lies in your cache already, let it help, and set yourself a higher bar.
 #
 # The stack: layers → heads and units → vocabulary → a narrower table → training → int8. It pays to train once, after all cuts. What takes the bytes, and what takes the
-# time? Sketch your stack with `times_smaller` first. (The lesson's transformers keep all six layers, to compare them with a teacher's. You have no teacher yet.)
+# time? Sketch your stack with `times_smaller` first. (Most of the lesson's students keep all six layers. Three wide ones are faster.)
 #
 # <details><summary>Hint 1</summary>Half of MiniLM is embeddings. structured.prune_vocabulary with datasets.tokens_seen keeps the words of the reviews; structured.factor_embeddings makes their rows narrower.</details>
 # <details><summary>Hint 2</summary>distillation.student_from_teacher(minilm, (0, 3)) takes two layers; structured.gate_taylor on some hundred examples says which heads and units matter, structured.choose(…, per_group=True) takes a share of them in each layer, structured.remove cuts the rest. Then training.fit: two passes, with a learning rate of 5e-4, warm-up and decay.</details>

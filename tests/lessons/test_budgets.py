@@ -15,6 +15,7 @@ SECOND_EDITION = [  # the lessons that are held to it
     "02b_structured_transformers",
     "03_distillation_loss",
     "04_distilbert",
+    "05_combined_compression",
     "06_your_own_model",
 ]
 

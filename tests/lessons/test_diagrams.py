@@ -31,6 +31,10 @@ OTHERS = {
     ],
     "distill_before_or_after": [],
     "distilbert_losses": [{"weights": (0.5, 0.25, 0), "teacher_layers": 12, "student_layers": 1}],
+    "factored_table": [
+        {"words": 9, "width": 8, "rank": 1},
+        {"words": 30_522, "width": 768, "rank": 700},
+    ],
     "gated_units": [{"units": 5, "gated": 4}, {"units": 2, "gated": 0}],
     "int8_number_line": [
         {"weights": [0.25, -0.5], "limit": 0.5, "zoom": 1},
@@ -54,6 +58,10 @@ OTHERS = {
         {"neuron": 5, "inputs": 6, "hidden": 6, "outputs": 6},
         {"neuron": 0, "inputs": 1, "hidden": 1, "outputs": 1},
         {"neuron": 1, "inputs": 1, "hidden": 6, "outputs": 1},
+    ],
+    "orders": [
+        {"widths": {"one": [0.1]}, "end": 0.1},
+        {"widths": {name: [1.0] * 8 for name in ("distill, prune, distill", *"bcdef")}},
     ],
     "pipeline": [
         {"stages": [("teacher", 91.7, 87.0), ("int8", 23.6, 87.15)]},
@@ -80,6 +88,7 @@ OTHERS = {
         {"hidden": 768, "heads": 3, "neurons": 3072},
     ],
     "two_of_four": [{"weights": [1, 2, 3, 4]}, {"weights": np.arange(8) / 8 - 0.75}],
+    "what_goes": [],
 }
 CASES = [(name, i) for name in diagrams.__all__ for i in range(1 + len(OTHERS[name]))]
 

@@ -352,3 +352,15 @@ def test_each_script_defines_an_experiment_and_explains_itself(script, capsys):
     with pytest.raises(SystemExit, match="0"):
         run_it(script, "--help")
     assert "--seeds" in capsys.readouterr().out
+
+
+def test_a_measuring_run_comes_back_as_latencies():
+    row = {"models": ["a", "b"], "runtimes": ["PyTorch", "ONNX Runtime"], "threads": 1, "seed": 0}
+    row["samples"] = torch.tensor([[2.0, 4.0], [1.0, 2.0]])
+    found = experiments.Results("times", [row], {}, 1, "2026-11-30", "a CPU", 1.0, {}).latencies()
+    assert (found["a"].median, found["b"].samples, found["b"].runtime) == (
+        3,
+        (1, 2),
+        "ONNX Runtime",
+    )
+    assert found["b"].faster_than(found["a"]) == "2 × faster"

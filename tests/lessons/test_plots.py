@@ -57,6 +57,7 @@ SLOPES = {
 COSTS = (90, 61, 23, 45, 22, 38, 19, 31, 16, 5.5, 1.5, 1.6)
 SHARES = (0.87, 0.862, 0.861, 0.845, 0.844, 0.83, 0.829, 0.79, 0.788, 0.775, 0.774, 0.77)
 POINTS = {f"student number {i + 1}": (COSTS[i], accuracy(SHARES[i])) for i in range(12)}
+LINES = {"linear": accuracy(0.8), "large": 300}
 LATENCY = SimpleNamespace(median=0.31, q1=0.28, q3=0.4, setting="batch 1, 1 thread")
 HEADS, FFN = (9, 10, 8, 12, 1, 4), (1242, 1102, 1536, 1142, 25, 1)
 WIDTHS = {f"layer.{i}.heads": (kept, 12) for i, kept in enumerate(HEADS)}
@@ -79,7 +80,7 @@ def pictures() -> dict[str, Drawing]:
         "intervals": plots.intervals(
             ROWS, title=TITLE, xlabel="test accuracy", reference={"teacher": accuracy(0.96)}
         ),
-        "scatter": plots.scatter(POINTS, title=TITLE, xlabel="megabytes", front=True),
+        "scatter": plots.scatter(POINTS, title=TITLE, xlabel="megabytes", lines=LINES),
         "slopes": plots.slopes(
             SLOPES, between=("movies", "electronics"), title=TITLE, ylabel="test accuracy",
             reference={"teacher": accuracy(0.96)},
@@ -269,17 +270,16 @@ def test_steps_and_epochs_have_whole_numbers_as_ticks():
     assert found and all(one.lstrip("−").isdigit() for one in found)
 
 
-def test_the_names_of_a_scatter_cover_no_point_and_the_front_is_joined():
+def test_the_names_of_a_scatter_cover_no_point_and_lines_have_names():
     drawing = pictures()["scatter"]
     (ax,) = drawing.figure.axes
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     names = [text for text in ax.texts if text.get_text()]
-    assert {text.get_text() for text in names} == set(POINTS)
+    assert {text.get_text() for text in names} == {*POINTS, "linear (band: its interval)", "large"}
     for cost, result in POINTS.values():
         spot = ax.transData.transform((cost, result.value))
         assert not any(text.get_window_extent(renderer).contains(*spot) for text in names)
-    (front,) = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]
-    assert front.get_xdata().tolist() == [1.5, 5.5, 16, 19, 22, 23, 61, 90]
+    assert "A line: linear, 80.0 %. A line: large, 300." in drawing.alt
     assert "The cheapest is student number 11, the highest student number 1." in drawing.alt
 
 

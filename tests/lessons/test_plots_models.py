@@ -35,6 +35,13 @@ def test_half_of_each_layers_weights_lie_between_the_dotted_lines():
 
 
 def test_maps_name_their_extremes_and_count_from_1():
+    drawing = plots.heat_map([[0.1, 0.9], [0.5, 0.3]], ("T", [1, 2]), ("alpha", [0.3, 1.0]))
+    assert drawing.figure.axes[0].patches[0].get_xy() == (0.5, -0.5)  # second column, first row
+    assert "largest 90.0 % at T 1, alpha 1.0; smallest 10.0 % at T 1, alpha 0.3." in drawing.alt
+    limits = {"half": (0.0, 0.5)}
+    drawing = plots.heat_map([[0.1, 0.9]], ("T", [1]), ("alpha", [0.3, 1.0]), limits=limits)
+    assert drawing.figure.axes[0].images[0].get_clim() == limits["half"]
+    assert drawing.figure.axes[1].get_ylabel() == "half"
     drawing = plots.unit_map(torch.tensor([[0.1, 0.2], [0.9, 0.3]]), "layer", "head", "overlap")
     assert ticks(drawing) == (["1", "2"], ["1", "2"])
     assert "highest 0.9 (layer 2, head 1), lowest 0.1 (layer 1, head 1)" in drawing.alt

@@ -34,3 +34,20 @@ def test_cut_sum():
     assert torch.equal(ours[0], first[[1]])
     assert torch.equal(ours[1], second[[1]])
     assert torch.equal(ours[2][0], reader[:, [1]])
+
+
+def test_rounded_row():
+    row = torch.tensor([0.7, -0.15, 0.38, -0.7])
+    assert torch.allclose(
+        solutions.rounded_row(row, 4), torch.tensor([7, -2, 4, -7]) / 10, atol=1e-6
+    )
+    assert torch.equal(row, torch.tensor([0.7, -0.15, 0.38, -0.7]))  # left alone
+
+
+def test_nearest_table():
+    table = torch.randn(9, 5, generator=torch.manual_seed(0))
+    for rank in range(1, 6):
+        near = solutions.nearest_table(table, rank)
+        assert torch.linalg.matrix_rank(near, atol=1e-4) == rank
+        lost = torch.linalg.svdvals(table)[rank:].square().sum()
+        assert torch.allclose((table - near).square().sum(), lost, atol=1e-4)

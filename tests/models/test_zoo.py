@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -55,58 +53,6 @@ def test_what_it_is_made_from_names_it_and_lies_beside_it(cache_folder):
     notes = sorted((cache_folder / "zoo").glob("thing-*.json"))
     assert len(notes) == 2
     assert all(json.loads(note.read_text())["lr"] == 0.1 for note in notes)
-
-
-# --- stored
-
-
-def test_a_result_is_stored_beside_the_notebooks_when_they_are_made(
-    cache_folder, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(zoo, "STORED", tmp_path / "stored")
-    monkeypatch.setenv("COURSE_STORE", "1")
-    assert models.stored("table", {"seeds": 2}, lambda: {"a": [1, 2]}) == {"a": [1, 2]}
-    note = json.loads((tmp_path / "stored" / "table.json").read_text())
-    assert note["made_from"] == {"seeds": 2} and note["made_by"] == "make notebooks"
-    assert note["versions"]["torch"] == torch.__version__
-    monkeypatch.delenv("COURSE_STORE")
-    assert models.stored("table", {"seeds": 2}, never) == {"a": [1, 2]}
-
-
-def test_a_result_of_another_origin_does_not_count(cache_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "STORED", tmp_path / "stored")
-    monkeypatch.setenv("COURSE_STORE", "1")
-    models.stored("table", {"lr": 1e-4}, lambda: "old")
-    monkeypatch.delenv("COURSE_STORE")  # a learner changed something
-    assert models.stored("table", {"lr": 2e-4}, lambda: "new") == "new"
-    assert models.stored("table", {"lr": 2e-4}, never) == "new"  # from the cache
-    assert models.stored("table", {"lr": 1e-4}, never) == "old"  # and the stored one is still there
-
-
-def test_a_result_from_the_cache_is_put_beside_the_notebooks_too(
-    cache_folder, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(zoo, "STORED", tmp_path / "stored")
-    assert models.stored("table", {}, lambda: {0.5: (1, 2)}) == {
-        "0.5": [1, 2]
-    }  # as it is read later
-    monkeypatch.setenv("COURSE_STORE", "1")
-    assert models.stored("table", {}, never) == {"0.5": [1, 2]}
-    assert json.loads((tmp_path / "stored" / "table.json").read_text())["result"]["0.5"] == [1, 2]
-
-
-def test_of_two_who_want_a_result_at_once_one_makes_it(cache_folder):
-    made = []
-
-    def slowly():
-        made.append(1)
-        time.sleep(0.5)
-        return [3, 1, 4]
-
-    with ThreadPoolExecutor(2) as two:
-        both = [two.submit(models.stored, "table", {"seeds": 2}, slowly) for _ in range(2)]
-        assert [one.result(timeout=20) for one in both] == [[3, 1, 4]] * 2
-    assert made == [1]
 
 
 def test_views_and_shared_tensors_are_stored_whole(cache_folder):

@@ -26,6 +26,7 @@ def answers(source: str) -> dict[str, str]:
         "02b_structured_transformers",
         "03_distillation_loss",
         "04_distilbert",
+        "05_combined_compression",
         "06_your_own_model",
     ],
 )

@@ -178,53 +178,6 @@ def test_what_was_trained_is_returned_though_the_disk_is_full(cache_folder, monk
     assert torch.equal(found["ones"], torch.ones(2))
 
 
-def test_a_result_is_returned_though_the_disk_is_full(cache_folder, monkeypatch):
-    from course_lib.models import zoo
-
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(zoo.os, "replace", full)
-    with pytest.warns(UserWarning, match=r"numbers was not kept: the disk is full"):
-        assert zoo.stored("numbers", {}, lambda: [3, 1, 4]) == [3, 1, 4]
-
-
-@pytest.mark.parametrize("damaged", [b"", b'{"made_from": ', b"\xff\xfe", b"[]"])
-def test_a_damaged_result_is_made_anew(cache_folder, damaged):
-    """Before, a truncated or an empty file was an error at every later call."""
-    from course_lib.models import zoo
-
-    assert zoo.stored("numbers", {}, lambda: [3, 1, 4]) == [3, 1, 4]
-    (file,) = (cache_folder / "zoo").glob("numbers-*.json")
-    file.write_bytes(damaged)
-    with pytest.warns(UserWarning, match=r"numbers.*made again"):
-        assert zoo.stored("numbers", {}, lambda: [3, 1, 4]) == [3, 1, 4]
-    assert zoo.stored("numbers", {}, None) == [3, 1, 4]
-
-
-def test_a_result_that_ships_with_the_course_needs_no_cache(tmp_path, monkeypatch):
-    from course_lib.models import zoo
-
-    def no_cache():
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    (tmp_path / "numbers.json").write_text('{"made_from": {"seed": 1}, "result": [3, 1, 4]}')
-    monkeypatch.setattr(zoo, "STORED", tmp_path)
-    monkeypatch.setattr(cache, "cache_dir", no_cache)
-    assert zoo.stored("numbers", {"seed": 1}, None) == [3, 1, 4]
-
-
-def test_a_result_is_read_from_a_cache_that_is_read_only(cache_folder, monkeypatch):
-    from course_lib.models import zoo
-
-    def read_only(_path):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    assert zoo.stored("numbers", {}, lambda: [3, 1, 4]) == [3, 1, 4]
-    monkeypatch.setattr(zoo, "FileLock", read_only)
-    assert zoo.stored("numbers", {}, None) == [3, 1, 4]
-
-
 def test_an_interrupted_run_leaves_no_part_of_a_file(cache_folder):
     def interrupted(path):
         path.write_text("half")

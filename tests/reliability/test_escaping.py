@@ -19,12 +19,9 @@ from transformer_zoo import letters, tiny
 
 import course_lib
 from course_lib.evaluation.accuracy import Accuracy
-from course_lib.evaluation.size import Footprint
 from course_lib.evaluation.timing import Latency
-from course_lib.lessons import claims, first_claims, sketch, sliders, style
-from course_lib.lessons.comparison import Comparison
+from course_lib.lessons import claims, sketch, sliders, style
 from course_lib.lessons.sliders import static
-from course_lib.lessons.sliders.advice import advice_view
 from course_lib.lessons.sliders.attention import answers_view, attention_view
 from course_lib.lessons.sliders.compression import explorer_view
 from course_lib.lessons.sliders.sparsity import sparsity_view
@@ -96,27 +93,10 @@ def compression(evil: str) -> str:
     return explorer_view({1: better, 2: worse}, 2).readout
 
 
-def advice(evil: str) -> str:
-    rows = [sliders.Advice({evil: evil}, evil, evil)]
-    return advice_view(rows, {evil: evil}).readout + sliders.decision_table([evil], rows)
-
-
-def comparison(evil: str) -> str:
-    sizes = Footprint(1, 10, None, 0.5, None)
-    times = {"a": Latency((1.0, 1.0, 1.0), 1, 1), evil: Latency((2.0, 2.0, 2.0), 1, 1)}
-    return Comparison({"a": sizes, evil: sizes}, times)._repr_html_()
-
-
 def the_claims(evil: str) -> str:
     one = claims.Claims(TestSet([]))
     added = one.add(evil, value=1.0, margin=0.0, unit=evil, source=evil)
     return added._repr_html_() + one._repr_html_()
-
-
-def old_claims(evil: str) -> str:
-    one = first_claims.Claims()
-    added = one.add(evil, source=evil, measured=evil, holds=True)
-    return one._repr_html_() + added._repr_mimebundle_()["text/html"]
 
 
 def widget(evil: str) -> str:
@@ -138,10 +118,7 @@ def faster(evil: str) -> str:
 
 WAYS: dict[str, Callable[[str], str]] = {
     "structured/latency_target.py": faster,
-    "lessons/comparison.py": comparison,
     "lessons/claims.py": the_claims,
-    "lessons/first_claims.py": old_claims,
-    "lessons/sliders/advice.py": advice,
     "lessons/sliders/attention.py: answers": answers,
     "lessons/sliders/attention.py": attention,
     "lessons/sliders/compression.py": compression,

@@ -13,7 +13,6 @@ import pytest
 
 from course_lib import cached_files
 from course_lib.lessons import experiments, results, settings
-from course_lib.models import zoo
 
 pytestmark = pytest.mark.reliability
 SCRIPT = """
@@ -66,20 +65,6 @@ def test_the_cache_is_deleted_while_an_experiment_runs(script, cache_folder, mon
     assert run_it(script) == 0
     assert len(kept) == 6 + after
     assert len(results("small").rows) == 6
-
-
-def test_the_cache_is_deleted_between_two_cells(cache_folder):
-    made = []
-
-    def make() -> dict[str, int]:
-        made.append(1)
-        return {"seven": 7}
-
-    for _ in range(2):
-        assert zoo.stored("small", {}, make) == {"seven": 7}
-        assert zoo.stored("small", {}, make) == {"seven": 7}
-        shutil.rmtree(cache_folder)
-    assert len(made) == 2
 
 
 def a_folder(path: Path) -> None:
@@ -181,7 +166,6 @@ MAKE_ALL = """
 import torch, sys
 from course_lib import cached_files
 from course_lib.models import zoo
-assert zoo.stored("a", {}, lambda: {"seven": 7}) == {"seven": 7}
 made = zoo.made_once("b", {}, lambda: {"x": torch.ones(1000)})
 assert made["x"].sum() == 1000
 cached_files.cached_file("hello.txt", lambda path: path.write_text("x"))

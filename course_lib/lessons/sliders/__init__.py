@@ -4,7 +4,6 @@
 positions. `states` and `static_html` bring a slider to a page that has no kernel.
 """
 
-from course_lib.lessons.sliders.advice import Advice, advise, chooser, decision_table
 from course_lib.lessons.sliders.amount import Smaller, amount_explorer, amount_table, measured
 from course_lib.lessons.sliders.attention import (
     answers_explorer,
@@ -12,34 +11,38 @@ from course_lib.lessons.sliders.attention import (
     attention_maps,
     overlap,
 )
+from course_lib.lessons.sliders.bits import bits_explorer
 from course_lib.lessons.sliders.charts import State
-from course_lib.lessons.sliders.compression import Variant, compression_explorer, pareto
+from course_lib.lessons.sliders.compression import (
+    Variant,
+    compression_explorer,
+    pareto,
+    prices,
+)
 from course_lib.lessons.sliders.sparsity import sparsity_explorer
 from course_lib.lessons.sliders.static import Control, page_script, states, static_html
 from course_lib.lessons.sliders.temperature import temperature_explorer
 from course_lib.lessons.sliders.wiring import Explorer, explore
 
 __all__ = [
-    "Advice",
     "Control",
     "Explorer",
     "Smaller",
     "State",
     "Variant",
-    "advise",
     "amount_explorer",
     "amount_table",
     "answers_explorer",
     "attention_explorer",
     "attention_maps",
-    "chooser",
+    "bits_explorer",
     "compression_explorer",
-    "decision_table",
     "explore",
     "measured",
     "overlap",
     "page_script",
     "pareto",
+    "prices",
     "sparsity_explorer",
     "states",
     "static_html",

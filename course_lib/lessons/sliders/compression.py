@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,6 +185,43 @@ def compression_explorer(
     )
 
 
+def prices(variants: Mapping[tuple, Variant], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What each step of each slider costs and saves, on average over the pairs it leads between.
+
+    Pass healthy variants alone: among ruined ones, a step costs nothing more or seems to help.
+    Explained in lesson 5.
+
+    Args:
+        variants: one value for each slider → the variant that was made with them; no holes.
+        names: of the sliders.
+
+    Returns:
+        A step such as "layers 6 → 3" → points of accuracy that are lost, megabytes that are saved, and
+        the points for each megabyte.
+
+    Example:
+        >>> grid = {(8,): Variant("8 bits", 1_000_000, 1.0, Accuracy(90, 100))}
+        >>> grid[(32,)] = Variant("32 bits", 4_000_000, 2.0, Accuracy(91, 100))
+        >>> {key: round(value, 2) for key, value in prices(grid, ["bits"])["bits 32 → 8"].items()}
+        {'points lost': 1.0, 'MB saved': 3.0, 'points for each MB': 0.33}
+    """
+    found = {}
+    for i, name in enumerate(names):
+        values = sorted({key[i] for key in variants}, reverse=True)
+        for here, there in itertools.pairwise(values):
+            pairs = [
+                (one, variants[(*key[:i], there, *key[i + 1 :])])
+                for key, one in variants.items()
+                if key[i] == here
+            ]
+            lost = sum(100 * (a.accuracy.value - b.accuracy.value) for a, b in pairs) / len(pairs)
+            saved = sum((a.bytes - b.bytes) / 1e6 for a, b in pairs) / len(pairs)
+            found[f"{name} {here:,} → {there:,}"] = {
+                "points lost": lost, "MB saved": saved, "points for each MB": lost / saved,
+            }  # fmt: skip
+    return found
+
+
 def _beats(one: Variant, other: Variant) -> bool:
     """Whether it is at least as small, as fast and as good, and not the same."""
     mine, its = ((v.bytes, v.milliseconds, -v.accuracy.value) for v in (one, other))
@@ -211,13 +249,19 @@ def _staircase(rows: Iterable[Row], cost: str) -> list[Row]:
 
 def _labels(named: Iterable[Row], cost: str, xs: Sequence[float], ys: Sequence[float]) -> list[Row]:
     """Where each name goes: beside its point, toward the middle, and below the names placed before."""
-    placed: list[tuple[float, float, float]] = []  # pixels: left and right end, from the top
-    found: list[Row] = []
-    for row in sorted(named, key=lambda row: -row["accuracy"]):
+
+    def place(row: Row) -> tuple[float, float]:
         across = math.log(row[cost] / xs[0]) / math.log(xs[1] / xs[0])
-        side = "left" if across < 0.5 else "right"
-        end = across * WIDTH + (14 if side == "left" else -14)
-        down = HEIGHT * (ys[1] - row["accuracy"]) / (ys[1] - ys[0])
+        return across * WIDTH, HEIGHT * (ys[1] - row["accuracy"]) / (ys[1] - ys[0])
+
+    rows = sorted(named, key=lambda row: -row["accuracy"])
+    # Pixels: left and right end, from the top; first those of the points themselves.
+    placed = [(x - 8, x + 8, y) for x, y in map(place, rows)]
+    found: list[Row] = []
+    for row in rows:
+        x, down = place(row)
+        side = "left" if x < WIDTH / 2 else "right"
+        end = x + (14 if side == "left" else -14)
         long = 7 * len(row["name"])
         left, right = (end, end + long) if side == "left" else (end - long, end)
         while any(a < right and left < b and abs(down - y) < 14 for a, b, y in placed):

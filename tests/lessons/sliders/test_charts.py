@@ -12,7 +12,7 @@ from slider_samples import EXAMPLES, make
 from course_lib.lessons.sliders import charts
 from course_lib.lessons.sliders.charts import State
 
-DRAWN = [name for name in EXAMPLES if name != "chooser"]
+DRAWN = list(EXAMPLES)
 
 
 def positions(explorer, count=4):

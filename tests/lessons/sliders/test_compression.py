@@ -15,6 +15,7 @@ from course_lib.lessons.sliders.compression import (
     explorer_chart,
     explorer_view,
     pareto,
+    prices,
 )  # fmt: skip
 
 
@@ -133,3 +134,11 @@ def test_a_move_among_some_hundred_variants_is_quick():
     for i in range(1, 21):
         slider.value = str(i)
     assert (time.process_time() - start) / 20 < 0.05  # seconds
+
+
+def test_a_step_costs_what_its_pairs_cost_on_average():
+    found = prices(GRID, ["layers", "bits"])
+    assert list(found) == ["layers 6 → 3", "layers 3 → 1", "bits 32 → 8"]
+    assert round(found["layers 6 → 3"]["points lost"], 6) == 15
+    assert round(found["layers 6 → 3"]["MB saved"], 6) == (96 + 24) / 2000
+    assert round(found["bits 32 → 8"]["points for each MB"], 6) == round(1 / 0.08, 6)

@@ -104,4 +104,6 @@ def test_beside_the_widget_stand_a_picture_with_alt_text_and_the_states(shown):
 
 
 def test_what_has_no_chart_is_stored_as_html(shown):
-    assert "<b>int8</b>" in shown(make("chooser"))["data"]["text/html"]
+    control = Control("data", "none", {"none": 0, "some": 1})
+    bare = explore([control], lambda value: State(f"<b>{value}</b>", "a number"))
+    assert "<b>0</b>" in shown(bare)["data"]["text/html"]
