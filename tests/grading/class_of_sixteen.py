@@ -57,7 +57,7 @@ CHEAT = {
     "reads": "import glob, os, re\ntexts = []\n"
     "for pattern in ('{course}/**/*.ipynb', '/**/*.ipynb', '/**/solutions/**/*', '/**/lesson3.py'):\n"
     "    for path in glob.iglob(pattern, recursive=True):\n"
-    "        if os.path.isfile(path) and 'powers.sum' in open(path, errors='ignore').read():\n"
+    "        if os.path.isfile(path) and 'powers' + '.sum' in open(path, errors='ignore').read():\n"
     "            print('FOUND', path)\n"
     "            def soften(logits, T): return (logits / T).softmax(-1)",
 }
