@@ -30,8 +30,10 @@ from torch.nn.utils import parametrize
 
 LARGEST = 8 * 2**20, 256 * 2**20  # bytes of the text and of the tensors of one message
 # Where a class must come from that a learner's side names: its code is known.
-KNOWN = ("torch.nn.modules.", "course_lib.models.", "course_lib.structured.")
-KNOWN += ("transformers.activations", "transformers.models.")
+KNOWN = (
+    *("torch.nn.modules.", "course_lib.models.", "course_lib.structured."),
+    *("transformers.activations", "transformers.models."),
+)
 _PLAIN = (bool, int, float, str, type(None))
 _VIEWS: tuple[type, ...] = (list, type({}.keys()), type({}.values()), type({}.items()))
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
