@@ -554,7 +554,7 @@ tables.differences(compared).rename_axis(["comparison", "data"])
 # |---|---|
 # | few examples have a label, many have none | much: let it answer those without a label |
 # | your examples lack a class that the teacher knows | that class, from soft answers at a high temperature (to set its bias, you need some labels) |
-# | all your examples have labels, no class is missing | little; we could not tell it from nothing |
+# | all your examples have labels, no class is missing | little; our runs could not tell the gain from zero |
 #
 # Soft answers clearly beat hard ones on the unseen 3s, and where the training set has the altered copies of section 1. In the other comparisons we cannot tell. So keep the teacher's probabilities if you can.
 #

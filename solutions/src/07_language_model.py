@@ -158,12 +158,13 @@ checks.padded_kl(padded_kl)
 # %% nbgrader={"grade": false, "grade_id": "drop_layers", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def drop_layers(model, keep):
     ### BEGIN SOLUTION
-    shallow = copy.deepcopy(model)
-    stay = torch.nn.ModuleList(shallow.model.layers[i] for i in keep)
-    for place, layer in enumerate(stay):
+    small = copy.deepcopy(model)
+    layers = [small.model.layers[i] for i in keep]
+    for place, layer in enumerate(layers):
         layer.self_attn.layer_idx = place
-    shallow.model.layers, shallow.config.num_hidden_layers = stay, len(stay)
-    return shallow
+    small.model.layers = torch.nn.ModuleList(layers)
+    small.config.num_hidden_layers = len(layers)
+    return small
     ### END SOLUTION
 
 

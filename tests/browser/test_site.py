@@ -18,7 +18,6 @@ import nbformat
 import pytest
 from labdriver import CHROMIUM_FLAGS
 from playwright.sync_api import Browser, Page, sync_playwright
-from test_budgets import SECOND_EDITION
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is not installed
 
@@ -170,9 +169,8 @@ def test_the_chart_library_is_there_once_and_a_lesson_stores_few_states(site):
         text = texts[site / "notebooks" / f"{lesson}.html"]
         states = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
         assert states and "sliders.js" in text
-        if lesson in SECOND_EDITION:
-            most = 340_000 if lesson.startswith("05") else 300_000  # the explorer has 324 states
-            assert sum(len(one.encode()) for one in states) <= most
+        most = 340_000 if lesson.startswith("05") else 300_000  # the explorer has 324 states
+        assert sum(len(one.encode()) for one in states) <= most
     others = [
         t for p, t in texts.items() if "course-slider" not in t and p.parent.name != "_static"
     ]

@@ -1,4 +1,4 @@
-"""What a lesson of the second edition promises, read off its source: budgets and house rules.
+"""What a lesson promises, read off its source: budgets and house rules.
 
 Each rule takes the cells of a lesson and returns what breaks it, in words; `problems` has them all.
 """

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from drawn import explained, ticks
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -143,18 +144,6 @@ def written(drawing: Drawing) -> list:
             ticks = [t for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
             texts += [axis.label, *(t.label1 for t in ticks), *(t.label2 for t in ticks)]
     return [text for text in texts if text.get_visible() and text.get_text()]
-
-
-def ticks(drawing: Drawing) -> tuple[list[str], list[str]]:
-    """What stands along the two axes of the first panel."""
-    drawing.figure.draw_without_rendering()
-    ax = drawing.figure.axes[0]
-    x, y = ([t.get_text() for t in axis.get_ticklabels()] for axis in (ax.xaxis, ax.yaxis))
-    return x, y
-
-
-def explained(drawing: Drawing) -> list[str]:
-    return [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
 
 
 def marked(drawing: Drawing, gid: str) -> list:

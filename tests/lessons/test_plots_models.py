@@ -6,21 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from drawn import ticks
 
 from course_lib.lessons import plots, plots_axes
-from course_lib.lessons.sketch import Drawing
-
-
-def ticks(drawing: Drawing) -> tuple[list[str], list[str]]:
-    """What stands along the two axes of the first panel."""
-    drawing.figure.draw_without_rendering()
-    ax = drawing.figure.axes[0]
-    x, y = ([t.get_text() for t in axis.get_ticklabels()] for axis in (ax.xaxis, ax.yaxis))
-    return x, y
-
-
-def explained(drawing: Drawing) -> list[str]:
-    return [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
 
 
 def test_half_of_each_layers_weights_lie_between_the_dotted_lines():

@@ -8,6 +8,7 @@ import pytest
 
 from tools import notebooks as tool
 
+LESSONS = sorted(path.stem for path in tool.SOURCES.glob("[0-9]*.py"))
 STUB = re.compile(r'^(def (\w+)\([^\n]*\):\n    """[^\n]*"""\n)    \.\.\.\n', re.M)
 ANSWER = re.compile(r"# ```python\n((?:#.*\n)+?)# ```")
 
@@ -18,19 +19,7 @@ def answers(source: str) -> dict[str, str]:
     return {ast.parse(code).body[0].name: code for code in codes}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "01_pruning_basics",
-        "02_structured_pruning",
-        "02b_structured_transformers",
-        "03_distillation_loss",
-        "04_distilbert",
-        "05_combined_compression",
-        "06_your_own_model",
-        "07_language_model",
-    ],
-)
+@pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_with_its_gaps_filled(name, tmp_path):
     source = (tool.SOURCES / f"{name}.py").read_text("utf-8")
     gaps = {match[2]: match[0] for match in STUB.finditer(source)}
