@@ -41,7 +41,7 @@ def main(folder, *extras):
                 same = stamp(venv).get("content") == content()
                 before = stamp(venv).get("extras", []) if same else []
                 note(venv, content=content(), extras=sorted({*before, *extras}))
-    except OSError as error:  # no permission, a read-only or a full disk, a file in a folder's place
+    except OSError as error:  # a full or a read-only disk, no permission, a file in the way
         cure = f"Name a folder that you may write to: make lab VENV={Path.home() / 'course-venv'}"
         sys.exit(f"The virtual environment {venv} cannot be written ({error}). {cure}")
 
@@ -128,7 +128,7 @@ def is_empty(folder):
 
 
 def make_room(path):
-    """Put a folder or a pipe aside that lies where a file belongs: opening a pipe would wait forever."""
+    """Put a folder or a pipe aside where a file belongs: opening a pipe would wait forever."""
     if os.path.lexists(str(path)) and not path.is_file():
         put_aside(path)
 

@@ -58,19 +58,28 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int | None = None) -
     return result
 
 
-def correct(model: nn.Module, dataset: Dataset) -> Tensor:
-    """Bool ``[n]``: which examples the model answers correctly. `paired_test` compares two of these.
+def not_nan(logits: Tensor) -> Tensor:
+    """The same logits ``[n, classes]``.
 
     Raises:
-        FloatingPointError: the model outputs NaN.
+        FloatingPointError: there is NaN among them; argmax would take it for an answer.
     """
-    logits = predict(model, dataset)
     broken = int(logits.isnan().any(-1).sum())
     if broken:
         raise FloatingPointError(
             f"The model answers {broken} of {len(logits)} examples with NaN, so it has no accuracy. "
             "Look for NaN in its weights (did the training diverge?) and in the inputs."
         )
+    return logits
+
+
+def correct(model: nn.Module, dataset: Dataset) -> Tensor:
+    """Bool ``[n]``: which examples the model answers correctly. `paired_test` compares two of these.
+
+    Raises:
+        FloatingPointError: the model outputs NaN.
+    """
+    logits = not_nan(predict(model, dataset))
     numbers = labels_of(dataset).cpu()
     check_classes(logits, numbers)
     return logits.argmax(-1) == numbers

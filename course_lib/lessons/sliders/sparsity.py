@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.utils.data import TensorDataset
 
 from course_lib.evaluation.accuracy import Accuracy
+from course_lib.evaluation.prediction import not_nan
 from course_lib.lessons.sliders.charts import (
     Chart,
     Row,
@@ -51,6 +52,7 @@ def sparsity_view(
 
     Raises:
         ValueError: `amount` is outside [0, 1].
+        FloatingPointError: the model outputs NaN.
     """
     weights = prunable(model)
     masks = global_masks(model, amount)
@@ -174,7 +176,7 @@ def _accuracy(model: nn.Module, dataset: TensorDataset, masks: dict[str, Tensor]
     inputs, labels = (part.to(device_of(model)) for part in dataset.tensors)
     with torch.inference_mode(), evaluating(model):
         logits = functional_call(model, masked, (inputs,))
-    return Accuracy(int((logits.argmax(-1) == labels).sum()), len(labels))
+    return Accuracy(int((not_nan(logits).argmax(-1) == labels).sum()), len(labels))
 
 
 def _edge(values: Tensor) -> float:
