@@ -96,7 +96,7 @@ def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
     except Exception as error:  # whatever transformers makes of a folder that is not meant for it
         if is_folder and isinstance(error, FileNotFoundError):
             raise
-        said = str(error).replace(repr(folder.name), quoted(name))[:2000]
+        said = str(error).replace(repr(folder.name), quoted(name))[:200]
         raise ValueError(
             f"{quoted(name)} cannot be loaded by {auto.__name__}: {said} Expected what "
             "save_pretrained of the model and of its tokenizer write: config.json, model.safetensors, "
