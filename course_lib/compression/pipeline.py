@@ -18,6 +18,7 @@ from course_lib.compression.shapes import Shape, Target
 from course_lib.compression.work import Options, Work, settings_of
 from course_lib.datasets.custom_data import class_counts, read_examples, read_unlabeled
 from course_lib.datasets.tokenization import tokenize
+from course_lib.files import printable
 from course_lib.models.custom_model import load_custom_model, longest_text
 from course_lib.models.encoders import MINILM, load_pretrained, load_tokenizer
 from course_lib.quantization.int8 import quantize
@@ -113,7 +114,7 @@ def measure(model: str, work: Work) -> None:
     """Look at the texts, load the large model or train it, and measure it on the validation part."""
     counts = class_counts(work.parts)
     for name, row in counts.items():
-        print(f"  {name}: {', '.join(f'{part} {n:,}' for part, n in row.items())}")
+        print(printable(f"  {name}: {', '.join(f'{part} {n:,}' for part, n in row.items())}"))
     trained = [row["train"] for row in counts.values()]
     if max(trained) >= 3 * min(trained):
         print("  The classes are uneven: look at the recall of each, not at the accuracy alone.")

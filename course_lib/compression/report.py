@@ -12,6 +12,7 @@ from typing import Any
 from course_lib.compression.measuring import Numbers
 from course_lib.evaluation.accuracy import Accuracy, Estimate
 from course_lib.evaluation.significance import PairedTest
+from course_lib.files import printable
 from course_lib.lessons import claims, diagrams
 from course_lib.lessons.sketch import Drawing
 
@@ -88,7 +89,7 @@ class Report:
         found = {"size": (f"{large:.1f} MB", f"{small:.2f} MB ({large / small:.1f} times smaller)")}
         found["test accuracy"] = repr(self.accuracy("before")), repr(self.accuracy("after"))
         for name, (before, after) in self.recall.items():
-            found[f"recall of {name}"] = repr(Accuracy(*before)), repr(Accuracy(*after))
+            found[printable(f"recall of {name}")] = repr(Accuracy(*before)), repr(Accuracy(*after))
         for length, who in self.milliseconds.items():
             value, low, high = self.speedups[length]["ONNX Runtime"]
             found[f"time for a text of {length}"] = (
