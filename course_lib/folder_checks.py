@@ -27,10 +27,11 @@ LINES, ENTRIES = 2**20, 2**21  # of a vocabulary: lines of a .txt, commas of a .
 LABELS, LAYERS, KEYS, ADDED = 2**16, 1000, 1000, 2**14
 # Keys whose number says how often something is built, and keys whose numbers are sizes or ids: those
 # need tensors in the weights, or nothing at all.
-COUNTS = re.compile("layer|group|expert|block|depth|repeat|stage")
+COUNTS = re.compile("(layer|group|expert|block|depth|repeat|stage)s?$|block_sizes")
+PARTS = re.compile("^num_|layer|group|expert|block|depth|repeat|stage")
 WIDTHS = re.compile(
     "size|dim|shape|width|channel|window|token|_ids?$|cutoff|resolution|position|length|embed|bucket"
-    "|class|label|filter|feature|unit|kernel|vocab|hidden|patch|stride|ctx"
+    "|class|label|filter|feature|unit|kernel|vocab|patch|stride|ctx|grid|centroid"
 )
 ATTENTION = ("eager", "sdpa")  # the others come from packages or from repositories
 NEW_NUMBERS = 2**24  # that a new classifier may add to what the weights hold
@@ -232,7 +233,7 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
         labels = len(value) if isinstance(value, (dict, list)) else number
         entries[key] += len(value) if isinstance(value, list) else 0
         short, name, shown = not WIDTHS.search(key), quoted(key[:80]), quoted(value)
-        counts = COUNTS.search(key) or (short and (key.startswith("num_") or entries[key]))
+        counts = COUNTS.search(key) or (short and (PARTS.search(key) or entries[key]))
         fault = ""
         if key == "__float__":
             fault = f"it holds {str(value)[:20]}; a finite number was expected"
@@ -240,8 +241,8 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
             fault = f"it has more than {LABELS:,} labels" if labels > LABELS else ""
         elif counts and number > LAYERS:
             fault = f"{name} is {value:,}; at most {LAYERS:,} are accepted"
-        elif entries[key] > (LAYERS if short else LABELS):
-            fault = f"{name} lists {entries[key]:,} values; at most {LAYERS:,} are accepted"
+        elif entries[key] > (most := LABELS if re.search("label|class|token", key) else LAYERS):
+            fault = f"{name} lists {entries[key]:,} values; at most {most:,} are accepted"
         elif "attn_implementation" in code and isinstance(value, str) and value not in ATTENTION:
             fault = f"{quoted(code[:80])} is {shown}; expected eager or sdpa. Take it out"
         elif code and isinstance(value, str) and "/" in value:

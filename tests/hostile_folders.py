@@ -201,6 +201,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         config(attn_layers=["lsh"] * 10**5),
         "'attn_layers' lists 100,000 values; at most 1,000",
     ),
+    "a hundred thousand convolutions": (
+        config(conv_dim=[4] * 10**5),
+        "'conv_dim' lists 100,000 values; at most 1,000",
+    ),
     "a million, in a list of another name": (config(stairs=[3, 10**6]), "'stairs' is 1,000,000"),
     "files of the tokenizer elsewhere": (
         lambda f: rewrite(

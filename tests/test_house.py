@@ -45,7 +45,9 @@ SHIPPED = HOUSE / "quantization" / "run_onnx.py"
 # Language models: perplexity, two speeds, block influence and token-by-token distillation are 480 lines
 # of the library; loading one, its reviews, five drawings, a figure and a slider 680 of the course;
 # their tests 550.
-LIMITS = {"library": 7_450, "shipped": 125, "course": 12_000, "tests": 23_450}
+# What an audit of faults found (left-overs, exchanges that are killed, files in a folder's place, counts
+# in a config, read-only and full disks) is 180 lines of the library and 95 of the course; its tests 840.
+LIMITS = {"library": 7_635, "shipped": 125, "course": 12_095, "tests": 24_290}
 
 
 def package(path: Path) -> str:

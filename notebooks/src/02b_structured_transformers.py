@@ -413,7 +413,7 @@ student.base_model.embeddings.requires_grad_(False)
 recipe = training.Recipe(epochs=1, lr=2e-4, batch_size=32, warmup=0.1, decay=True)
 loss = partial(distillation_loss, T=2.0, alpha=1.0)
 recovered = distill(student, logits, {"train": train}, recipe, loss=loss).model
-folder = course_lib.save(recovered, cache.cache_dir() / "lesson2b")
+folder = course_lib.save(recovered, cache.work_folder("lesson2b"))
 steps = {"teacher": whole, "as cut": accuracy(faster.model), "trained": accuracy(recovered)}
 steps["trained, saved, and loaded"] = accuracy(course_lib.load(folder))
 print(f"trained once on {len(train):,} of {len(reviews['train']):,} training sentences")

@@ -29,7 +29,9 @@ from hostile_folders import (
 )
 from safetensors.torch import load_file, save_file
 from transformer_zoo import assert_same, letters, tiny
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from course_lib import folder_checks
 from course_lib.files import part_beside
 from course_lib.models.encoders import load_encoder, load_tokenizer
 from course_lib.quantization import onnx_export
@@ -94,6 +96,19 @@ def test_sound_shards_are_read(folder, tmp_path):
     shards(folder, "model-00001-of-00001.safetensors")
     (folder / WEIGHTS).unlink()
     assert load_encoder(str(folder)).config.hidden_size == 24
+
+
+FAMILIES = (
+    "gpt_neo canine mobilebert funnel reformer led whisper swin wav2vec2 gemma3n qwen2_moe d_fine "
+    "llava_next longformer convnext big_bird xlm perceiver phi4_multimodal blt"
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES.split())
+def test_no_family_s_own_config_is_refused(family):
+    """Limits on counts must not meet widths, ids and resolutions."""
+    written = CONFIG_MAPPING[family]().to_json_string(use_diff=False)
+    folder_checks._check_config(Path(family), json.loads(written))
 
 
 # --- saving beside somebody's own files
