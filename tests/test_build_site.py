@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tools/ is not installed
 
+from course_lib.lessons import diagrams
 from tools import build_site as tool
 
 README = """\
@@ -102,6 +105,17 @@ def test_a_link_to_nothing_is_named(stage):
 def test_links_in_code_stay(stage):
     text = "`[a](b.md)`\n\n```\n[a](b.md)\n```\n"
     assert tool.markdown(stage, "docs/try.md", text) == text
+
+
+def test_a_schematic_is_an_svg_in_the_size_of_its_png(stage):
+    drawing = diagrams.pipeline()
+    data, metadata = drawing._repr_mimebundle_()
+    output = new_output("display_data", data, metadata=metadata)
+    shown = tool.picture(stage, "notebooks/01_a.ipynb", output)
+    width, height = Image.open(io.BytesIO(drawing.png())).size
+    name = re.search(r'src="\.\./(_static/pictures/\w+\.svg)"', shown)[1]
+    assert written(stage, name) == drawing.svg()
+    assert f'width="{width}" height="{height}" alt="{html.escape(drawing.alt)}"' in shown
 
 
 def test_a_slider_has_its_states_and_a_described_picture(stage):

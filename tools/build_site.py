@@ -30,6 +30,7 @@ import nbformat
 from nbformat import NotebookNode
 from PIL import Image
 
+from course_lib.lessons.sketch import SVG
 from course_lib.lessons.sliders.charts import STYLE
 from course_lib.lessons.sliders.static import MIME, page_script, static_html
 
@@ -307,11 +308,16 @@ def drawn(stage: Stage, page: str, output: NotebookNode, number: int) -> str:
 
 
 def picture(stage: Stage, page: str, output: NotebookNode) -> str:
-    """A stored picture as a file of the site, with its alt text, and its size so that nothing jumps."""
-    content = base64.b64decode("".join(output["data"]["image/png"]))
-    name = f"_static/pictures/{hashlib.sha256(content).hexdigest()[:16]}.png"
-    stage.write(name, content)
+    """A stored picture as a file of the site, with its alt text, and its size so that nothing jumps.
+
+    A schematic is stored in both forms: the file is its SVG, in the size of its PNG.
+    """
+    content, kind = base64.b64decode("".join(output["data"]["image/png"])), "png"
     width, height = Image.open(io.BytesIO(content)).size
+    if SVG in output["data"]:
+        content, kind = "".join(output["data"][SVG]).encode(), "svg"
+    name = f"_static/pictures/{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
+    stage.write(name, content)
     alt = html.escape(output.get("metadata", {}).get("image/png", {}).get("alt", ""), quote=True)
     return (
         f'<img class="course-picture" loading="lazy" src="{relative(name, page)}" '

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgba
 
 from course_lib.lessons import diagrams, diagrams_structure, style
-from course_lib.lessons.sketch import PRUNED, Drawing
+from course_lib.lessons.sketch import PRUNED, SVG, Drawing
 
 # Each drawing: as it is, and with other arguments, some of them at the limits of what is allowed.
 OTHERS = {
@@ -208,9 +208,11 @@ def test_a_drawing_travels_as_png_and_svg_with_its_alt_text(name):
     data, metadata = drawing._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert data["text/plain"] == metadata["image/png"]["alt"] == drawing.alt
-    svg = ElementTree.fromstring(drawing.svg())
+    svg = ElementTree.fromstring(data[SVG])
+    assert len(data[SVG]) < 80_000
     assert svg.find("{http://www.w3.org/2000/svg}title").text == drawing.alt
     assert drawing.svg() == getattr(diagrams, name)().svg()
+    assert SVG not in Drawing(drawing.figure, "a plot")._repr_mimebundle_()[0]
 
 
 def test_a_cell_displays_it_as_png_with_alt_text():
