@@ -14,6 +14,7 @@ from course_lib.evaluation.accuracy import Accuracy, Estimate
 from course_lib.evaluation.significance import PairedTest
 from course_lib.lessons import claims, diagrams
 from course_lib.lessons.sketch import Drawing
+from course_lib.lessons.test_set import counted
 
 FILE = "report.json"
 
@@ -81,6 +82,16 @@ class Report:
     def accuracy(self, name: str) -> Accuracy:
         """On the test part, of "before", "after" or "TF-IDF"."""
         return Accuracy(*self.test[name])
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What was scored on the test part, for the table of a lesson's claims."""
+        return tuple({"before": "teacher", "after": "student"}.get(one, one) for one in self.test)
+
+    @property
+    def summary(self) -> str:
+        """How many were scored on it, as a sentence."""
+        return counted(self.models)
 
     def table(self) -> dict[str, tuple[str, str]]:
         """Row → before and after, in words."""

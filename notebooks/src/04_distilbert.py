@@ -430,20 +430,21 @@ tables.differences(compared | {"teacher's − MiniLM's layers: labels alone": st
 # **Predict first.** Whose accuracy falls most: the teacher's, the students', or TF-IDF's?
 
 # %% jupyter={"source_hidden": true}
-amazon = datasets.amazon_test()
-truth = torch.tensor(amazon["label"][:])
-guesses = torch.from_numpy(tfidf.pipeline.predict(list(amazon["text"])))
+amazon = lessons.TestSet(datasets.amazon_test(), "sentences on electronics")
+truth, texts = torch.tensor(amazon.dataset["label"][:]), list(amazon.dataset["text"])
+tfidf_right = amazon.stored("TF-IDF", torch.from_numpy(tfidf.pipeline.predict(texts)) == truth)
 
 
 def there(start, losses):  # bool [seeds, sentences on electronics]
-    return torch.stack(ablation.column("electronics", start=start, losses=losses))
+    answers = torch.stack(ablation.column("electronics", start=start, losses=losses))
+    return amazon.stored(f"{start}, {losses}", answers)
 
 
 with_teacher, labels_alone = there(ours, "all three"), there(ours, "no teacher")
 pairs = {"teacher": (teacher_right, there("the teacher itself", "no training")[0])}
 pairs |= {"student with teacher": (taught[ours], with_teacher)}
 pairs |= {"student, labels alone": (alone[ours], labels_alone)}
-pairs |= {"TF-IDF": (linear, guesses == truth)}
+pairs |= {"TF-IDF": (linear, tfidf_right)}
 rows = {name: tuple(map(tables.accuracy, pair)) for name, pair in pairs.items()}
 colors = dict(zip(rows, ("teacher", "student", "labels", "baseline"), strict=True))
 look = {"ylabel": "accuracy", "title": "On other text, TF-IDF loses most", "roles": colors}
@@ -498,7 +499,7 @@ sliders.answers_explorer({"teacher": teacher, "student": student}, tokenizer, li
 # it holds for each seed. All rows but the first two are about the student from the teacher's layers 2, 4, and 6.
 
 # %% jupyter={"source_hidden": true}
-claims, gap = lessons.Claims(), tables.gap
+claims, gap = lessons.Claims(test, amazon), tables.gap
 claim = partial(claims.add, unit="points")
 for shape, ratios in speed.items():
     said = f"DistilBERT is 60 % faster than BERT-base ({shape}, PyTorch)"
@@ -521,7 +522,6 @@ said = "With 200 labels, a teacher and unlabeled text add more than 2 points"
 claim(said, value=gap(by_three, by_labels), margin=0.02)
 said = "With 200 labels, the three losses beat the teacher's hard answers"
 claim(said, value=gap(by_three, by_hard), margin=0)
-print(f"{len(test.models)} models were scored on the test set in this lesson.")
 claims
 
 # %% [markdown]

@@ -405,9 +405,7 @@ for line in report.advice():
 # - Say how much you can lose before you measure. The interval gives the verdict: yes, no, or cannot tell.
 
 # %%
-claims = lessons.Claims()
-size = report.megabytes[0] / report.megabytes[1]
-claims.add("The file is at least 11 times as small", value=size, margin=11, unit="×")
+claims = lessons.Claims(report)
 said = "The student loses less than 2 points"
 claims.add(said, value=report.change, margin=-0.02, unit="points")
 for length, ratio in report.faster().items():
@@ -418,7 +416,7 @@ claims.add(said, value=report.against("TF-IDF"), margin=0, unit="points")
 claims
 
 # %% [markdown]
-# The test set was used for three models: the teacher, the student, and TF-IDF. While we wrote this lesson, it was used for one more, a student that had read less unlabeled text, of other kinds. The intervals are over test texts (accuracy) or repeated timing rounds (speed), with one training seed. Neither verdict on speed can be trusted, because the run was disturbed.
+# While we wrote this lesson, the test set was used for one more model, a student that had read less unlabeled text, of other kinds. The intervals are over test texts (accuracy) or repeated timing rounds (speed), with one training seed. Neither verdict on speed can be trusted, because the run was disturbed.
 #
 # ## Quiz
 #

@@ -46,7 +46,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders
 # We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways, and this cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
-depth, claims = lessons.results("lesson7_layers"), lessons.Claims()
+depth = lessons.results("lesson7_layers")
 
 
 def dropped(n, by="block influence"):
@@ -142,10 +142,11 @@ def tokens(part, n=settings.documents):
     return datasets.review_tokens(tokenizer, n, settings.length, part)
 
 
-def perplexity(network, part="validation"):
-    return evaluation.perplexity(network, tokens(part))
+def perplexity(network):
+    return evaluation.perplexity(network, tokens("validation"))
 
 
+test = lessons.TestSet(tokens("test"), "test reviews")
 train, first = tokens("train", settings.steps * settings.batch), tokens("validation", 2)[0]
 calibration, whole = train[: settings.calibration], perplexity(model)
 with torch.no_grad():
@@ -441,7 +442,7 @@ table["... and distilled"] = small = students["distilled"]
 for name, one in {"... and int8": small, "whole, int8": model}.items():
     table[name] = quantization.quantize(one, backend="torch")
 speed = evaluation.generation_speed(table, tokens("test", 1), rounds=settings.rounds)
-on_test = {name: perplexity(one, "test") for name, one in table.items()}
+on_test = {n: test.measured(n, one, evaluation.perplexity) for n, one in table.items()}
 size = {name: evaluation.footprint(one, zipped=False) for name, one in table.items()}
 columns = {
     "million parameters": {name: f"{one.parameters / 1e6:.0f}" for name, one in size.items()},
@@ -483,7 +484,7 @@ print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher 
 # - int8 made reading and writing faster. But with one scale for all inputs, this model lost much.
 
 # %% jupyter={"source_hidden": true}
-source = "Sun et al. 2024, section 4"
+claims, source = lessons.Claims(test), "Sun et al. 2024, section 4"
 for zeros in ("half of each row", "2:4"):
     value = sparse[f"magnitude, {zeros}"].times(sparse[f"Wanda, {zeros}"])
     said = f"Zeros in the pattern {zeros}: magnitude has at least 2 times Wanda's perplexity"
@@ -497,7 +498,7 @@ claims.add(said, value=value, margin=1, unit="×")
 value = on_test["... and distilled"].recovered(on_test["nine layers dropped"], on_test["whole"])
 said = f"{settings.steps} steps of distillation bring back at least half of the lost log-perplexity"
 claims.add(said, value=value, margin=0.5, unit="%")
-tuned = perplexity(students["fine-tuned"], "test")
+tuned = test.measured("fine-tuned", students["fine-tuned"], evaluation.perplexity)
 said = f"After {settings.steps} steps on the same reviews, fine-tuning has a higher perplexity"
 claims.add(said, value=tuned.times(on_test["... and distilled"]), margin=1, unit="×")
 value = on_test["whole, int8"].times(on_test["whole"])
@@ -511,7 +512,7 @@ for name, least in {"... and distilled": 1.3, "whole, int8": 2}.items():
 claims
 
 # %% [markdown]
-# Each margin was written down first. The rows about recovery and int8 use the test reviews, the other perplexities the validation reviews. Six models were measured on the test reviews: the table's five and the fine-tuned one. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
+# Each margin was written down first. The rows about recovery and int8 use the test reviews, the other perplexities the validation reviews. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
 #
 # ## Quiz
 #
