@@ -230,13 +230,10 @@ def names_of_test_data(cells: Cells) -> set[str]:
     for cell in own_code(cells):
         for node in ast.walk(parsed(cell)):
             for target in node.targets if isinstance(node, ast.Assign) else ():
-                tuples = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
-                sides = (
-                    zip(target.elts, node.value.elts, strict=False)
-                    if tuples
-                    else [(target, node.value)]
-                )
-                for left, right in sides:
+                both = [target, node.value]
+                tuples = all(isinstance(side, ast.Tuple) for side in both)
+                lefts, rights = ([*side.elts] if tuples else [side] for side in both)
+                for left, right in zip(lefts, rights, strict=False):
                     if isinstance(left, ast.Name) and about(right, TEST_DATA | names):
                         names.add(left.id)
     return names
