@@ -34,7 +34,8 @@ def test_the_library_alone_works_as_the_readme_prints_it(tmp_path, monkeypatch):
     exec(script, names)
     assert cl.sparsity(names["zeros"]) == pytest.approx(0.5, abs=1e-3)
     batch = batch_for(names["smaller"])
-    torch.testing.assert_close(answer(names["model"], batch), answer(names["smaller"], batch))
+    torch.testing.assert_close(answer(names["model"], batch), answer(names["student"], batch))
+    assert not torch.equal(answer(names["smaller"], batch), answer(names["student"], batch))
     assert names["model"].num_parameters() <= 0.7 * model.num_parameters()
 
 
