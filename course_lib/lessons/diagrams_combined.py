@@ -149,8 +149,10 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
         "height: the share of heads and units that is left; arrow: a cut with no training after it"
     )
     label(ax, (style.WIDTH / 2, bottom), text, style.SMALL)
-    told = [
+    sentences = [
         f"{name}: {', '.join(f'{100 * share:.0f} %' for share in row)}, then {100 * end:.0f} %."
         for name, row in widths.items()
     ]
-    return finish(ax, f"What is left in each of {count} stages, and at the end. {' '.join(told)}")
+    return finish(
+        ax, f"What is left in each of {count} stages, and at the end. {' '.join(sentences)}"
+    )

@@ -152,11 +152,11 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
         line(ax, [(place(interval[0]), y), (place(interval[1]), y)], color, linewidth=style.BOLD)
         label(ax, (left - 0.15, y), name, ha="right")
         label(ax, (right + 0.15, y), VERDICTS[verdict(interval, -points)], ha="left")
-    told = (
+    description = (
         f"Does it lose less than {points:g} points? An interval above −{points:g}: yes. One below "
     )
-    told += "it: no. One across it: cannot tell."
+    description += "it: no. One across it: cannot tell."
     if yours is not None:
         said = VERDICTS[verdict(yours[1:], -points)]
-        told += f" Yours, from {number(yours[1])} to {number(yours[2])}: {said}."
-    return finish(ax, told)
+        description += f" Yours, from {number(yours[1])} to {number(yours[2])}: {said}."
+    return finish(ax, description)

@@ -150,9 +150,9 @@ def _reference(ax: Axes, name: str, result: Any, upright: bool) -> Line2D:
 
 def _tell_curves(curves: Mapping[str, Curve], reference: Any, xlabel: str) -> str:
     """Each curve's ends, how far it keeps up with the reference, and where the curves separate."""
-    told = [f"Accuracy against {xlabel}."]
+    sentences = [f"Accuracy against {xlabel}."]
     if len(curves) > 1 or reference is not None:
-        told.append("Curves separate where their 95 % intervals no longer overlap.")
+        sentences.append("Curves separate where their 95 % intervals no longer overlap.")
     for name, curve in curves.items():
         (first, start), (last, end) = curve[0], curve[-1]
         text = f"{name}: {say(start)} at {percent(first)}"
@@ -162,10 +162,10 @@ def _tell_curves(curves: Mapping[str, Curve], reference: Any, xlabel: str) -> st
             apart = [at for at, result in curve if _apart(result, dense)]
             where = f"separates from {called} at {percent(apart[0])}" if apart else ""
             text += f", {where or f'never separates from {called}'}"
-        told.append(text + ".")
+        sentences.append(text + ".")
     if len(curves) > 1:
-        told.append(_tell_separation(curves))
-    return " ".join(told)
+        sentences.append(_tell_separation(curves))
+    return " ".join(sentences)
 
 
 def _tell_separation(curves: Mapping[str, Curve]) -> str:
@@ -275,9 +275,9 @@ def intervals(
 
 def _tell_rows(rows: Mapping[str, Any], xlabel: str) -> str:
     listed = "; ".join(f"{name} {say_all(result)}" for name, result in rows.items())
-    told = f"{xlabel} with 95 % intervals: {listed}."
+    description = f"{xlabel} with 95 % intervals: {listed}."
     if len(rows) == 1:
-        return told
+        return description
     low, *_, high = sorted(rows, key=lambda name: rows[name].value)
     how = "do not overlap" if _apart(rows[low], rows[high]) else "overlap"
-    return f"{told} The highest is {high}, the lowest {low}; their intervals {how}."
+    return f"{description} The highest is {high}, the lowest {low}; their intervals {how}."
