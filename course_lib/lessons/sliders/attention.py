@@ -37,7 +37,7 @@ def attention_maps(
     """The tokens of a sentence, and for each layer how much each one attends to each other one.
 
     The model is put to its plain ("eager") attention for it, for the fast kinds never form these
-    numbers, and back afterwards. Vaswani et al. 2017, section 3.2.1. Explained in lesson 4.
+    numbers, and back afterward. Vaswani et al. 2017, section 3.2.1. Explained in lesson 4.
 
     Returns:
         The tokens, and one ``[heads, tokens, tokens]`` a layer: row = who attends, column = to whom.
