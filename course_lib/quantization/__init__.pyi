@@ -1,3 +1,4 @@
+from .int8 import Int8Embedding as Int8Embedding
 from .int8 import fake_quantize as fake_quantize
 from .int8 import quantize as quantize
 from .int8 import quantized_bytes as quantized_bytes
