@@ -32,9 +32,9 @@ FLOORS = (
 LIBRARY = set().union(*FLOORS[:7])
 # The program that travels in a folder with a model. It stands alone, so it is counted alone.
 SHIPPED = HOUSE / "quantization" / "run_onnx.py"
-# Lines, docstrings included: what each room has, why (by issue), and what it may grow by unseen. Whoever
+# Lines, docstrings included: what each room has, why (by issue), and what it may grow by unseen. Who
 # adds more says here what for. The aims of issue 21 were 4,900 for the library, 3,200 for the course
-# without checks, and 16,000 for the tests; then seven issues added what stands here.
+# without checks, and 16,000 for the tests; seven issues after it added what stands here.
 ROOMS = {
     "library": {
         "structured": 2_611,  # 24: speed-ups, intervals; 29: roles proven 450, joins 140, refusals 130
