@@ -41,7 +41,7 @@ def what_goes() -> Drawing:
         label(ax, (x + 0.57, 2.2), technique)
     for text, x in (("table", 0.38), ("layers", 1.02)):
         label(ax, (x, 0.24), text, style.SMALL, color=style.FADED)
-    for text, x, color in (("what is left", 5.0, KEPT), ("removed", 6.3, GONE)):
+    for text, x, color in (("what is left", 4.85, KEPT), ("removed", 6.15, GONE)):
         ax.add_patch(Rectangle((x, 0.17), 0.16, 0.14, facecolor=color))
         label(ax, (x + 0.24, 0.24), text, style.SMALL, ha="left")
     return finish(

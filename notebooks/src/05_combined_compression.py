@@ -68,7 +68,7 @@ print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller 
 print(f"and it keeps {kept[smallest]} of its accuracy.")
 
 # %% [markdown]
-# The printed student is the smallest one measured at 98 % or more of the teacher's accuracy, though its interval reaches lower. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
+# The printed line names the smallest student that was measured at 98 % or more of the teacher's accuracy. Its interval reaches lower. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
 #
 # | student | layers | heads and FFN neurons | tokens | embedding columns | text it read |
 # |---|---|---|---|---|---|
@@ -98,7 +98,7 @@ tokenizer = models.load_tokenizer()
 kept_tokens = datasets.tokens_seen(reviews["train"], at_least=2)
 steps = {
     "half of the layers": lambda m: shapes.fewer_layers(m, 3),
-    "half of the width": lambda m: shapes.narrower(m, 0.5, 0.5, shapes.first_units),
+    "half of the width": lambda m: shapes.narrower(m, 0.5, 0.5, shapes.first_units),  # heads, FFN
     "tokens seen twice": lambda m: structured.prune_vocabulary(m, tokenizer, kept_tokens)[0],
     "a third of the columns": lambda m: structured.factor_embeddings(m, 128),
 }
@@ -182,7 +182,7 @@ look = {"xlabel": "times as fast as the teacher in PyTorch, in float32"}
 plots.intervals(faster, title="Part of the gain comes from the runtime", **look)
 
 # %% [markdown]
-# The file is not quite four times smaller, because the scales take a few bytes. The speed-up is much smaller: softmax, normalization, and the rounding itself are computed in floats. The accuracy hardly changes, although nothing was trained.
+# The file is not quite four times smaller, because scales and biases stay in float32. The speed-up is much smaller: softmax, normalization, and the rounding itself are computed in floats. The accuracy hardly changes, although nothing was trained.
 #
 # In the picture, ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8.
 #
@@ -324,7 +324,7 @@ pairs = {n: (order[n], order[early][: len(order[n])]) for n in widths if n != ea
 tables.differences({f"{n}, minus “{early}”": pair for n, pair in pairs.items()})
 
 # %% [markdown]
-# "Distill, then prune" is last, and its seeds lie far apart. With one stage of recovery, the same order is level with the others: the difference is the training after the cut. (That order has one seed, and the others have three.)
+# "Distill, then prune" is last, and its seeds lie far apart. "Distill, prune, recover" differs only in that its cut comes one stage earlier, and it is level with the other orders. (It has one seed, and the others have three.)
 #
 # So the rule is: **cut before the training ends.** Cutting in the middle was best here: in the table, "distill, prune, distill" is the only order whose whole interval lies above zero. Pruning first is simpler, and all its stages train a small model. The pruned students of this lesson were made in that order.
 #
@@ -361,7 +361,7 @@ points = {n: (took[n].median, accuracy[n]) for n in names}
 points = {"teacher": (took[reference].median, accuracy["teacher"])} | points
 look = {
     "xlabel": "milliseconds in ONNX Runtime (log scale)",
-    "title": "Fewer or narrower: both are faster",
+    "title": "Fewer and narrower layers both save time",
 }
 look["roles"] = dict.fromkeys(names, "student")
 plots.show(plots.scatter(points, lines={"TF-IDF": tfidf.test}, **look))
@@ -418,12 +418,13 @@ for name, answers in {"teacher": on_fresh, "TF-IDF": guesses}.items():
 pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"})
 
 # %% [markdown]
-# The shares are about those of the test set, or higher. The accuracies are those of another kind of text, because these reviews are longer. The shares have a catch, too: all students but "three layers" have read *other* reviews of the same site, and the teacher has not.
+# The shares are about those of the test set, or higher. Do not compare the accuracies with those of the test set, because these reviews are longer. The shares have a catch, too: all students but "three layers" have read *other* reviews of the same site, and the teacher has not.
 #
 # ## 7 · The compression explorer
 #
 # Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. Most of them trained longer, so the lines leave them out.
 #
+# - The numbers of tokens are all, those seen in the labeled sentences, and those seen there three times.
 # - The bytes are computed, and zeros count as if the file skipped them.
 # - The times are of int8 at eight bits, and of float32 otherwise: no program here is faster with zeros or four bits.
 # - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
@@ -459,6 +460,7 @@ sliders.compression_explorer(grid, dials, marked)
 # What does each step of a slider cost? The next table takes the models with no zeros and at least eight bits, because the others lose too much to compare. It averages over all pairs that are one step apart.
 
 # %%
+# a spot: (layers, width, tokens, bits, zeros)
 healthy = {spot: one for spot, one in grid.items() if spot[3] >= 8 and spot[4] == 0}
 pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 
@@ -555,11 +557,7 @@ claims
 # **5.** Of 324 variants you take the one with the best validation accuracy. What do you expect on the test set?
 # <details><summary>Answer</summary>Less, because the best of many was also lucky. Choose on validation, and report the number of the test set, once.</details>
 #
-# ## Try it yourself
-#
-# Take [lesson 6](06_your_own_model.ipynb) and compress a model of your own.
-#
-# **Exercises**: [exercises/05_combined_compression.ipynb](../exercises/05_combined_compression.ipynb).
+# **Exercises**: [exercises/05_combined_compression.ipynb](../exercises/05_combined_compression.ipynb). **Next**: compress a model of your own in [lesson 6](06_your_own_model.ipynb).
 #
 # ## References
 #

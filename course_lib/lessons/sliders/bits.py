@@ -64,7 +64,7 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     ends = [end for _, accuracy in found.values() for end in accuracy.interval]
     at = {
         "x": number("megabytes", "megabytes (log scale)", (least / 1.3, most * 1.9), type="log"),
-        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.03), percent=True),
+        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.045), percent=True),
     }
     whisker = {"x": at["x"], "y": {**at["y"], "field": "low"}, "y2": {"field": "high"}}
     hover = tooltip(name="bits", megabytes="MB|.1f", shown="accuracy")
