@@ -105,6 +105,7 @@ steps = {
 
 
 def size(model, bits=32):
+    """Megabytes of a model with so many bits for each number."""
     return sum(tables.megabytes_by_part(model, bits).values())
 
 
