@@ -270,8 +270,9 @@ def _whole_line(ax: Axes, floats: Any, whole: Any, limit: float) -> Callable[[fl
         return 3.95 + 3.0 * value / reach
 
     for side in (-1, 1):
-        ends = [(place(side * limit), upper), (place(side * reach), upper)]
-        line(ax, ends, gray, linewidth=6, solid_capstyle="butt")
+        if np.abs(floats).max() > limit:  # gray: what is clipped
+            ends = [(place(side * limit), upper), (place(side * reach), upper)]
+            line(ax, ends, gray, linewidth=6, solid_capstyle="butt")
         end = place(side * limit)
         if min(abs(place(q * limit / 127) - end) for q in whole) > 0.5:  # room for its label
             text = number(127 * side, 0)

@@ -169,8 +169,7 @@ def test_the_chart_library_is_there_once_and_a_lesson_stores_few_states(site):
         text = texts[site / "notebooks" / f"{lesson}.html"]
         states = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
         assert states and "sliders.js" in text
-        most = 340_000 if lesson.startswith("05") else 300_000  # the explorer has 324 states
-        assert sum(len(one.encode()) for one in states) <= most
+        assert sum(len(one.encode()) for one in states) <= 300_000, lesson
     others = [
         t for p, t in texts.items() if "course-slider" not in t and p.parent.name != "_static"
     ]
