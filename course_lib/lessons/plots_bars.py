@@ -17,6 +17,7 @@ from course_lib.lessons.plots_axes import HATCHES, ORDER, axes, finish, legend, 
 from course_lib.lessons.sketch import Drawing
 
 BAR = style.COLORS["teacher"]
+LONGEST_NAME = 60  # characters above a panel
 
 
 def signed_bars(
@@ -47,7 +48,8 @@ def signed_bars(
 
 
 def class_bars(rows: Mapping[str, Tensor], names: Sequence[str], title: str = "") -> Drawing:
-    """Probabilities as bars: one panel a row of `rows` ``[classes]``, one bar a class.
+    """Probabilities as bars: one panel a row of `rows` ``[classes]``, one bar a class. A long name is
+    shortened above its panel, but not in the alt text.
 
     Example:
         >>> import torch
@@ -62,7 +64,8 @@ def class_bars(rows: Mapping[str, Tensor], names: Sequence[str], title: str = ""
     for ax, (name, tensor) in zip(panels, rows.items(), strict=True):
         probabilities = tensor.tolist()
         draw_bars(ax, probabilities, names)
-        ax.set_title(textwrap.fill(name, round(panel * 11)), fontsize=style.SMALL)
+        short = textwrap.shorten(name, LONGEST_NAME, placeholder=" …")
+        ax.set_title(textwrap.fill(short, round(panel * 11)), fontsize=style.SMALL)
         ranked = sorted(zip(probabilities, names, strict=True), key=lambda pair: -pair[0])
         sentences.append(
             f"{name}: {', '.join(f'{n} {p:.2f}' for p, n in ranked[:3])}.".replace("..:", ".:")

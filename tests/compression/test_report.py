@@ -71,6 +71,16 @@ def test_the_table_and_the_card_have_every_number():
     assert "a | b" in REPORT._repr_html_() and "90.9 MB" in REPORT.picture().alt
 
 
+def test_what_was_counted_has_a_name():
+    assert (REPORT.only_teacher_right, REPORT.only_student_right, REPORT.test_texts) == (
+        15,
+        10,
+        1000,
+    )
+    assert REPORT.change.value == (10 - 15) / 1000
+    assert REPORT.times_smaller == 90.9 / 7.8
+
+
 def test_it_travels_as_json(tmp_path):
     (tmp_path / "report.json").write_bytes(REPORT.save())
     found = stored_report(tmp_path)
