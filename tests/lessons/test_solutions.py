@@ -51,3 +51,17 @@ def test_nearest_table():
         assert torch.linalg.matrix_rank(near, atol=1e-4) == rank
         lost = torch.linalg.svdvals(table)[rank:].square().sum()
         assert torch.allclose((table - near).square().sum(), lost, atol=1e-4)
+
+
+def test_perplexity_of():
+    logits, ids = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), torch.tensor([2, 1])
+    p = torch.tensor([2.0, 0.0, 1.0]).softmax(0)[1]
+    assert abs(solutions.perplexity_of(logits, ids) - float(1 / p)) < 1e-4
+
+
+def test_wanda_mask():
+    norms = torch.tensor([0.1, 1.0, 1.0])
+    assert solutions.wanda_mask(WEIGHT, norms, 0.4).tolist() == [
+        [False, True, True],
+        [False, True, True],
+    ]
