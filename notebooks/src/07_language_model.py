@@ -58,7 +58,7 @@ def dropped(n, by="block influence"):
 
 nine = {by: dropped(9, by)[0] for by in ("left-out loss", "block influence", "random")}
 for by, found in nine.items():
-    print(f"nine layers dropped by {by}: {found.times(dropped(0)[0])} of the whole model's")
+    print(f"nine layers dropped by {by}: {found.times(dropped(0)[0])} the whole model's perplexity")
 rows = {"whole": dropped(0)[0]} | {f"without nine, {by}": found for by, found in nine.items()}
 plots.perplexities(rows, title="It matters which nine of thirty layers go")
 
@@ -188,16 +188,12 @@ diagrams.grouped_heads()
 # %%
 with torch.no_grad():
     states = model.model(calibration, output_hidden_states=True).hidden_states
-by_hand = torch.stack(
-    [
-        1 - torch.cosine_similarity(before, after, dim=-1).mean()
-        for before, after in pairwise(states)
-    ]
-)
+cosines = [torch.cosine_similarity(before, after, -1).mean() for before, after in pairwise(states)]
+by_hand = 1 - torch.stack(cosines)
 influence = structured.block_influence(model, TensorDataset(calibration))
 same = torch.allclose(by_hand[:-1], influence[:-1].float(), atol=1e-4)
 print("by hand, the same but for the last layer:", same)
-del states  # 150 MB
+del states  # they take much memory
 
 # %% [markdown]
 # By hand, the number of the last layer is wrong. The last entry of `hidden_states` comes after the model's final norm, not directly after the last layer. The library reads the output of each layer itself.
