@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -43,6 +44,19 @@ def labels(batch: Any) -> Any:
             "give labels of −100 and a teacher."
         )
     return batch["labels"] if isinstance(batch, Mapping) else batch[-1]
+
+
+def next_tokens(ids: Tensor) -> Tensor:
+    """What follows each token of ``[documents, length]``; −100, "no label", behind the last one.
+
+    With it the logits of all positions serve as they are: without the last ones they would be a copy,
+    and those of a language model take hundreds of megabytes.
+
+    Example:
+        >>> next_tokens(torch.tensor([[4, 7, 1]]))
+        tensor([[   7,    1, -100]])
+    """
+    return F.pad(ids[:, 1:], (0, 1), value=-100)
 
 
 def check_classes(logits: Tensor, numbers: Tensor) -> None:

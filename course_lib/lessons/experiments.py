@@ -130,6 +130,8 @@ class Results:
 def results(name: str, *, verbose: bool = False) -> Results:
     """Load what ``notebooks/experiments/NAME.py`` stored, and print one line that says what it is.
 
+    `results_if_stored` goes on without what no one has run yet.
+
     Args:
         name: of the script.
         verbose: for maintainers: also name the modules of the library whose code has changed since
@@ -198,6 +200,20 @@ def annotate(record: Path, note: str) -> None:
     if text.count(old) != 1 or '\n "note": ' in text:
         raise ValueError(f"{record.name} has a note already, or is no record.")
     _write_text(record, text.replace(old, new))
+
+
+def results_if_stored(name: str) -> Results | None:
+    """`results`, or None and one printed line where the script has stored nothing yet.
+
+    Raises:
+        FileNotFoundError: there is no such script.
+        ValueError: as `results`.
+    """
+    script = notebooks_folder() / "experiments" / f"{name}.py"
+    if script.exists() and not script.with_suffix(".json").exists():
+        print(f"{name} has stored no results yet: python notebooks/experiments/{name}.py")
+        return None
+    return results(name)
 
 
 def main(experiment: Experiment, script: str, arguments: list[str] | None = None) -> int:

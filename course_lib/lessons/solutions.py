@@ -116,3 +116,24 @@ def change_interval(b: int, c: int, n: int) -> tuple[float, float]:
     change = (c - b) / n
     half = 1.96 * (b + c - (c - b) ** 2 / n) ** 0.5 / n
     return change - half, change + half
+
+
+def perplexity_of(logits: Tensor, ids: Tensor) -> float:
+    """logits [length, vocabulary], ids [length] → the perplexity (lesson 7, section 1).
+
+    Example:
+        >>> round(perplexity_of(torch.zeros(3, 10), torch.tensor([4, 7, 1])), 3)
+        10.0
+    """
+    return float(F.cross_entropy(logits[:-1], ids[1:]).exp())
+
+
+def wanda_mask(weight: Tensor, norms: Tensor, amount: float) -> Tensor:
+    """weight [rows, inputs], norms [inputs] → False where a weight goes (lesson 7, section 5).
+
+    Example:
+        >>> wanda_mask(torch.tensor([[0.5, -0.9]]), torch.tensor([4.0, 0.5]), 0.5)
+        tensor([[ True, False]])
+    """
+    lowest = (weight.abs() * norms).argsort(1)[:, : round(amount * weight.shape[1])]
+    return torch.ones_like(weight, dtype=torch.bool).scatter(1, lowest, False)

@@ -96,6 +96,7 @@ def fit(
     if state.best:
         model.load_state_dict(state.best)
     checkpoint.delete()
+    model.zero_grad()  # else the gradients of the last step stay as long as the model
     release_memory()
     return Fitted(_unprepared(model).to(home).eval(), state.history, state.best_epoch)
 

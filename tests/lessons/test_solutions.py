@@ -68,3 +68,17 @@ def test_change_interval():
     assert torch.allclose(
         torch.tensor(ours), torch.tensor(PairedTest(80, 90, 2000).interval), atol=1e-4
     )
+
+
+def test_perplexity_of():
+    logits, ids = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), torch.tensor([2, 1])
+    p = torch.tensor([2.0, 0.0, 1.0]).softmax(0)[1]
+    assert abs(solutions.perplexity_of(logits, ids) - float(1 / p)) < 1e-4
+
+
+def test_wanda_mask():
+    norms = torch.tensor([0.1, 1.0, 1.0])
+    assert solutions.wanda_mask(WEIGHT, norms, 0.4).tolist() == [
+        [False, True, True],
+        [False, True, True],
+    ]
