@@ -46,7 +46,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 students, times = lessons.results("lesson5_students"), lessons.results("lesson5_times")
 reviews = models.reviews_tokenized()
 test, teacher = lessons.TestSet(reviews.pop("test")), models.teacher(settings.teacher_sentences)
-claims, made = lessons.Claims(test), students.recipe["ways"]
+made = students.recipe["ways"]
 names = [name for name in made if "alone" not in name]
 right = {n: tables.stored(students, test, student=n) for n in names}
 taught_by = test.stored("teacher", students.column("test", student="the teacher itself")[0])
@@ -404,17 +404,26 @@ for row in students.rows:
 # **Predict first.** Will the students keep as much of the teacher's accuracy there?
 
 # %% jupyter={"source_hidden": true}
-fresh = datasets.short_reviews()
-fresh = fresh.select(range(min(settings.fresh, len(fresh))))
-on_fresh = evaluation.correct(teacher, datasets.tokenize(fresh, tokenizer))
-guesses = torch.from_numpy(tfidf.pipeline.predict(fresh["text"][:]))
-guesses = guesses == torch.tensor(fresh["label"][:])
+unread = datasets.short_reviews()
+unread = unread.select(range(min(settings.fresh, len(unread))))
+fresh = lessons.TestSet(unread, "fresh test set")
+
+
+def on_fresh(name, model, reader):  # bool [reviews]: which answers are right
+    return fresh.stored(name, evaluation.correct(model, datasets.tokenize(unread, reader)))
+
+
+teacher_fresh = on_fresh("teacher", teacher, tokenizer)
+truth = torch.tensor(unread["label"][:])
+guesses = fresh.stored(
+    "TF-IDF", torch.from_numpy(tfidf.pipeline.predict(unread["text"][:])) == truth
+)
 fresh_share, rows = {}, {}
 for name, file in files.items():
-    answers = evaluation.correct(file, datasets.tokenize(fresh, tokenizers[name]))
-    fresh_share[name] = evaluation.retained(answers, on_fresh)
+    answers = on_fresh(name, file, tokenizers[name])
+    fresh_share[name] = evaluation.retained(answers, teacher_fresh)
     rows[name] = {"accuracy": f"{answers.double().mean():.1%}", "share": fresh_share[name]}
-for name, answers in {"teacher": on_fresh, "TF-IDF": guesses}.items():
+for name, answers in {"teacher": teacher_fresh, "TF-IDF": guesses}.items():
     rows[name] = {"accuracy": f"{answers.double().mean():.1%}", "share": ""}
 pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"})
 
@@ -496,6 +505,7 @@ tables.differences({n: (right[n], taught_by.expand_as(right[n])) for n in names}
 # The margins were written down before the measurement.
 
 # %% jupyter={"source_hidden": true}
+claims = lessons.Claims(test, fresh)
 points, ratio, share = (partial(claims.add, unit=unit) for unit in ("points", "×", "%"))
 said = "int8 changes the teacher's accuracy by less than 1 point"
 points(said, value=int8_costs, margin=0.01, side="within")
