@@ -8,6 +8,7 @@ import pytest
 
 from course_lib.compression.model_card import card
 from course_lib.compression.report import Report, stored_report
+from course_lib.lessons import Claims
 
 REPORT = Report(
     folder="small",
@@ -44,6 +45,11 @@ def test_the_verdict_follows_from_the_interval(differing, verdict, words):
     assert report.verdict == verdict and report.sentence().startswith(words)
     assert report.sentence() in repr(report) and report.sentence() in card(report)
     assert (len(report.advice()) > 1) == (verdict != "holds")
+
+
+def test_a_lessons_claims_count_what_was_scored_on_the_test_part():
+    summary = "3 models were scored on the test set: teacher, student, TF-IDF."
+    assert Claims(REPORT).scored == summary
 
 
 def test_it_advises_by_what_it_has_seen():
