@@ -252,11 +252,13 @@ sliders.depth_explorer(grid)
 # Instead of dropping layers, we can make each one narrower. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b asks how much the loss changes. Here is the activation score by hand. A hook looks at what enters *down*, because that is the neurons' output. (The default `name=…` gives each hook the name of its own layer. Without it, all of them would use the last name.)
 
 # %%
-activation, hooks = {}, []
+activation, lost, hooks = {}, {}, []
 for i, layer in enumerate(model.model.layers):
 
     def watch(module, inputs, name=f"layer.{i}.ffn"):
-        activation[name] = inputs[0].abs().mean((0, 1))  # [neurons]
+        size = inputs[0].abs()  # [reviews, tokens, neurons]
+        activation[name] = size.mean((0, 1))
+        lost[name] = (size < size.max() / 254).float().mean()  # for section 7
 
     hooks.append(layer.mlp.down_proj.register_forward_pre_hook(watch))
 with torch.no_grad():
@@ -455,19 +457,16 @@ pd.DataFrame(columns)
 # %%
 rounded = quantization.fake_quantize(model, bits=8)
 weights_only = test.measured("int8 weights alone", rounded, evaluation.perplexity)
-print(
-    "weights in int8, inputs in float:", weights_only.times(on_test["whole"]), "the whole model's"
-)
-print("weights and inputs in int8:      ", on_test["whole, int8"].times(on_test["whole"]))
-times = max(float(one.max() / one.median()) for one in activation.values())
-print(
-    f"inputs of *down*: in one layer, the largest is {times:,.0f} times the median (means over tokens)"
-)
+print("int8 weights, float inputs:", weights_only.times(on_test["whole"]), "the whole model's")
+print("int8 weights, int8 inputs: ", on_test["whole, int8"].times(on_test["whole"]))
+zeros = torch.stack(list(lost.values()))  # of each layer
+print(f"inputs of *down* that int8 rounds to zero: {zeros.median():.0%} in a typical layer,")
+print(f"{zeros.max():.0%} in the one with the most")
 
 # %% [markdown]
 # Here int8 makes writing faster than dropping layers does, and both together are fastest. For the whole model, reading and writing gain about the same factor. But look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5.
 #
-# The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. The last printed line fits the explanation of Dettmers et al. 2022 (section 3). A few inputs are many times as large as the others. One scale must reach up to the largest of them, so most of the others are rounded to zero or close to it. Wanda makes use of the same large inputs.
+# The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. A few inputs, however, are many times as large as the others (Dettmers et al. 2022, section 3), and one scale must reach up to the largest. All inputs below half a scale become zero. In section 4 the hook counted them: with 127 steps up to the largest, these are the inputs below 1/254 of it. Wanda makes use of the same large inputs.
 #
 # There are three remedies. Keep the few large inputs in float, as Dettmers et al. do. Move a part of their size into the weights (Xiao et al. 2023). Or round the weights alone, as in our 4-bit file.
 #
