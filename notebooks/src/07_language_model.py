@@ -455,8 +455,9 @@ columns = {
 pd.DataFrame(columns)
 
 # %%
-rounded = quantization.fake_quantize(model, bits=8)
-weights_only = test.measured("int8 weights alone", rounded, evaluation.perplexity)
+weights_only = test.measured(
+    "int8 weights alone", quantization.fake_quantize(model, bits=8), evaluation.perplexity
+)
 print("int8 weights, float inputs:", weights_only.times(on_test["whole"]), "the whole model's")
 print("int8 weights, int8 inputs: ", on_test["whole, int8"].times(on_test["whole"]))
 zeros = torch.stack(list(lost.values()))  # of each layer
