@@ -15,7 +15,7 @@
 # **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 9 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
-# **Time** about 61 minutes; the computer works about 12 of them on two cores.
+# **Time** about 60 minutes; the computer works about 12 of them on two cores.
 
 # %% tags=["setup"]
 # the first cell of every lesson
