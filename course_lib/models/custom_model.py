@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from course_lib import modules
 from course_lib.batching import lengths
 from course_lib.datasets.custom_data import listed
 from course_lib.datasets.tokenization import tokenize
@@ -208,12 +209,11 @@ def longest_text(config: Any) -> int:
     """How many tokens a model reads, by its config.
 
     Example:
-        >>> longest_text(transformers.RobertaConfig())  # 512 places, the first two unused
+        >>> longest_text(transformers.XLMRobertaConfig())  # 512 places, the first two unused
         510
     """
-    # RoBERTa's first position comes after its padding id.
-    before = config.pad_token_id + 1 if config.model_type == "roberta" else 0
-    return int(config.max_position_embeddings) - before
+    with torch.device("meta"):
+        return modules.longest_text(transformers.AutoModel.from_config(config))
 
 
 def _architecture(config: Any) -> str:
@@ -308,9 +308,10 @@ def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, max_length: int) ->
             "belong together. Save the tokenizer that the model was trained with; after adding tokens, "
             "model.resize_token_embeddings(len(tokenizer)) and train."
         )
-    if max_length > longest_text(config):
+    most = modules.longest_text(model)
+    if max_length > most:
         raise ValueError(
-            f"max_length is {max_length}, and the model reads at most {longest_text(config)} tokens; "
+            f"max_length is {max_length}, and the model reads at most {most} tokens; "
             "give max_length that or less."
         )
 
@@ -322,8 +323,8 @@ def _check_padding(model: PreTrainedModel, rows: Dataset) -> None:
     gap = float((predict(model, few) - predict(model, few, batch_size=1)).abs().max())
     if not gap <= 1e-3:
         raise ValueError(
-            f"The model's answers change by {gap:.2g} when a text is padded with id 0, as batches are "
-            f"here; its own pad token has the id {model.config.pad_token_id}. Models that look for the "
-            "last token by its id, such as GPT-2, need a pad token of id 0. An encoder (BERT, "
-            "DistilBERT, RoBERTa, ELECTRA) does not."
+            f"The model's answers change by {gap:.2g} when a text is padded beside longer ones, with "
+            f"its own pad token (id {model.config.pad_token_id}). Models that look for the last token "
+            "by its id, such as GPT-2, need the pad_token_id in their config that they were trained "
+            "with, and a token that ends no text."
         )

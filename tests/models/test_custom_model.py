@@ -295,6 +295,25 @@ def test_roberta_counts_positions_from_behind_its_padding():
         custom_model._check_tokenizer(word_pieces(), model, 65)
 
 
+@pytest.mark.parametrize("kind", ["XLMRoberta", "Camembert", "MPNet", "Longformer", "Roberta"])
+def test_so_do_all_of_its_kin(kind):
+    config = getattr(t, f"{kind}Config")(
+        **BERT | {"pad_token_id": 1, "max_position_embeddings": 66}
+    )
+    assert custom_model.longest_text(config) == 64
+    config.attention_window = [8] * 2  # of Longformer
+    model = getattr(t, f"{kind}Model")(config).eval()
+    model(torch.full((1, 64), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, 65), 7))
+
+
+def test_other_models_use_all_their_positions_or_have_no_limit():
+    assert custom_model.longest_text(t.BertConfig(**BERT)) == 64
+    assert custom_model.longest_text(KINDS["gpt2"]().config) == 64
+    assert custom_model.longest_text(t.T5Config(num_layers=1)) == 10**6
+
+
 def test_a_padding_id_of_the_models_own_is_used(save, parts):
     """GPT-2's classifier looks for the last token that is no padding, by its id."""
     own = load_custom_model(save("gpt2", pad_token_id=4), parts)
