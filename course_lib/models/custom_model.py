@@ -26,6 +26,7 @@ from course_lib.evaluation.prediction import predict, right_answers
 from course_lib.evaluation.significance import paired_test
 from course_lib.files import quoted
 from course_lib.models.encoders import load_encoder, load_pretrained
+from course_lib.serialization import advice_on_widths
 from course_lib.structured.dependency import groups
 
 FINE_TUNE = (
@@ -269,9 +270,11 @@ def _classifier(name: str) -> PreTrainedModel:
     )
     lost = sorted([*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
     if lost:
+        cure = FINE_TUNE
+        if report["mismatched_keys"]:
+            cure = f"{advice_on_widths(Path(name))} Name the model from before it was pruned."
         raise ValueError(
-            f"The weights of {name!r} lack {listed(lost)}: no trained {type(model).__name__}. "
-            + FINE_TUNE
+            f"The weights of {name!r} lack {listed(lost)}: no trained {type(model).__name__}. {cure}"
         )
     groups(model)  # refuses what was added to the layers, such as adapters
     return model.eval()

@@ -16,6 +16,7 @@ from hub_double import run_online, serving
 from labeled_texts import written
 from transformer_zoo import tiny
 
+from course_lib import serialization, structured
 from course_lib.datasets.custom_data import read_examples
 from course_lib.datasets.tokenization import tokenize
 from course_lib.evaluation.prediction import evaluate
@@ -225,6 +226,18 @@ def test_weights_without_a_trained_classifier_are_refused(save, models, parts):
 def test_weights_of_another_shape_are_refused(save, parts):
     with pytest.raises(ValueError, match=r"lack .*layer\.0\.intermediate\.dense\.bias"):
         load_custom_model(save(intermediate_size=20), parts)
+
+
+def test_a_pruned_model_is_not_called_untrained(save, models, parts):
+    small = structured.remove(models["bert"], {"layer.0.heads": [1]})
+    with pytest.raises(
+        ValueError, match=r"lack .*query.*checkpoint of Trainer.*before it was pruned"
+    ):
+        load_custom_model(save(small), parts)
+    folder = save()
+    serialization.save(small, folder.with_name("pruned"), word_pieces())
+    with pytest.raises(ValueError, match=r"lack .*compressed\.json: course_lib\.load reads it"):
+        load_custom_model(folder.with_name("pruned"), parts)
 
 
 def test_pickle_is_not_read(save, models, parts):
