@@ -79,9 +79,13 @@ def correct(model: nn.Module, dataset: Dataset) -> Tensor:
     Raises:
         FloatingPointError: the model outputs NaN.
     """
-    logits = not_nan(predict(model, dataset))
+    return right_answers(predict(model, dataset), dataset)
+
+
+def right_answers(logits: Tensor, dataset: Dataset) -> Tensor:
+    """`correct` for logits ``[n, classes]`` of `predict`, with the same errors."""
     numbers = labels_of(dataset).cpu()
-    check_classes(logits, numbers)
+    check_classes(not_nan(logits), numbers)
     return logits.argmax(-1) == numbers
 
 
