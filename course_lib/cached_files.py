@@ -51,7 +51,7 @@ def problem(name: str, expected: str = "") -> str:
     return ""
 
 
-def cached_file(name: str, make: Callable[[Path], None], expected: str = "") -> Path:
+def cached_file(name: str, make: Callable[[Path], object], expected: str = "") -> Path:
     """Path of the cached file `name`, made by `make(path)` where it is missing or damaged.
 
     `make` writes to a temporary path beside the final one, which is renamed when it is complete: an

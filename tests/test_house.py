@@ -44,7 +44,7 @@ ROOMS = {
         "quantization": 621,  # 26: int8 of a row, ONNX; 29: half precision, padding ids; not run_onnx
         "training": 533,  # 22: resuming to the bit, streams
         "serialization, folder_checks": 600,  # 22: hostile folders 263; 29: masked and pruned ones 24
-        "batching, modules, files, cache": 593,  # 22: left-overs, kills, read-only; 29: labels, the longest text
+        "batching, modules, files, cache": 593,  # 22: left-overs, kills, read-only 118; 29: labels
         "the door": 42,
         "margin": 150,
     },

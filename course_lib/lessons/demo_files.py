@@ -51,7 +51,8 @@ def demonstration(sentences: int = 0) -> Demonstration:
         recover(path / "teacher")
     places = ("reviews.csv", "more.txt", "teacher")
     folder = kept if all((kept / place).exists() for place in places) else room
-    found = Demonstration(*(folder / place for place in places), room / "my-small-model")
+    texts, unlabeled, model = (folder / place for place in places)
+    found = Demonstration(texts, unlabeled, model, room / "my-small-model")
     if not found.texts.is_file():
         parts = {part: _first(rows, sentences) for part, rows in datasets.reviews().items()}
         _written(found.texts, lambda path: _write_csv(parts, path))

@@ -97,7 +97,7 @@ def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
         if is_folder and isinstance(error, FileNotFoundError):
             raise
         whole = str(error).replace(repr(folder.name), quoted(name))
-        said = whole[:200]
+        said = whole[:400]
         if "mismatch" in whole:
             said = f"{said} {advice_on_widths(folder)}"
         raise ValueError(

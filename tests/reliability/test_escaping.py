@@ -152,7 +152,8 @@ NUMBERS = {
     "evaluation/accuracy.py", "lessons/sliders/amount.py",
     "lessons/sliders/bits.py", "lessons/sliders/depth.py",
 }  # fmt: skip
-OTHERS = {"lessons/sliders/static.py"}  # a page with what others made: the test below has it
+# A page with what others made: the test below has it; and what takes elements away.
+OTHERS = {"lessons/sliders/static.py", "lessons/sliders/charts.py"}
 MAKES_HTML = re.compile(r"_repr_html_|text/html|HTML\(|</(?!title)|<br>")
 
 
