@@ -96,9 +96,8 @@ def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
     except Exception as error:  # whatever transformers makes of a folder that is not meant for it
         if is_folder and isinstance(error, FileNotFoundError):
             raise
-        whole = str(error).replace(repr(folder.name), quoted(name))
-        said = whole[:400]
-        if "mismatch" in whole:
+        said = str(error).replace(repr(folder.name), quoted(name))[:2000]
+        if "mismatch" in said:
             said = f"{said} {advice_on_widths(folder)}"
         raise ValueError(
             f"{quoted(name)} cannot be loaded by {auto.__name__}: {said} Expected what "
