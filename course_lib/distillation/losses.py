@@ -353,6 +353,16 @@ def _check_temperature(T: float) -> None:
     _check_number("T", T, 1e-18, 1e18, "positive and finite, between 1e-18 and 1e18")
 
 
+def padded_alike(a: int, b: int) -> bool:
+    """Whether two vocabularies may be one, padded to two round numbers, such as 151,936 and 152,064.
+
+    Example:
+        >>> padded_alike(151_936, 152_064), padded_alike(30_522, 50_257)
+        (True, False)
+    """
+    return 1000 < min(a, b) < max(a, b) < 1.02 * min(a, b)
+
+
 def _check_logits(student: Tensor, teacher: Tensor) -> None:
     _check_tensors(True, student_logits=student, teacher_logits=teacher)
     s, t = list(student.shape), list(teacher.shape)
@@ -364,8 +374,8 @@ def _check_logits(student: Tensor, teacher: Tensor) -> None:
             f"The student's classes (or vocabulary) are {s[-1:]}, the teacher's {t[-1:]}: soft "
             "labels need the same ones in the same order. Give the student as many outputs."
         )
-        least = min(s[-1], t[-1])
-        if least > 1000 and max(s[-1], t[-1]) < 1.02 * least:  # padded to a round number
+        if padded_alike(s[-1], t[-1]):
+            least = min(s[-1], t[-1])
             advice += f" If the last rows of one are padding, cut them: logits[..., :{least}]."
     raise ValueError(
         f"Logits are {s} (student) and {t} (teacher); expected one shape, [batch, classes] or "

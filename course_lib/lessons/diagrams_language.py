@@ -215,12 +215,12 @@ def wanda_mask(
         texts = [[number(v, 1) for v in row] for row in value]
         cells(ax, (left, top), fills, texts, size, name)
         label(ax, (left + 2 * size, top - 0.25), said, style.SMALL)
-    told = " ".join(
+    description = " ".join(
         f"Row {r + 1}: {', '.join(number(v) for v in scores[r])}; stay {_places(stays['wanda'][r])}, "
         f"by magnitude alone {_places(stays['magnitude'][r])}."
         for r in range(rows)
     )
-    return finish(ax, f"Scores |W| · ‖x‖. {told}")
+    return finish(ax, f"Scores |W| · ‖x‖. {description}")
 
 
 def two_divergences(apart: float = 2.0, width: float = 0.6) -> Drawing:

@@ -93,7 +93,7 @@ def layer_scores(
         Block influence of layers 1 to 3: 0.9, 0.1, 0.2. Loss of layers 1 to 3: 8, 1.5, 4. Marked: 2.
     """
     figure, panels = axes(1.9 * len(scores) + 0.5, title, (len(scores), 1), sharex=True)
-    told, handles = [], []
+    sentences, handles = [], []
     for ax, (name, values) in zip(panels, scores.items(), strict=True):
         layers = list(range(1, len(values) + 1))
         ax.plot(layers, values, "o-", color=style.COLORS["teacher"], markersize=4, gid="layers")
@@ -105,13 +105,13 @@ def layer_scores(
         ax.set_title(name, fontsize=style.NORMAL, loc="left")
         ax.grid(alpha=0.3)
         listed = ", ".join(map(plain, values))
-        told.append(f"{name[:1].upper()}{name[1:]} of layers 1 to {len(layers)}: {listed}.")
+        sentences.append(f"{name[:1].upper()}{name[1:]} of layers 1 to {len(layers)}: {listed}.")
     panels[-1].set(xlabel="layer, counted from 1", xticks=[1, *range(5, len(layers) + 1, 5)])
     if marked:
         handles[0].set_label(f"layers {' and '.join(map(str, marked))}")
         legend(figure, handles)
-        told.append(f"Marked: {', '.join(map(str, marked))}.")
-    return finish(figure, " ".join(told))
+        sentences.append(f"Marked: {', '.join(map(str, marked))}.")
+    return finish(figure, " ".join(sentences))
 
 
 def recovery(curves: Mapping[str, tuple[Sequence[int], Sequence[Share]]], *, title: str) -> Drawing:
@@ -130,7 +130,7 @@ def recovery(curves: Mapping[str, tuple[Sequence[int], Sequence[Share]]], *, tit
     figure, (ax,) = axes(3.3, title)
     roles = {"distilled": "student", "fine-tuned": "labels"}
     known = {name: role for name, role in roles.items() if name in curves}
-    handles, told = [], ["Share of the lost log-perplexity that is back."]
+    handles, sentences = [], ["Share of the lost log-perplexity that is back."]
     for i, (name, look) in enumerate(looks(curves, known).items()):
         steps, shares = curves[name]
         beside = [step + 0.006 * max(steps) * (2 * i - len(curves) + 1) for step in steps]
@@ -140,7 +140,7 @@ def recovery(curves: Mapping[str, tuple[Sequence[int], Sequence[Share]]], *, tit
         handles += ax.plot(beside, values, label=name, linewidth=style.LINE, markersize=6, **look)
         said = zip(map(say_all, shares), steps, strict=True)
         listed = ", ".join(f"{share} after {step} steps" for share, step in said)
-        told.append(f"{name[:1].upper()}{name[1:]}: {listed}.")
+        sentences.append(f"{name[:1].upper()}{name[1:]}: {listed}.")
     ax.set(xlabel="steps of training", ylabel="lost log-perplexity that is back", ylim=(-0.03, 1))
     ax.set_xticks(sorted({step for steps, _ in curves.values() for step in steps}))
     ax.yaxis.set_major_formatter(percent)
@@ -148,4 +148,4 @@ def recovery(curves: Mapping[str, tuple[Sequence[int], Sequence[Share]]], *, tit
     marks = explain((share for _, shares in curves.values() for share in shares), upright=True)
     marks[0].set_label("95 % interval over reviews")
     legend(figure, [*handles, *marks])
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))

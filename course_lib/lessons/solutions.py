@@ -91,6 +91,33 @@ def nearest_table(table: Tensor, rank: int) -> Tensor:
     return u @ torch.diag(s) @ v
 
 
+def student_megabytes(tokens: int, layers: int, width: float) -> float:
+    """MiniLM with so many tokens and layers, and this share of heads and neurons → megabytes at one
+    byte a weight, without biases (lesson 6, section 2).
+
+    Example:
+        >>> student_megabytes(12_000, layers=3, width=0.25)
+        5.935104
+    """
+    hidden, neurons = 384, 1536
+    layer = 4 * hidden * hidden + 2 * hidden * neurons
+    return (tokens * hidden + layers * width * layer) / 1e6
+
+
+def change_interval(b: int, c: int, n: int) -> tuple[float, float]:
+    """Test texts that only the teacher (b) and only the student (c) gets right, and all (n) → the 95 %
+    interval of the change of the accuracy, as fractions (lesson 6, section 6).
+
+    Example:
+        >>> low, high = change_interval(20, 10, 200)
+        >>> f"{low:.3f} to {high:.3f}"
+        '-0.103 to 0.003'
+    """
+    change = (c - b) / n
+    half = 1.96 * (b + c - (c - b) ** 2 / n) ** 0.5 / n
+    return change - half, change + half
+
+
 def perplexity_of(logits: Tensor, ids: Tensor) -> float:
     """logits [length, vocabulary], ids [length] → the perplexity (lesson 7, section 1).
 

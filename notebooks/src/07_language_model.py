@@ -15,7 +15,7 @@
 # **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 5 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
-# **Time** about 61 minutes; the computer works about 12 of them on two cores.
+# **Time** about 60 minutes; the computer works about 12 of them on two cores.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -46,7 +46,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways, and this cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
-depth, claims = lessons.results("lesson7_layers"), lessons.Claims()
+depth = lessons.results("lesson7_layers")
 
 
 def dropped(n, by="block influence"):
@@ -140,10 +140,11 @@ def tokens(part, n=settings.documents):
     return datasets.review_tokens(tokenizer, n, settings.length, part)
 
 
-def perplexity(network, part="validation"):
-    return evaluation.perplexity(network, tokens(part))
+def perplexity(network):
+    return evaluation.perplexity(network, tokens("validation"))
 
 
+test = lessons.TestSet(tokens("test"), "test reviews")
 train, first = tokens("train", settings.steps * settings.batch), tokens("validation", 2)[0]
 calibration, whole = train[: settings.calibration], perplexity(model)
 with torch.no_grad():
@@ -442,7 +443,7 @@ table["... and distilled"] = student
 for name, one in {"... and int8": student, "whole, int8": model}.items():
     table[name] = quantization.quantize(one, backend="torch")
 speed = evaluation.generation_speed(table, tokens("test", 1), rounds=settings.rounds)
-on_test = {name: perplexity(one, "test") for name, one in table.items()}
+on_test = {n: test.measured(n, one, evaluation.perplexity) for n, one in table.items()}
 size = {name: evaluation.footprint(one, zipped=False) for name, one in table.items()}
 columns = {
     "million parameters": {name: f"{one.parameters / 1e6:.0f}" for name, one in size.items()},
@@ -454,7 +455,9 @@ columns = {
 pd.DataFrame(columns)
 
 # %%
-weights_only = perplexity(quantization.fake_quantize(model, bits=8), "test")
+weights_only = test.measured(
+    "int8 weights alone", quantization.fake_quantize(model, bits=8), evaluation.perplexity
+)
 print("int8 weights, float inputs:", weights_only.times(on_test["whole"]), "the whole model's")
 print("int8 weights, int8 inputs: ", on_test["whole, int8"].times(on_test["whole"]))
 zeros = torch.stack(list(lost.values()))  # of each layer
@@ -496,7 +499,8 @@ print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher 
 # - int8 made reading and writing faster. Rounding the weights cost almost nothing. But rounding the inputs with one scale for a whole batch cost much.
 
 # %% jupyter={"source_hidden": true}
-add, source = partial(claims.add, unit="×"), "Sun et al. 2024, section 4"
+claims, source = lessons.Claims(test), "Sun et al. 2024, section 4"
+add = partial(claims.add, unit="×")
 for zeros in ("half of each row", "2:4"):
     value = sparse[f"magnitude, {zeros}"].times(sparse[f"Wanda, {zeros}"])
     said = f"Zeros in the pattern {zeros}: magnitude has at least 2 times Wanda's perplexity"
@@ -507,10 +511,10 @@ said = "Nine layers: block influence chooses worse than the left-out loss"
 add(said, value=nine["block influence"].times(nine["left-out loss"]), margin=1)
 said = f"{settings.steps} steps of distillation bring back at least half of the lost log-perplexity"
 value = on_test["... and distilled"].recovered(on_test["nine layers dropped"], on_test["whole"])
-add(said, value=value, margin=0.5, unit="%")
+claims.add(said, value=value, margin=0.5, unit="%")
 if longer:
     said = f"{curves['distilled'][0][-1]} steps of distillation bring back at least 80 % of it"
-    add(said, value=curves["distilled"][1][-1], margin=0.8, unit="%")
+    claims.add(said, value=curves["distilled"][1][-1], margin=0.8, unit="%")
 said = f"After {settings.steps} steps on the same reviews, fine-tuning has a higher perplexity"
 add(said, value=found["fine-tuned"].times(found["distilled"]), margin=1)
 for what, one in {"int8": on_test["whole, int8"], "int8 weights alone": weights_only}.items():
@@ -522,7 +526,7 @@ for name, least in {"... and distilled": 1.3, "whole, int8": 2}.items():
 claims
 
 # %% [markdown]
-# Each margin was written down first. The rows about int8, and about what twenty steps of distillation bring back, use the test reviews. All other perplexities use the validation reviews. Six models were measured on the test reviews: the five of the table, and the one with int8 weights alone. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
+# Each margin was written down first. The rows about int8, and about what twenty steps of distillation bring back, use the test reviews. All other perplexities use the validation reviews. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
 #
 # ## Quiz
 #

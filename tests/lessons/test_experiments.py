@@ -201,6 +201,19 @@ def test_a_module_that_a_case_loads_is_noted_and_its_change_starts_anew(
     assert len(ran) == 8
 
 
+def test_a_note_is_printed_and_the_record_stays_whole(script, capsys):
+    run_it(script)
+    record = script.with_suffix(".json")
+    experiments.annotate(record, "seconds estimated")
+    capsys.readouterr()
+    assert results("small").note == "seconds estimated"
+    assert capsys.readouterr().out.endswith("(2 seeds; seconds estimated)\n")
+    with pytest.raises(ValueError, match="has a note already"):
+        experiments.annotate(record, "again")
+    change(record, "seconds estimated", "seconds measured")
+    assert results("small").note == ""  # damaged, and made anew from its parts
+
+
 # --- refused
 
 

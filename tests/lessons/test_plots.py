@@ -216,6 +216,15 @@ def test_an_interval_over_seeds_looks_unlike_one_over_examples_and_the_legend_sa
     assert low < runs(0.9).interval[0] and high > runs(0.9).interval[1]
 
 
+def test_a_row_without_a_result_is_a_gap_between_two_groups():
+    rows = {"a": runs(0.9), "": None, "b": runs(0.8)}
+    drawing = plots.intervals(rows, title="t", xlabel="accuracy", roles={"b": "student"})
+    (ax,) = drawing.figure.axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b"]
+    assert list(ax.get_yticks()) == [0, 2] and ax.get_ylim() == (2.5, -0.5)
+    assert "; b " in drawing.alt
+
+
 def test_rows_stand_from_top_to_bottom_with_their_numbers_and_seeds():
     drawing = pictures()["intervals"]
     ax = drawing.figure.axes[0]
