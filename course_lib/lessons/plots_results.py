@@ -42,10 +42,10 @@ def pruning_curves(
     xlabel: str = "weights left",
     guessing: float | None = None,
 ) -> Drawing:
-    """Accuracy against the weights left, on a log axis from all of them to few, with 95 % intervals.
+    """Validation accuracy against the weights left, on a log axis from all of them to few.
 
-    Where curves share a point, each is drawn a few pixels beside the next, so that their intervals
-    stay apart.
+    Results have 95 % intervals. Where curves share a point, each is drawn a few pixels beside the
+    next, so that their intervals stay apart.
 
     Args:
         curves: name → (fraction of the weights left, result), in any order.
@@ -84,7 +84,7 @@ def pruning_curves(
         )  # fmt: skip
     ax.set_xscale("log")
     ax.set_xlim(max(places) * 1.15, min(places) / 1.15)  # from all weights to few
-    ax.set_xlabel(f"{xlabel} (log scale: fewer to the right)")
+    ax.set(xlabel=f"{xlabel} (log scale: fewer to the right)", ylabel="validation accuracy")
     set_log_ticks(ax.xaxis, places, percent)
     return drawing
 

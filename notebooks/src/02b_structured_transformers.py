@@ -31,12 +31,13 @@ from functools import partial
 
 import pandas as pd
 import torch
+from IPython.display import display
 
 import course_lib
 from course_lib import cache, evaluation, models, structured, training
 from course_lib.batching import batches
 from course_lib.distillation import distill, distillation_loss
-from course_lib.lessons import diagrams, fill_in, plots
+from course_lib.lessons import diagrams, fill_in, plots, tables
 
 # %% [markdown]
 # ## The result first
@@ -51,7 +52,7 @@ rows = {"as cut": as_cut} | {way: recovery.runs(way=way) for way in ("fine-tuned
 print(f"MiniLM: {not_cut.value:.1%}. As cut: {as_cut.value:.1%}.")
 print(f"After one pass over {recovery.recipe['sentences']:,} sentences:", end=" ")
 print(f"{rows['fine-tuned'].value:.1%} and {rows['distilled'].value:.1%}, in two ways of training.")
-title = "A short training brings back most of what the cut cost"
+title = "A short training wins back more than half of the lost accuracy"
 look = {"xlabel": "validation accuracy", "reference": {"MiniLM, not cut": not_cut}}
 plots.seed_panels({"": rows}, title=title, **look)
 
@@ -243,8 +244,8 @@ plots.layer_widths(widths, title="The last layers give the most FFN neurons")
 
 # %% [markdown]
 # Layer 6 gives almost all of its FFN neurons. After layer 6 comes the classifier, and it reads the vector of [CLS] alone. The FFN works on each token by
-# itself, so in layer 6 its results for all other tokens are thrown away. In the sum over the tokens $t$, only the term of [CLS] differs from zero. In the earlier
-# layers all terms do, because attention carries every token's result on to [CLS].
+# itself, so in layer 6 its results for all other tokens are thrown away. So in layer 6, only the term of [CLS] counts in the sum over the tokens $t$. In the earlier
+# layers all terms count, because attention carries every token's result on to [CLS].
 #
 # We test this. We remove *all but one* FFN neuron from one layer at a time.
 
@@ -304,7 +305,7 @@ pd.DataFrame(gaps)
 #
 # In the table, one interval over the seeds contains zero. There, the three random draws differ too much to tell.
 #
-# Magnitude is no better than random. For heads it loses much more if all layers are ranked together than if each gives half. So a part of this damage probably comes from comparing magnitudes *across* layers, whose weights may differ in size anyway. For FFN neurons it is the other way around, by a little.
+# Magnitude is no better than random. For heads, magnitude does much worse if all layers are ranked together. Probably the weights of some layers are larger in general, so magnitudes cannot be compared *across* layers. For FFN neurons we see no such damage.
 #
 # ## 5 · Whole layers
 #
@@ -329,10 +330,10 @@ pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.
 #
 # In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for such a model on your machine. A layer's **width** is its number of heads or of FFN neurons.
 #
-# 1. The search tries eight widths for the heads and eight for the FFN, and measures how much time each saves.
+# 1. The search tries eight widths for the heads and eight for the FFN, from an eighth of the units to all of them, and measures how much time each saves. (An eighth of 12 heads is rounded to 2.)
 # 2. For a given saving, it picks the widths with the least total importance removed. This is a **knapsack problem**: the best choice under a limit (Shen et al. 2022).
 # 3. It builds this model and times it against the original. If it is too slow, the search asks for a larger saving. If it is faster than asked for by more than a tenth, the search asks for a smaller saving. Otherwise it stops.
-# 4. It also stops after a given number of tries. Of the tried models that reached the target, the result is the one that removed the least importance.
+# 4. It also stops after a given number of tries. It returns the tried model that reached the target and lost the least importance.
 #
 # Here is step 2 with made-up numbers. Each pair stands for one width. We want to save at least four milliseconds:
 
@@ -364,32 +365,27 @@ with evaluation.one_thread():  # its times vary less
 print(f"{faster}; at most {settings.tries} models were tried")
 print(f"as cut: {accuracy(faster.model)}; the teacher: {whole}")
 for kind, names in {"heads": all_heads, "FFN neurons": all_ffn}.items():
-    total = sum(score(teacher, groups[name]).sum() for name in names)
-    print(f"importance of all {kind} added up: {total:.1f}")
-plots.layer_widths(faster.widths, title="Heads go in all layers, FFN neurons in the last ones")
+    print(f"importance of all {kind}: {sum(score(teacher, groups[n]).sum() for n in names):.1f}")
+title, narrowest = "Heads go in all layers, FFN neurons in the last ones", {"heads": 2, "ffn": 192}
+plots.layer_widths(faster.widths, title=title, narrowest=narrowest)
 
 # %% [markdown]
-# The narrowest width that the search tries is an eighth, rounded: 2 heads or 192 FFN neurons. In our run the heads of all layers are at this floor. (Your machine may find other widths.) FFN neurons went mostly from the last layers, where their scores are low (section 3).
+# In our run the heads of all layers are at the narrowest width that the search tries. (Your machine may find other widths.) FFN neurons went mostly from the last layers, where their scores are low (section 3).
 #
 # The sums suggest why so many *heads* went. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Each of the 1,536 neurons has an absolute value of its own, so nothing cancels between them. In a *sum* of scores, heads therefore look cheap. That does not prove that heads matter less.
 #
-# **Predict first.** We asked for the speed-up at a batch of 8 sentences. Is it the same for 1 sentence and for 32? (`others` are two more models, timed here for section 7.)
+# **Predict first.** We asked for the speed-up at a batch of 8 sentences. Is it the same for 1 sentence and for 32?
 
 # %%
 pair, ratios = {"teacher": teacher, "smaller": faster.model}, {}
-two_thirds = structured.choose(teacher, 2 / 3, score, all_ffn)
-first = {name: keep[name] for name in all_heads} | two_thirds  # the cut of the first figure
-others = {"first figure": structured.remove(teacher, first)}
-others["layers 4, 5, 6"] = structured.remove_layers(teacher, [3, 4, 5])
 with evaluation.one_thread():
     for n in (1, 8, 32):
         times = evaluation.latency(pair, sentences(n), settings.rounds)
         ratios[f"batch of {n}"] = evaluation.speedup(times["teacher"], times["smaller"])
-    times = evaluation.latency({"teacher": teacher} | others, sentences(8), settings.rounds)
 parameters = [sum(p.numel() for p in network.parameters()) for network in pair.values()]
 print(f"The smaller model has {1 - parameters[1] / parameters[0]:.0%} fewer parameters.")
-title, xlabel = "Larger batches gain more", "× as fast as the teacher"
+title, xlabel = "One sentence alone gains less than a batch", "× as fast as the teacher"
 plots.intervals(ratios, title=title, xlabel=xlabel, margin=1.8)  # of a claim in section 8
 
 # %% [markdown]
@@ -424,25 +420,33 @@ pd.DataFrame({"validation accuracy": {name: str(one) for name, one in steps.item
 #
 # So what does a speed-up cost? Here are three smaller models, each with its own speed at a batch of 8:
 #
-# - *2 × asked for* is model B, the result of the search.
-# - *first figure* is model A, a simple cut by Taylor.
+# - *model A* is the simple cut by Taylor of the first figure.
+# - *model B* is the result of the search.
 # - *layers 4, 5, 6* is MiniLM without the other three layers.
 #
 # **Predict first.** Which is the most accurate?
 
 # %% jupyter={"source_hidden": true}
-speed = {"2 × asked for": ratios["batch of 8"]}
-speed |= {name: evaluation.speedup(times["teacher"], times[name]) for name in others}
-cut = {"2 × asked for": steps["as cut"], "layers 4, 5, 6": shorter["4, 5, 6"]}
-cut["first figure"] = accuracy(others["first figure"])
-after = {"2 × asked for": steps["trained"], "first figure": recovery.runs(way="distilled")}
+two_thirds = structured.choose(teacher, 2 / 3, score, all_ffn)
+first = {name: keep[name] for name in all_heads} | two_thirds  # the cut of the first figure
+others = {"model A": structured.remove(teacher, first), "model B": faster.model}
+others["layers 4, 5, 6"] = structured.remove_layers(teacher, [3, 4, 5])
+with evaluation.one_thread():
+    times = evaluation.latency({"teacher": teacher} | others, sentences(8), settings.rounds)
+speed = {name: evaluation.speedup(times["teacher"], times[name]) for name in others}
+cut = {"model B": steps["as cut"], "layers 4, 5, 6": shorter["4, 5, 6"]}
+cut["model A"] = accuracy(others["model A"])
+both = others["model A"], faster.model
+a_and_b = [evaluation.correct(network, reviews["validation"])[None] for network in both]
+display(tables.differences({"as cut, model A − model B": a_and_b}))
+after = {"model B": steps["trained"], "model A": recovery.runs(way="distilled")}
 columns = {"× as fast": {name: f"{one.value:.2f}" for name, one in speed.items()}}
 for said, of in {"as cut": cut, "distilled": after}.items():
     columns[said] = {name: f"{of[name].value:.1%}" if name in of else "not tried" for name in speed}
 pd.DataFrame(columns)
 
 # %% [markdown]
-# In our run the three were similarly fast. Model A was more accurate than B, as cut and after training. Removing whole layers was the least accurate as cut. (These are validation accuracies. Model A after training is a mean over seeds, but B was trained once.)
+# In our run the three were similarly fast. Model A is ahead of B, as cut and after training, but as cut the paired interval contains zero. Removing whole layers was the least accurate as cut. These are validation accuracies. After training, A is a mean over seeds, and B was trained once.
 #
 # So a search need not beat a simple cut. Perhaps the sum of scores took too many heads.
 #
@@ -460,14 +464,15 @@ stored = {
 stored |= {way: stored[way].expand_as(stored["distilled"]) for way in ("teacher", "as cut")}
 over = evaluation.paired_test_over_seeds
 gaps = {way: over(stored[way], stored["teacher"]) for way in list(stored)[1:]}
-xlabel = "difference from the teacher on the test set, in points"
-title = "Both kinds of training win back more than half of the loss"
-plots.intervals(gaps, title=title, xlabel=xlabel, margin=-0.01)  # of two claims in section 8
+shown = {f"{way} − teacher": value for way, value in gaps.items()}
+shown["distilled − fine-tuned"] = over(stored["distilled"], stored["fine-tuned"])
+title = "Both kinds of training help, and distilling is not the better one"
+plots.intervals(shown, title=title, xlabel="difference on the test set, in points")
 
 # %% [markdown]
-# "As cut" is clearly below the teacher, and both ways of training come much closer. (The "loss" in the title is the lost accuracy. These intervals are over the test sentences, with the seeds averaged.)
+# "As cut" is clearly below the teacher, and both ways of training come much closer. (These intervals are over the test sentences, with the seeds averaged.)
 #
-# Does the teacher help? **Not that we could show.** The printed interval contains zero. On the test set fine-tuning is even a little ahead. A possible reason is that *every* sentence has a label here. Lessons 3 and 4 show when a teacher does help.
+# Does the teacher help? **Not that we could show.** The printed interval contains zero. On the test set (last row) fine-tuning is even a little ahead. A possible reason is that *every* sentence has a label here. Lessons 3 and 4 show when a teacher does help.
 #
 # ## 8 · The claims
 #

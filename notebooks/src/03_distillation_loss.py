@@ -118,8 +118,7 @@ plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, t
 
 # %% [markdown]
 # The probabilities also say which other digits the image resembles. So one image teaches the student something about several digits.
-#
-# This image is extreme.
+# (We picked the least certain answer. Most are far more certain.)
 #
 # ## 2 · Temperature
 #
@@ -162,7 +161,7 @@ sliders.temperature_explorer(examples, names, T=20.0)
 # At T = 1 the image of the 8 raises only logit 8, and lowers all others equally. A label would do the same. At T = 20 it also raises the logits of the digits that it resembles, such as the 3. The 4 lowers logit 3.
 # Over thousands of images, the student learns to raise logit 3 for shapes that resemble a 3, and to lower it for others.
 #
-# Soft answers at T = 1 found some 3s, too. Probably images of which the teacher is unsure taught them: these raise a second logit at any T.
+# Students with soft answers at T = 1 found some 3s, too. Probably they learned them from images of which the teacher is unsure, because those raise a second logit at any T.
 #
 # **Move the slider.** Choose the certain example, set T to 1, and raise it. At which T do you first see the bar of a second digit?
 #
@@ -293,8 +292,9 @@ look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation
 plots.lines(curves, title="A higher bias finds more 3s, but in the end costs other digits", **look)
 
 # %% [markdown]
-# Before, it recognizes few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
-# So we choose the bias by the accuracy on *all* digits.
+# Before the raise, it recognizes few. A higher bias finds more 3s, but in the end the student takes other digits for 3s.
+# So we choose the bias by the accuracy on *all* digits. This curve is almost flat up to its maximum: a few images decide where the maximum is. The share of the 3s
+# rises steeply over the same range, so this choice probably explains a part of the spread between the seeds in the second figure.
 #
 # ## 5 · Where T² comes from
 #
@@ -364,8 +364,8 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # ```
 # </details>
 #
-# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. At T = 1 the gradient is $q - p$, at most 1. The large-T value $(z - v) / N$ has no such bound, and here it is larger (right panel).
-# At medium T the gradient is above this value: $e^x$ is larger than $1 + x$, so for the teacher's largest logit the true $p$ is larger than the approximation, and so is $p - q$.
+# By $1/T^2$ it would become a hundred times smaller. We measured less (printed line), because that law holds at large T only. At T = 1 each entry of the gradient is $q_i - p_i$, so at most 1, and here that is smaller than $(z_i - v_i) / N$ (right panel).
+# At medium T the gradient is larger than $(z_i - v_i) / N$. The reason is that $e^x$ is larger than $1 + x$. So the teacher's largest probability is larger than the approximation says.
 #
 # With T², the balance between teacher and labels stays about the same when you change T, but at small T only roughly.
 #
@@ -390,18 +390,14 @@ few, all_images = digit_runs.recipe["labels"][0], digit_runs.recipe["labels"][-1
 no_teacher = digit_runs.runs(way="labels alone", labels=few)
 Ts, alphas = digit_runs.recipe["temperatures"], digit_runs.recipe["alphas"]
 grid = [[digit_runs.runs(way="map", T=T, alpha=alpha) for T in Ts] for alpha in alphas]
-best = max((runs for row in grid for runs in row), key=lambda runs: runs.value)
-shown = [[runs.value for runs in row] for row in grid]
+shown = [[evaluation.gap(runs, no_teacher) for runs in row] for row in grid]
 rows, columns = ("α", [f"{alpha:g}" for alpha in alphas]), ("temperature T", Ts)
-low, high = best.interval
-print(f"no teacher {no_teacher.value:.1%}, the best setting {best.value:.1%}")
-print(f"the interval of the best setting over the seeds: {low:.1%} to {high:.1%}")
-limits = {"colors: the best\nsetting's interval": best.interval}
-title = f"No setting stands out (accuracy in %, {few} labels)"
-plots.heat_map(shown, rows, columns, title=title, limits=limits)
+print(f"no teacher: {no_teacher}")
+title = f"No setting is far ahead of no teacher ({few} labels)"
+plots.heat_map(shown, rows, columns, title=title, unit="points ahead")
 
 # %% [markdown]
-# The best setting leads "no teacher" by far less than the width of its interval (printed lines). And the best of ten is partly the luckiest. So this experiment cannot choose T or α.
+# Each cell has the difference from "no teacher", with its interval over the seeds (paired: both have the same 50 images). Almost all intervals contain zero, and the best one begins at zero (rounded). The best of ten is also partly the luckiest. So this experiment cannot choose T or α.
 #
 # **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Begin with T = 2 or 4, add a high T such as 20, and compare on your validation set.
 #
@@ -458,7 +454,7 @@ for name, model in {"teacher": teacher, "CNN, no label": cnn}.items():
 # The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs). "All sentences" are the teacher's 7,241 training sentences without their labels, and as many from an **unlabeled transfer set**.
 # For most of that set, we cut the sentences in halves: a half often has another mood than the whole, so the teacher's answer to it is new. The rest are newspaper editorials and near-neutral movie sentences.
 #
-# **Predict first.** How far is a student of the teacher's answers to all sentences ahead of one with 200 labels?
+# **Predict first.** One student learns from 200 labels, another from the teacher's answers to all sentences. How far apart are they?
 
 # %% jupyter={"source_hidden": true}
 text = lessons.results("lesson3_text")
@@ -511,6 +507,8 @@ plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 # **Predict first.** The given teacher is wrong on some test sentences. On *these* sentences, does a student of this teacher make more errors than a student that learned from labels?
 
 # %%
+# text_rows[way, labels]: which test answers are right, bool [seeds, 2000]; most: 7,241 labels
+# teacher_right: the same for the given teacher, bool [2000]
 shown = {}
 for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     wrong = ~text_rows[name, most]  # [seeds, 2000]
