@@ -228,7 +228,7 @@ def test_every_lesson_but_2b_and_6_has_a_slider():
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("where", ["disk", "server"])
-def test_the_sliders_move_number_and_picture(browser, site, server, where, size, tmp_path):
+def test_the_sliders_move_number_and_picture(browser, site, server, where, size):
     visit = Visit(browser, site.as_uri() if where == "disk" else server, size)
     pages = {f"notebooks/{lesson}": sliders for lesson, sliders in stored_sliders().items()}
     pages["docs/try"] = pages[f"notebooks/{LESSONS[0]}"][:1]
@@ -251,7 +251,6 @@ def test_the_sliders_move_number_and_picture(browser, site, server, where, size,
                     same = [part for part in before if before[part] == after[part]]
                     assert not same, f"{name}, {control['name']}: the same {same}"
         visit.check()
-    page.screenshot(path=tmp_path / "slider.png")
 
 
 def test_binders_page_of_one_slider_moves_without_a_kernel(browser, lab):
@@ -311,7 +310,6 @@ def test_the_search_finds_temperature(browser, site, server, where):
 def test_on_every_page_nothing_is_wrong_and_the_accessibility_checker_finds_nothing(
     browser, site, server, where, size, dark, tmp_path
 ):
-    """No console errors, no request to another host, nothing wider than the window, WCAG's A and AA."""
     checker = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
     visit = Visit(browser, site.as_uri() if where == "disk" else server, size, dark)
     found = {}
