@@ -190,6 +190,12 @@ def test_pruning_curves_run_from_all_weights_to_few():
     assert ends == [pytest.approx(result.interval) for _, result in curve(20)]
 
 
+def test_a_pruning_curve_has_its_ticks_where_it_was_measured():
+    points = [(at, curve(9)[0][1]) for at in (1.0, 0.8, 0.4, 0.1)]
+    x, _ = ticks(plots.pruning_curves({"a": points}, title="t"))
+    assert sorted(x, key=lambda text: float(text[:-2])) == ["10 %", "40 %", "80 %", "100 %"]
+
+
 def test_the_alt_text_of_curves_says_who_is_best_and_where_they_separate():
     left, shares = (1.0, 0.5, 0.1), {"good": (0.9, 0.9, 0.8), "bad": (0.9, 0.7, 0.2)}
     curves = {n: list(zip(left, map(accuracy, row), strict=True)) for n, row in shares.items()}
