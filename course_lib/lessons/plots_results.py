@@ -94,7 +94,9 @@ def pruning_curves(
 
 
 def _room_for_each(places: Sequence[float], least: float = 0.07) -> bool:
-    """Whether ticks at these fractions of a log axis have room for their labels."""
+    """Whether ticks at these fractions of a log axis have short labels, and room for them."""
+    if any(abs(at - float(f"{at:.2g}")) > 1e-9 for at in places):
+        return False
     logs = sorted({math.log(at) for at in places})
     gaps = [b - a for a, b in itertools.pairwise(logs)]
     return len(gaps) > 1 and min(gaps) > least * (logs[-1] - logs[0])

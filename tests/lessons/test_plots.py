@@ -182,10 +182,7 @@ def test_pruning_curves_run_from_all_weights_to_few():
     assert to_hex(line.get_color()).upper() == style.COLORS["student"]
     assert ax.get_xscale() == "log" and ax.get_xlim()[0] > 1 > 0.01 > ax.get_xlim()[1]
     x, y = ticks(drawing)
-    assert (
-        x[::-1] == ["100 %", "50 %", "30 %", "20 %", "10 %", "5 %", "3 %", "2 %", "1 %"]
-        and "80 %" in y
-    )
+    assert x[::-1] == ["100 %", "50 %", "30 %", "20 %", "10 %", "5 %", "2 %", "1 %"] and "80 %" in y
     ends = [bar.get_ydata() for bar in marked(drawing, "interval: examples")]
     assert ends == [pytest.approx(result.interval) for _, result in curve(20)]
 
