@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,7 +88,18 @@ def pruning_curves(
     ax.set_xlim(max(places) * 1.15, min(places) / 1.15)  # from all weights to few
     ax.set(xlabel=f"{xlabel} (log scale: fewer to the right)", ylabel="validation accuracy")
     set_log_ticks(ax.xaxis, places, percent)
+    if _room_for_each(places):
+        ax.set_xticks(sorted(set(places)))
     return drawing
+
+
+def _room_for_each(places: Sequence[float], least: float = 0.07) -> bool:
+    """Whether ticks at these fractions of a log axis have short labels, and room for them."""
+    if any(abs(at - float(f"{at:.2g}")) > 1e-9 for at in places):
+        return False
+    logs = sorted({math.log(at) for at in places})
+    gaps = [b - a for a, b in itertools.pairwise(logs)]
+    return len(gaps) > 1 and min(gaps) > least * (logs[-1] - logs[0])
 
 
 def accuracy_curves(

@@ -319,7 +319,7 @@ def test_lines_that_meet_in_a_sum_have_one_color():
     drawing = diagrams.residual_groups((16, 24), (8, 32, 64))
     assert [text for text in words(drawing) if ":" in text] == [
         "A: 16", "B: 24", "A: 16", "A: 16", "A: 16",
-        "A: 16", "C: 8", "D: 32", "E: 64", "E: 64", "A: 16", "E: 64", "one color: one group",
+        "A: 16", "C: 8", "D: 32", "E: 64", "E: 64", "A: 16", "E: 64", "a color: removed together",
     ]  # fmt: skip
     assert {"stem\n3 × 3", "expand\n1 × 1", "shortcut\n1 × 1"} <= set(words(drawing))
     for circle in [p for p in drawing.figure.axes[0].patches if hasattr(p, "radius")]:

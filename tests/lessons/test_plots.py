@@ -182,12 +182,15 @@ def test_pruning_curves_run_from_all_weights_to_few():
     assert to_hex(line.get_color()).upper() == style.COLORS["student"]
     assert ax.get_xscale() == "log" and ax.get_xlim()[0] > 1 > 0.01 > ax.get_xlim()[1]
     x, y = ticks(drawing)
-    assert (
-        x[::-1] == ["100 %", "50 %", "30 %", "20 %", "10 %", "5 %", "3 %", "2 %", "1 %"]
-        and "80 %" in y
-    )
+    assert x[::-1] == ["100 %", "50 %", "30 %", "20 %", "10 %", "5 %", "2 %", "1 %"] and "80 %" in y
     ends = [bar.get_ydata() for bar in marked(drawing, "interval: examples")]
     assert ends == [pytest.approx(result.interval) for _, result in curve(20)]
+
+
+def test_a_pruning_curve_has_its_ticks_where_it_was_measured():
+    points = [(at, curve(9)[0][1]) for at in (1.0, 0.8, 0.4, 0.1)]
+    x, _ = ticks(plots.pruning_curves({"a": points}, title="t"))
+    assert sorted(x, key=lambda text: float(text[:-2])) == ["10 %", "40 %", "80 %", "100 %"]
 
 
 def test_the_alt_text_of_curves_says_who_is_best_and_where_they_separate():
