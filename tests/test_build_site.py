@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
