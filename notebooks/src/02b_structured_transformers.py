@@ -31,7 +31,6 @@ from functools import partial
 
 import pandas as pd
 import torch
-from IPython.display import display
 
 import course_lib
 from course_lib import cache, evaluation, models, structured, training
@@ -427,6 +426,8 @@ pd.DataFrame({"validation accuracy": {name: str(one) for name, one in steps.item
 # **Predict first.** Which is the most accurate?
 
 # %% jupyter={"source_hidden": true}
+from IPython.display import display
+
 two_thirds = structured.choose(teacher, 2 / 3, score, all_ffn)
 first = {name: keep[name] for name in all_heads} | two_thirds  # the cut of the first figure
 others = {"model A": structured.remove(teacher, first), "model B": faster.model}
