@@ -406,7 +406,7 @@ tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 # **Predict first.** With all labels, the teacher added one point or less. How much does it add now? And are the three losses better than hard answers?
 
 # %% jupyter={"source_hidden": true}
-few, by, rows = lessons.results("lesson4_few_labels"), {}, {}
+few, by, rows, compared = lessons.results("lesson4_few_labels"), {}, {}, {}
 ways = {"200 labels alone": "labels alone", "hard answers": "hard answers"}
 ways |= {"three losses": "teacher"}
 for start in (pretrained, ours):
@@ -415,6 +415,10 @@ for start in (pretrained, ours):
         by[start, way] = tables.stored(few, test, start=start, way=name)
         rows[f"{start}: {way}"] = tables.accuracy(by[start, way])
     rows[f"{start}: all 2,560 labels"] = tables.accuracy(alone[start])
+    hard, three = by[start, "hard answers"], by[start, "three losses"]
+    compared[f"three losses − 200 labels alone: {start}"] = three, by[start, "200 labels alone"]
+    compared[f"three losses − hard answers: {start}"] = three, hard
+    compared[f"hard answers − all 2,560 labels: {start}"] = hard, alone[start]
 known = reviews["train"].select(range(settings.validation))
 print("the teacher on text that it was trained on:", evaluation.evaluate(teacher, known))
 look = {"title": "With 200 labels the teacher helps, and its hard answers suffice"}
@@ -422,23 +426,15 @@ look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": few.runs
 colors = ("labels", "accent", "student", "labels") * 2
 roles = dict(zip(filter(rows.get, rows), colors, strict=True))
 plots.show(plots.intervals(rows, roles=roles, **look))
-compared = {
-    f"three losses − {way}: {start}": (by[start, "three losses"], by[start, way])
-    for start in (pretrained, ours)
-    for way in ("200 labels alone", "hard answers")
-}
 starts_apart = by[ours, "200 labels alone"], by[pretrained, "200 labels alone"]
 compared["teacher's − MiniLM's layers: 200 labels alone"] = starts_apart
-for start in (pretrained, ours):
-    pair = by[start, "hard answers"], alone[start]
-    compared[f"hard answers − all 2,560 labels: {start}"] = pair
 tables.differences(compared)
 
 # %% [markdown]
 # From either start, the teacher now adds six to eight points, more than the better start does. But with these settings, the three losses are not better than hard answers.
 # They even score about one point lower, clearly so from the teacher's layers (from MiniLM's, one of three seeds disagrees). So the gain comes from more labeled text, and the teacher is the labeler.
 #
-# **Where it stops being true.** We cannot tell hard answers from 2,560 true labels (last two rows). But the teacher was trained on these sentences, so most of its answers repeat their labels (printed line). On new text,
+# **Where it stops being true.** We cannot tell hard answers from 2,560 true labels (rows "hard answers − all 2,560 labels"). But the teacher was trained on these sentences, so most of its answers repeat their labels (printed line). On new text,
 # it is wrong more often, so expect a smaller gain.
 #
 # ## 8 · What about other text?
