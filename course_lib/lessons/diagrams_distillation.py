@@ -197,7 +197,7 @@ def distilbert_losses(
         label(ax, (1.05 + 0.06 * layers, y + 0.57), _layers(layers), style.SMALL)
         start = 1.05 + 0.12 * layers + 0.08
         arrow(ax, (start, y), (hidden - 0.58, y))
-        box(ax, (hidden - 0.55, y - 0.3), (1.1, 0.6), "hidden\nstates", color)
+        box(ax, (hidden - 0.55, y - 0.3), (1.1, 0.6), "last hidden\nstates", color)
         arrow(ax, (hidden + 0.58, y), (logits - 0.43, y))
         box(ax, (logits - 0.4, y - 0.3), (0.8, 0.6), "logits", color)
     box(ax, (right - 0.4, upper - 0.3), (0.8, 0.6), "labels", LABELS)

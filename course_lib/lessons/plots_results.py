@@ -218,8 +218,9 @@ def intervals(
 
     Args:
         rows: name → anything with `value` and `interval`, all of one unit: Accuracy, Runs, Gap … Each
-            seed of a Runs is a tick. Differences have a line at 0, and speed-ups one at 1. None leaves
-            the row empty, as a gap between two groups.
+            seed of a Runs is a tick. Differences have a line at 0, and speed-ups one at 1. None makes
+            the row a heading in bold, or a gap where the name is "". Below "students", the row
+            "students: alone" is called "alone".
         title: the finding, or the question.
         xlabel: the quantity, such as "test accuracy".
         roles: name → role of `style.look` (default: all in one color).
@@ -238,7 +239,7 @@ def intervals(
         (76.7 to 90.7). The highest is with a teacher, the lowest alone; their intervals overlap.
     """
     places = {name: row for row, name in enumerate(rows) if rows[name] is not None}
-    lines, rows = len(rows), {name: rows[name] for name in places}
+    every, lines, rows = rows, len(rows), {name: rows[name] for name in places}
     units = {unit(result) for result in rows.values()}
     if len(units) != 1:
         raise ValueError(
@@ -279,14 +280,27 @@ def intervals(
         dashes: Any = {"color": style.INK, "linestyle": "--", "linewidth": 1, "label": "margin"}
         handles.append(ax.axvline(margin, gid="margin", **dashes))
         words += f" The claim's margin is at {TICK[min(units)](margin, None)}."
-    ax.set(yticks=[*places.values()], yticklabels=rows, xlabel=xlabel, ylim=(lines - 0.5, -0.5))
-    ax.tick_params(axis="y", labelsize=style.NORMAL, length=0)
+    ax.set(xlabel=xlabel, ylim=(lines - 0.5, -0.5))
+    _name_rows(ax, every)
     ax.locator_params(axis="x", nbins=6)  # more labels would run into each other
     ax.xaxis.set_major_formatter(TICK[units.pop()])
     ax.margins(x=0.06)
     ax.grid(axis="x", alpha=0.3)
     legend(figure, [*handles, *explain(rows.values())])
     return finish(figure, _tell_rows(rows, xlabel) + words)
+
+
+def _name_rows(ax: Axes, rows: Mapping[str, Any]) -> None:
+    """Each row's name beside it; headings are bold, and the rows below leave them out."""
+    heading, shown = "", {}
+    for place, (name, result) in enumerate(rows.items()):
+        heading = name if result is None else heading
+        if name:
+            shown[place] = name.removeprefix(f"{heading}: "), "bold" if result is None else "normal"
+    ax.set_yticks([*shown], [name for name, _ in shown.values()])
+    for tick, (_, weight) in zip(ax.get_yticklabels(), shown.values(), strict=True):
+        tick.set_fontweight(weight)
+    ax.tick_params(axis="y", labelsize=style.NORMAL, length=0)
 
 
 def _tell_rows(rows: Mapping[str, Any], xlabel: str) -> str:

@@ -228,6 +228,17 @@ def test_a_row_without_a_result_is_a_gap_between_two_groups():
     assert "; b " in drawing.alt
 
 
+def test_a_heading_is_bold_and_the_rows_below_leave_its_name_out():
+    rows = {"old": None, "old: a": runs(0.9), "new": None, "new: a": runs(0.8), "b": runs(0.7)}
+    drawing = plots.intervals(rows, title="t", xlabel="accuracy")
+    (ax,) = drawing.figure.axes
+    named = {tick.get_text(): tick.get_fontweight() for tick in ax.get_yticklabels()}
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["old", "a", "new", "a", "b"]
+    assert named == {"old": "bold", "a": "normal", "new": "bold", "b": "normal"}
+    assert list(ax.get_yticks()) == [0, 1, 2, 3, 4]
+    assert "old: a " in drawing.alt and "new: a " in drawing.alt
+
+
 def test_rows_stand_from_top_to_bottom_with_their_numbers_and_seeds():
     drawing = pictures()["intervals"]
     ax = drawing.figure.axes[0]
