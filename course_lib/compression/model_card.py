@@ -31,7 +31,7 @@ numpy, and no PyTorch:
 
 ## Where it comes from
 
-- **Base model**: {given["model"]}{"" if given["classifier"] else ", fine-tuned on the labeled texts"}.
+- **Base model**: {_base(report)}.
 - **Labeled texts**: `{given["texts"]}`, {parts}.
 - **Read by the small model, too**: {unlabeled}, answered by the large model.
 
@@ -64,6 +64,15 @@ thread, float32 before and int8 after, without tokenizing. They differ from mach
   than the accuracy.
 - The probability that `run.py` prints is the model's own, and was not calibrated.
 """
+
+
+def _base(report: Report) -> str:
+    """The base model and what it is, as far as the report says it: a folder's name says little."""
+    rows = ("architecture", "{}"), ("layers", "{} layers"), ("parameters", "{} parameters")
+    found = [words.format(report.cut[row][0]) for row, words in rows if row in report.cut]
+    kind = f" ({', '.join(found)})" if found else ""
+    tuned = "" if report.settings["classifier"] else ", fine-tuned on the labeled texts"
+    return f"{report.settings['model']}{kind}{tuned}"
 
 
 def _verb(part: str) -> str:
