@@ -24,7 +24,6 @@ def card(report: Report) -> str:
     sizes = [(name, *both) for name, both in report.cut.items()]
     measured = [(name, *both) for name, both in report.table().items()]
     texts = _plain(given["texts"])
-    tuned = "" if given["classifier"] else ", fine-tuned on the labeled texts"
     return f"""# {_plain(report.folder)}
 
 A small text classifier: {_plain(", ".join(report.classes))}. It was made from a larger one by pruning,
@@ -35,7 +34,7 @@ numpy, and no PyTorch:
 
 ## Where it comes from
 
-- **Base model**: {_plain(given["model"])}{tuned}.
+- **Base model**: {_base(report)}.
 - **Labeled texts**: {texts}, {parts}.
 - **Read by the small model, too**: {unlabeled}, answered by the large model.
 
@@ -68,6 +67,15 @@ thread, float32 before and int8 after, without tokenizing. They differ from mach
   than the accuracy.
 - The probability that `run.py` prints is the model's own, and was not calibrated.
 """
+
+
+def _base(report: Report) -> str:
+    """The base model and what it is, as far as the report says it: a folder's name says little."""
+    rows = ("architecture", "{}"), ("layers", "{} layers"), ("parameters", "{} parameters")
+    found = [words.format(report.cut[row][0]) for row, words in rows if row in report.cut]
+    kind = f" ({', '.join(found)})" if found else ""
+    tuned = "" if report.settings["classifier"] else ", fine-tuned on the labeled texts"
+    return f"{_plain(report.settings['model'])}{kind}{tuned}"
 
 
 def _verb(part: str) -> str:

@@ -97,7 +97,7 @@ def compress(
         lengths=_lengths(work),
         cut=_what_was_cut(work.mine.model, pruned, shape),
         stages=work.stages,
-        megabytes=(work.stages["yours"][0], work.stages["int8"][0]),
+        megabytes=(work.stages["teacher"][0], work.stages["int8"][0]),
         minutes=work.minutes,
         **compared,
     )
@@ -133,7 +133,7 @@ def measure(model: str, work: Work) -> None:
 
     how = {} if work.settings["classifier"] else {"train": train}
     work.mine = load_custom_model(model, work.parts, work.lengths.max_length, **how)
-    work.note("yours", work.mine.model, work.mine.validation)
+    work.note("teacher", work.mine.model, work.mine.validation)
 
 
 def texts_to_read(more: list[str] | None, work: Work) -> tuple[Dataset, Dataset]:
@@ -272,6 +272,7 @@ def _what_was_cut(large: Any, small: Any, shape: Shape) -> dict[str, tuple[str, 
         "parameters": tuple(sum(p.numel() for p in m.parameters()) for m in (large, small)),
     }
     found = {name: (f"{a:,}", f"{b:,}") for name, (a, b) in sizes.items()}
+    found["architecture"] = large.config.model_type, small.config.model_type
     found["heads and feed-forward units in a layer"] = ("all", f"{100 * shape.width:.3g} %")
     return found | {"bits of a weight": ("32", "8")}
 

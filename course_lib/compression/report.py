@@ -140,8 +140,8 @@ class Report:
             "cannot tell": f"We cannot tell whether it loses less than {self.points:g} points",
         }[self.verdict]
         return (
-            f"{said}: the accuracy changes by {100 * self.change.value:+.1f} points, with a 95 % "
-            f"interval from {low:+.1f} to {high:+.1f}."
+            f"{said}: the accuracy changes by {100 * self.change.value:+.2f} points, with a 95 % "
+            f"interval from {low:+.2f} to {high:+.2f}."
         )
 
     def advice(self) -> list[str]:

@@ -108,13 +108,21 @@ class Claim:
     @property
     def measured(self) -> str:
         """The quantity as a person reads it: "+1.3 points (+0.4 to +2.2)"."""
-        value = _number(self.value, self.unit)
+        value = _number(self.value, self.unit, self._digits)
         shown = f"{value} {self.unit}".strip()
         if self.low == self.value == self.high:
             return shown
-        low, high = (_number(end, self.unit) for end in (self.low, self.high))
+        low, high = (_number(end, self.unit, self._digits) for end in (self.low, self.high))
         to = "–" if self.unit != "points" and self.low >= 0 else " to "
         return f"{shown} ({low}{to}{high})"
+
+    @property
+    def _digits(self) -> int:
+        """Of percent and points: 1, or 2 where an end would look like the margin, but is not."""
+        margins = (self.margin, -self.margin) if self.side == "within" else (self.margin,)
+        pairs = [(end, margin) for end in (self.low, self.high) for margin in margins]
+        alike = [a != b and _number(a, self.unit) == _number(b, self.unit) for a, b in pairs]
+        return 2 if any(alike) else 1
 
     @property
     def claimed(self) -> str:
@@ -285,8 +293,8 @@ def _over(value: Any) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
-def _number(number: float, unit: str) -> str:
-    """A number for people: one digit behind the point for percent and points, else three digits.
+def _number(number: float, unit: str, digits: int = 1) -> str:
+    """A number for people: so many digits behind the point for percent and points, else three digits.
 
     >>> _number(0.0134, "points"), _number(0.948, "%"), _number(1.0, "×"), _number(12345, "bytes")
     ('+1.3', '94.8', '1', '12,345')
@@ -294,7 +302,7 @@ def _number(number: float, unit: str) -> str:
     if not math.isfinite(number):
         return "unknown" if math.isnan(number) else f"{number}".replace("inf", "∞")
     if unit in FRACTIONS:
-        return f"{100 * number:{FRACTIONS[unit]}.1f}"
+        return f"{100 * number:{FRACTIONS[unit]}.{digits}f}"
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 

@@ -63,10 +63,10 @@ def teacher_and_student(
     arrow(ax, (0.8, 1.8), (1.35, upper + 0.2))
     arrow(ax, (0.8, 2.35), (1.55, lower - 0.15))
     panels = (
-        ("teacher", (first, upper), targets, TEACHER, f"p: softmax, T = {T:g}"),
+        ("teacher", (first, upper), targets, TEACHER, f"$p_T$: softmax, T = {T:g}"),
         ("label", (second, upper), truth, LABELS, "label y"),
-        ("student soft", (first, lower), soft, STUDENT, f"q: softmax, T = {T:g}"),
-        ("student hard", (second, lower), hard, STUDENT, "q: softmax, T = 1"),
+        ("student soft", (first, lower), soft, STUDENT, f"$q_T$: softmax, T = {T:g}"),
+        ("student hard", (second, lower), hard, STUDENT, "$q_1$: softmax, T = 1"),
     )
     for name, at, values, color, title in panels:
         _bars(ax, at, values, color, name)
@@ -246,9 +246,9 @@ def pipeline(stages: Sequence[tuple[str, float, float]] = STAGES) -> Drawing:
     y, edges = 1.0, []
     for i, (_, size, _) in enumerate(stages):
         side, x = widest * (size / largest) ** 0.5, slot * (i + 0.5)
-        color = style.COLORS["kept" if i else "dense"]
+        color = STUDENT if i else TEACHER
         square = Rectangle(
-            (x - side / 2, y - side / 2), side, side, facecolor=style.tint(color, 0.5 if i else 0.25),
+            (x - side / 2, y - side / 2), side, side, facecolor=style.tint(color),
             edgecolor=color, linewidth=style.LINE, gid=f"size {i}",
         )  # fmt: skip
         ax.add_patch(square)

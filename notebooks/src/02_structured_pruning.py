@@ -490,7 +490,7 @@ print(f"accuracy, 8 − 32 channels: between {100 * low:+.1f} and {100 * high:+.
 pd.DataFrame({"validation accuracy": {name: str(accuracy(one)) for name, one in tuned.items()}})
 
 # %% [markdown]
-# Compared with the cuts before, this one removes few parameters, but it saves a large share of the time that was left. The printed interval compares both networks on the same images, as in lesson 1. If it contains zero, we cannot see a cost. If all of it is below zero, the cut cost accuracy.
+# Compared with the cuts before, this one removes few parameters, but it saves a large share of the time that was left. The printed interval compares both networks on the same images, as in lesson 1. All of it is below zero, so this cut also cost accuracy. (If it contained zero, we could not see a cost.)
 #
 # So if you want time, do not trust a count of parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
 #

@@ -279,7 +279,7 @@ def test_the_int8_line_rounds_and_clips():
     assert "clipped" not in words(diagrams.int8_number_line([0.5], limit=1.0, zoom=0))
     small = diagrams.int8_number_line([-0.0087, 0.0882], limit=0.0882, zoom=0)
     assert {"−0.009", "0.088", "−13", "127"} <= set(words(small)) and "clipped" not in words(small)
-    assert "scale = 0.0882 / 127 = 0.000694" in words(small)
+    assert "scale = 0.0882 / 127 = 0.0006945" in words(small)
 
 
 @pytest.mark.parametrize("weight", [1.0, -1.0, 0.999, 0.0])
