@@ -123,7 +123,7 @@ def _accuracy_curves(
     figure, (ax,) = axes(3.3, title)
     handles, results = [], [result for curve in curves.values() for _, result in curve]
     for i, (name, look) in enumerate(looks(curves, roles).items()):
-        aside = min(7.5, 30 / len(curves)) * (i - (len(curves) - 1) / 2) / 72  # inches
+        aside = min(10, 90 / len(curves) ** 2) * (i - (len(curves) - 1) / 2) / 72  # inches
         beside = ax.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans)
         for at, result in curves[name]:
             whisker(ax, at, result, look["color"], upright=True, transform=beside)
@@ -141,6 +141,8 @@ def _accuracy_curves(
         results.append(dense)
         words = f" {name}: {say_all(dense)}."
     ax.autoscale_view()
+    if reference is not None and _narrow(dense, ax.get_ylim()):
+        handles[-1].set_label(name)  # nobody sees the band beside the line
     ax.set(xlabel=xlabel, ylabel="accuracy")
     ax.yaxis.set_major_formatter(percent)
     ax.grid(alpha=0.3)
@@ -149,6 +151,12 @@ def _accuracy_curves(
         marks[0].set_label(f"{marks[0].get_label()}, side by side")
     legend(figure, [*handles, *marks])
     return finish(figure, _tell_curves(curves, reference, xlabel) + words)
+
+
+def _narrow(result: Any, limits: tuple[float, float]) -> bool:
+    """Whether a result's interval is hardly thicker than a line on an axis with these limits."""
+    (low, high), (bottom, top) = result.interval, limits
+    return high - low < 0.015 * (top - bottom)
 
 
 def _reference(ax: Axes, name: str, result: Any, upright: bool) -> Line2D:

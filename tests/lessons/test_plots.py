@@ -354,12 +354,12 @@ def test_a_measured_cost_has_an_interval_of_its_own_and_the_axis_starts_at_zero(
     assert "small 80.1 % at 0.3" in drawing.alt
 
 
-def test_the_bold_curve_lies_over_the_others():
+def test_the_bold_curve_lies_under_the_others_and_hides_none():
     names = {"title": "t", "xlabel": "epoch", "ylabel": "sparsity"}
     x = range(21)
     drawing = plots.lines({"a": (x, x), "b": (x, x)}, **names, bold="a")
     a, b = drawing.figure.axes[0].lines
-    assert a.get_linewidth() > b.get_linewidth() and a.get_zorder() > b.get_zorder()
+    assert a.get_linewidth() > b.get_linewidth() and a.get_zorder() < b.get_zorder()
 
 
 def test_curves_side_by_side_say_so():
@@ -367,6 +367,13 @@ def test_curves_side_by_side_say_so():
     alone = explained(plots.pruning_curves({"a": curve(9)}, title="t"))
     assert "95 % interval over examples, side by side" in both
     assert "95 % interval over examples" in alone
+
+
+def test_the_legend_explains_the_band_of_a_reference_only_where_it_can_be_seen():
+    dense = Runs((Accuracy(900, 1000), Accuracy(901, 1000), Accuracy(900, 1000)))
+    for low, label in ((0.95, "dense (band: its interval)"), (0.1, "dense")):
+        points = {"a": [(1.0, accuracy(0.9)), (0.1, accuracy(low))]}
+        assert label in explained(plots.pruning_curves(points, title="t", reference=dense))
 
 
 def test_what_cannot_be_drawn_is_refused():
