@@ -185,6 +185,34 @@ def kept_gain(student: float, teacher: float, linear: float) -> float:
     return (student - linear) / (teacher - linear)
 
 
+def shares(rows: Mapping[str, Tensor], teacher: Tensor, floor: Tensor) -> DataFrame:
+    """Accuracies, what share of the teacher's each one is, and what share of its gain over TF-IDF.
+
+    Args:
+        rows: name → answers bool ``[n]``, or ``[seeds, n]``.
+        teacher, floor: answers of the teacher and of TF-IDF, over the same examples.
+
+    Example:
+        >>> import torch
+        >>> teacher, student = torch.tensor([1, 1, 1, 1, 0] * 40), torch.tensor([1, 1, 1, 0, 0] * 40)
+        >>> shares({"student": student}, teacher, floor=torch.tensor([1, 1, 0, 0, 0] * 40)).iloc[0, 1]
+        '75.0 % (67.9–81.5, n = 200)'
+    """
+    import pandas as pd
+
+    from course_lib.evaluation.significance import retained
+
+    table = {
+        name: {
+            "test accuracy": str(accuracy(right)),
+            "share of the teacher's accuracy": str(retained(right, teacher)),
+            "share of its gain over TF-IDF": str(retained(right, teacher, floor=floor)),
+        }
+        for name, right in rows.items()
+    }
+    return pd.DataFrame(table).T
+
+
 def parts_of(model: nn.Module) -> dict[str, float]:
     """Million parameters in a transformer's embeddings, in its layers, and in what stands behind them.
 

@@ -31,7 +31,6 @@ from functools import partial
 
 import pandas as pd
 import torch
-from IPython.display import display
 
 import course_lib
 from course_lib import cache, evaluation, models, structured, training
@@ -409,7 +408,7 @@ student.base_model.embeddings.requires_grad_(False)
 recipe = training.Recipe(epochs=1, lr=2e-4, batch_size=32, warmup=0.1, decay=True)
 loss = partial(distillation_loss, T=2.0, alpha=1.0)
 recovered = distill(student, logits, {"train": train}, recipe, loss=loss).model
-folder = course_lib.save(recovered, cache.cache_dir() / "lesson2b")
+folder = course_lib.save(recovered, cache.work_folder("lesson2b"))
 steps = {"teacher": whole, "as cut": accuracy(faster.model), "trained": accuracy(recovered)}
 steps["trained, saved, and loaded"] = accuracy(course_lib.load(folder))
 print(f"trained once on {len(train):,} of {len(reviews['train']):,} training sentences")
@@ -427,6 +426,8 @@ pd.DataFrame({"validation accuracy": {name: str(one) for name, one in steps.item
 # **Predict first.** Which is the most accurate?
 
 # %% jupyter={"source_hidden": true}
+from IPython.display import display
+
 two_thirds = structured.choose(teacher, 2 / 3, score, all_ffn)
 first = {name: keep[name] for name in all_heads} | two_thirds  # the cut of the first figure
 others = {"model A": structured.remove(teacher, first), "model B": faster.model}
