@@ -11,7 +11,8 @@ from course_lib.lessons import style
 from course_lib.lessons.sketch import Drawing, Point, arrow, finish, label, line
 
 KEPT, GONE = style.COLORS["kept"], style.COLORS["pruned"]
-TECHNIQUES = ("fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings", "int8")
+TECHNIQUES = ("fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings")
+TECHNIQUES += ("int8:\n1 byte of 4",)
 EXAMPLE = {"prune first": [0.25] * 6, "distill first": [1.0] * 6}
 
 
@@ -29,7 +30,7 @@ def what_goes() -> Drawing:
     slot, top, table, slab = style.WIDTH / len(TECHNIQUES), 0.45, (0.42, 1.35), (0.58, 0.16)
     for i, technique in enumerate(TECHNIQUES):
         x = slot * i + 0.17
-        name = technique.replace("\n", " ")
+        name = technique.replace("\n", " ").partition(":")[0]
         rows = 0.4 if name == "fewer tokens" else 1
         columns = 0.35 if name == "narrow embeddings" else 1
         _part(ax, (x, top), table, columns, rows, name == "int8")
@@ -129,7 +130,7 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
             "many for each."
         )
     count, height, gap = stages.pop(), 0.46, 0.24
-    ax = style.canvas(style.WIDTH, 0.75 + len(widths) * (height + gap))
+    ax = style.canvas(style.WIDTH, 0.97 + len(widths) * (height + gap))
     left, slot = 2.15, (style.WIDTH - 2.15 - 0.9) / count
     for stage in range(count):
         label(ax, (left + slot * (stage + 0.5), 0.2), str(stage + 1), style.SMALL)
@@ -148,8 +149,11 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
             start = (left + slot * count - 0.02, bottom - height * 0.75)
             arrow(ax, start, (style.WIDTH - 0.5, bottom - height * end - 0.02))
     bottom = 0.75 + len(widths) * (height + gap) - 0.2
-    text = "height: the share of heads and FFN neurons that is left; arrow: a cut, no training after it"
-    label(ax, (style.WIDTH / 2, bottom), text, style.SMALL)
+    text = (
+        "height: the share of heads and FFN neurons that is left; orange: the finished student\n"
+        "arrow: a cut, no training after it"
+    )
+    label(ax, (style.WIDTH / 2, bottom + 0.1), text, style.SMALL)
     sentences = [
         f"{name}: {', '.join(f'{100 * share:.0f} %' for share in row)}, then {100 * end:.0f} %."
         for name, row in widths.items()

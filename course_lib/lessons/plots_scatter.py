@@ -37,7 +37,7 @@ SIDE, LEVEL = ("center", "left", "right"), ("center", "bottom", "top")
 PLACES = [
     (x * far, y * far, SIDE[x], LEVEL[y])
     for far in (NEAR, 14, 22, 32, 44)
-    for x, y in ((1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (-1, 0), (0, 1), (0, -1))
+    for x, y in ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
 ]  # fmt: skip
 
 
