@@ -245,6 +245,7 @@ def attention_head(
     for x, name in zip(places, "QKV", strict=True):
         _matrix(ax, (x, 0.55), rows, size, name)
         cells(ax, (x + width + 0.05, 0.55), [row[:1] for row in rows], size=size, name=f"b{name}")
+    label(ax, (left + width + 0.05 + size / 2, 0.33), "bias", style.SMALL)
     right = places[-1] + width + size + 0.15
     frame = (right - left + 0.1, width + 0.2)
     box(ax, (left - 0.1, 0.45), frame, facecolor="none", zorder=0)  # all three feed the head

@@ -220,7 +220,7 @@ def intervals(
     xlabel: str,
     roles: Mapping[str, str] | None = None,
     reference: Any = None,
-    margin: float | None = None,
+    margin: float | Mapping[str, float] | None = None,
 ) -> Drawing:
     """Results as dots with their 95 % intervals, one row a name; the numbers stand beside its row.
 
@@ -234,7 +234,8 @@ def intervals(
         roles: name → role of `style.look` (default: all in one color).
         reference: a result to compare with, as a line and a band, called "reference", or as in
             ``{"teacher": result}``.
-        margin: of the claim about these rows, as a dashed line: −0.01 is one point below.
+        margin: of the claim about these rows, as a dashed line: −0.01 is one point below. It is called
+            "margin", or as in ``{"1.8 × (claim)": 1.8}``.
 
     Raises:
         ValueError: no row, or rows of several units.
@@ -285,9 +286,10 @@ def intervals(
         look: Any = {"color": style.GRAY, "linewidth": 1, "label": "no difference"}
         handles.append(ax.axvline(no_difference, **look))
     if margin is not None:
-        dashes: Any = {"color": style.INK, "linestyle": "--", "linewidth": 1, "label": "margin"}
-        handles.append(ax.axvline(margin, gid="margin", **dashes))
-        words += f" The claim's margin is at {TICK[min(units)](margin, None)}."
+        name, at = name_reference(margin, "margin")
+        dashes: Any = {"color": style.INK, "linestyle": "--", "linewidth": 1, "label": name}
+        handles.append(ax.axvline(at, gid="margin", **dashes))
+        words += f" The claim's margin is at {TICK[min(units)](at, None)}."
     ax.set(xlabel=xlabel, ylim=(lines - 0.5, -0.5))
     _name_rows(ax, every)
     ax.locator_params(axis="x", nbins=6)  # more labels would run into each other
