@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,8 +91,8 @@ def heat_map(
         title: the finding, or the question.
         unit: what the numbers are; accuracies (default) are shown in percent.
         limits: what the colors span → both ends of the scale (default: the smallest and the largest
-            number, which makes any difference look large; for differences the widest interval, with
-            0 in the middle). The name stands beside the scale.
+            number, which makes any difference look large; for differences the largest of them, rounded
+            up to whole points, with 0 in the middle). The name stands beside the scale.
 
     Example:
         >>> print(heat_map([[0.9, 0.8]], ("T", [4]), ("alpha", [0.5, 1]), "T = 4").alt)
@@ -103,7 +104,7 @@ def heat_map(
     numbers = [[100 * cell.value for cell in row] for row in values] if gaps else values
     cells = [(value, r, c) for r, row in enumerate(numbers) for c, value in enumerate(row)]
     low, high = min(cells), max(cells)
-    widest = max(100 * abs(e) for row in values for one in row for e in one.interval) if gaps else 0
+    widest = math.ceil(max(abs(low[0]), abs(high[0]))) or 1
     both = (-widest, widest) if gaps else (low[0], high[0])
     ((scale, (darkest, brightest)),) = (limits or {unit: both}).items()
     colors: dict[str, Any] = {"cmap": "PuOr" if gaps else "viridis", "aspect": "auto"}
@@ -121,7 +122,7 @@ def heat_map(
         text = written(value, r, c).replace(" (", "\n(")
         ax.text(c, r, text, color="white" if dark else "black", **look)
     corner = (high[2] - 0.5, high[1] - 0.5)
-    look = {"fill": False, "edgecolor": style.COLORS["student"], "linewidth": 3}
+    look = {"fill": False, "edgecolor": style.INK, "linewidth": 3}
     ax.add_patch(Rectangle(corner, 1, 1, **look))
     ax.set(xticks=range(len(columns[1])), xticklabels=columns[1], xlabel=columns[0])
     ax.set(yticks=range(len(rows[1])), yticklabels=rows[1], ylabel=rows[0])

@@ -281,6 +281,8 @@ def intervals(
     if reference is not None:
         name, other = name_reference(reference, "reference")
         handles.append(_reference(ax, name, other, upright=True))
+        top: Any = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        ax.text(other.value, 1.01, say(other), fontsize=style.SMALL, gid="reference", **top)
         words = f" {name}: {say_all(other)}."
     for no_difference in [{"points": 0, "×": 1}[one] for one in units & {"points", "×"}]:
         look: Any = {"color": style.GRAY, "linewidth": 1, "label": "no difference"}

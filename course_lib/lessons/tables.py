@@ -19,7 +19,12 @@ Scored = Mapping[tuple[str, int], "Tensor"]
 
 
 def scored(
-    found: Results, test: TestSet, ways: Iterable[str], labels: Iterable[int], **case: Any
+    found: Results,
+    test: TestSet,
+    ways: Iterable[str],
+    labels: Iterable[int],
+    who: str = "",
+    **case: Any,
 ) -> dict[tuple[str, int], Tensor]:
     """Test answers of each way with each number of labels, counted in the test set.
 
@@ -29,6 +34,7 @@ def scored(
         found: of `lessons.results`, with the columns "way", "labels" and "test".
         test: the test set that these were scored on.
         ways, labels: the columns and rows of the table to come.
+        who: begins the names under which the test set counts them (default: nothing).
         case: what else picks a row, such as ``copies=0``.
 
     Returns:
@@ -46,7 +52,7 @@ def scored(
             used = 0 if (way, 0) in known else n
             answers = torch.stack(found.column("test", way=way, labels=used, **case))
             more = "".join(f", {key} {value}" for key, value in case.items())
-            rows[way, n] = test.stored(f"{way}, {used} labels{more}", answers)
+            rows[way, n] = test.stored(f"{who}{way}, {used} labels{more}", answers)
     return rows
 
 
