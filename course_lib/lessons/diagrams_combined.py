@@ -11,8 +11,9 @@ from course_lib.lessons import style
 from course_lib.lessons.sketch import Drawing, Point, arrow, finish, label, line
 
 KEPT, GONE = style.COLORS["kept"], style.COLORS["pruned"]
-TECHNIQUES = ("fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings")
-TECHNIQUES += ("int8:\n1 byte of 4",)
+TECHNIQUES = [
+    "fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings", "int8:\n1 byte of 4",
+]  # fmt: skip
 EXAMPLE = {"prune first": [0.25] * 6, "distill first": [1.0] * 6}
 
 
