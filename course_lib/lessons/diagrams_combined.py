@@ -11,8 +11,9 @@ from course_lib.lessons import style
 from course_lib.lessons.sketch import Drawing, Point, arrow, finish, label, line
 
 KEPT, GONE = style.COLORS["kept"], style.COLORS["pruned"]
-TECHNIQUES = ("fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings")
-TECHNIQUES += ("int8:\n1 byte of 4",)
+TECHNIQUES = [
+    "fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings", "int8:\n1 byte of 4",
+]  # fmt: skip
 EXAMPLE = {"prune first": [0.25] * 6, "distill first": [1.0] * 6}
 
 
@@ -130,12 +131,12 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
             "many for each."
         )
     count, height, gap = stages.pop(), 0.46, 0.24
-    ax = style.canvas(style.WIDTH, 0.97 + len(widths) * (height + gap))
+    ax = style.canvas(style.WIDTH, 0.75 + len(widths) * (height + gap))
     left, slot = 2.15, (style.WIDTH - 2.15 - 0.9) / count
     for stage in range(count):
         label(ax, (left + slot * (stage + 0.5), 0.2), str(stage + 1), style.SMALL)
     label(ax, (left - 0.1, 0.2), "stage of distillation", style.SMALL, ha="right")
-    label(ax, (style.WIDTH - 0.5, 0.2), "end", style.SMALL)
+    label(ax, (style.WIDTH - 0.5, 0.2), "student", style.SMALL)
     for i, (name, row) in enumerate(widths.items()):
         bottom = 0.42 + i * (height + gap) + height
         label(ax, (left - 0.15, bottom - height / 2), name, ha="right")
@@ -149,11 +150,8 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
             start = (left + slot * count - 0.02, bottom - height * 0.75)
             arrow(ax, start, (style.WIDTH - 0.5, bottom - height * end - 0.02))
     bottom = 0.75 + len(widths) * (height + gap) - 0.2
-    text = (
-        "height: the share of heads and FFN neurons that is left; orange: the finished student\n"
-        "arrow: a cut, no training after it"
-    )
-    label(ax, (style.WIDTH / 2, bottom + 0.1), text, style.SMALL)
+    text = "height: the heads and FFN neurons left; arrow: a cut, no training after it"
+    label(ax, (style.WIDTH / 2, bottom), text, style.SMALL)
     sentences = [
         f"{name}: {', '.join(f'{100 * share:.0f} %' for share in row)}, then {100 * end:.0f} %."
         for name, row in widths.items()

@@ -372,7 +372,7 @@ title, narrowest = "Heads go in all layers, FFN neurons in the last ones", {"hea
 plots.layer_widths(faster.widths, title=title, narrowest=narrowest)
 
 # %% [markdown]
-# In our run the heads of all layers are at the narrowest width that the search tries. (Your machine may find other widths.) FFN neurons went mostly from the last layers, where their scores are low (section 3).
+# In our run only two or three heads are left in each layer, and two is the narrowest width that the search tries. (Your machine may find other widths.) FFN neurons went mostly from the last layers, where their scores are low (section 3).
 #
 # Two reasons may explain why so many *heads* went. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Each of the 1,536 neurons has an absolute value of its own, so nothing cancels between them. Also, a layer has only 12 gates of heads, so fewer terms are added up. For both reasons, heads look cheap in a *sum* of scores. That does not prove that heads matter less.
@@ -420,7 +420,7 @@ answers = [evaluation.correct(network, reviews["validation"])[None] for network 
 tables.differences({"model B, trained − as cut": answers})
 
 # %% [markdown]
-# Less than half of it came back in our run, after this one pass. The interval says how sure the gain is.
+# Almost half of it came back in our run, and the interval of the gain is above zero.
 #
 # `save` also stores the widths of all layers, and `load` reads them:
 
@@ -460,7 +460,7 @@ for said, of in {"as cut": cut, "distilled": after}.items():
 pd.DataFrame(columns)
 
 # %% [markdown]
-# In our run the three were similarly fast. Model A is ahead of B, as cut and after training, but as cut the paired interval contains zero. Removing whole layers was the least accurate as cut. These are validation accuracies. After training, A is a mean over seeds, and B was trained once.
+# In our run the three were similarly fast. Model A is ahead of B, and as cut the paired interval is above zero. Removing whole layers was the least accurate as cut. These are validation accuracies. After training, A is a mean over seeds, and B was trained once.
 #
 # So a search need not beat a simple cut. Perhaps the sum of scores took too many heads.
 #

@@ -124,7 +124,7 @@ plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, t
 #
 # **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? What can such an answer teach that the label does not?
 #
-# Below is an answer of this kind, at three temperatures. Of the 8s on which the teacher is over 99.9 % sure, the figure shows the one with the most probability for 3.
+# Below is an answer of this kind, at three temperatures. Among the images of an 8 on which the teacher is over 99.9 % sure, the figure shows the one with the most probability for 3.
 
 # %%
 certain = probabilities.amax(-1) > 0.99

@@ -61,10 +61,9 @@ with torch.device("meta"):  # shapes alone: no memory, no weights
     bert = transformers.BertForSequenceClassification(transformers.BertConfig())
 label = {n: n + " (1 seed)" * (n in students.recipe["one_seed"]) for n in ["teacher", *names]}
 points = {label[n]: (megabytes[n], accuracy[n]) for n in label}
-by_role = {label[n]: "student" for n in names}
 lines = {"TF-IDF": tfidf.test, "BERT-base's size": 4 * bert.num_parameters() / 1e6}
 look = {"xlabel": "megabytes (log scale)", "title": "Far smaller, and a few points less accurate"}
-drawing = plots.scatter(points, lines=lines, roles=by_role, **look)
+drawing = plots.scatter(points, lines=lines, roles={label[n]: "student" for n in names}, **look)
 drawing.figure.axes[0].set_ylabel("test accuracy")
 plots.show(drawing)
 smallest = min((n for n in names if kept[n].value >= 0.98), key=megabytes.get)
@@ -372,6 +371,7 @@ look = {
     "xlabel": "milliseconds in ONNX Runtime (log scale)",
     "title": "Fewer and narrower layers both save time",
 }
+by_role = {label[n]: "student" for n in names}
 drawing = plots.scatter(points, lines={"TF-IDF": tfidf.test}, roles=by_role, **look)
 drawing.figure.axes[0].set_ylabel("test accuracy")
 plots.show(drawing)

@@ -346,6 +346,7 @@ diagrams.int8_number_line(row, limit=largest.item(), zoom=errors.argmax().item()
 # Both models answer the same test texts. Where both are right, or both are wrong, the accuracy does not change. So count the others: only the teacher is right on $b$ texts, and only the student on $c$ texts, of $n$ in all.
 #
 # $$\text{change} = \frac{c - b}{n} \qquad \text{interval} = \text{change} \pm \frac{1.96}{n} \sqrt{b + c - \frac{(c - b)^2}{n}}$$
+# <!-- not measured: a constant of the normal distribution -->
 #
 # **Your turn (2 of 2).** Write it.
 
