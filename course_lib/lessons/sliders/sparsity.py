@@ -120,7 +120,7 @@ def sparsity_chart(model: nn.Module) -> Chart:
         "sparsity of each layer", 120, 190,
         mark("bar", "shares", color=GRAY, **share,
              tooltip=tooltip(layer="layer", share="sparsity|.1%")),
-        mark("text", "shares", align="left", fontSize=11, y=share["y"], x={"value": 124},
+        mark("text", "shares", align="right", fontSize=11, y=share["y"], x={"value": 158},
              transform=[{"calculate": "format(100 * datum.share, '.0f') + ' %'", "as": "shown"}],
              text={"field": "shown"}),
     )  # fmt: skip
