@@ -14,9 +14,10 @@ ANSWER = re.compile(r"# ```python\n((?:#.*\n)+?)# ```")
 
 
 def answers(source: str) -> dict[str, str]:
-    """Function name → the answer that a lesson folds away."""
+    """Function name → the answer that a lesson folds away. Other code in its text is no answer."""
     codes = [re.sub(r"^# ?", "", code, flags=re.M) for code in ANSWER.findall(source)]
-    return {ast.parse(code).body[0].name: code for code in codes}
+    firsts = {code: ast.parse(code).body[0] for code in codes}
+    return {one.name: code for code, one in firsts.items() if isinstance(one, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize("name", LESSONS)
