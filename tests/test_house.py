@@ -26,6 +26,7 @@ FLOORS = (
     {"lessons"},
     {"compression"},
     {"checks"},
+    {"grading"},
     {"cli"},
     {"__main__"},
 )
@@ -45,7 +46,10 @@ SHIPPED = HOUSE / "quantization" / "run_onnx.py"
 # Language models: perplexity, two speeds, block influence and token-by-token distillation are 480 lines
 # of the library; loading one, its reviews, five drawings, a figure and a slider 680 of the course;
 # their tests 550.
-LIMITS = {"library": 7_450, "shipped": 125, "course": 12_000, "tests": 23_450}
+# Grading a class in a sandbox is counted alone: the wire between judge and learner is 550 lines,
+# because modules, gradients and functions travel on it, so that no check had to be written anew; the
+# sandbox is 410; the judge, the worker and nbgrader's two steps 410. Their tests are 350.
+LIMITS = {"library": 7_450, "shipped": 125, "course": 12_000, "grading": 1_400, "tests": 23_900}
 
 
 def package(path: Path) -> str:
@@ -131,11 +135,15 @@ def lines(files: Iterable[Path]) -> int:
 def test_nothing_grows_unseen(part):
     modules = set(HOUSE.rglob("*.py")) - {SHIPPED}
     in_library = {path for path in modules if package(path) in LIBRARY | {"__init__"}}
-    in_course = {path for path in modules - in_library if package(path) != "checks"}
+    in_grading = {path for path in modules if package(path) == "grading"}
+    in_course = {
+        path for path in modules - in_library if package(path) not in ("checks", "grading")
+    }
     files = {
         "library": in_library,
         "shipped": [SHIPPED],
         "course": in_course,
+        "grading": in_grading,
         "tests": Path(__file__).parent.rglob("*.py"),
     }
     assert lines(files[part]) <= LIMITS[part]
