@@ -32,10 +32,8 @@ class Restore(NbGraderPreprocessor):
         released = nbformat.read(Path(folder) / f"{said['notebook']}.ipynb", as_version=4)
         nb.cells, missing = restored(released.cells, nb.cells)
         for name in missing:
-            self.log.warning(
-                "%s has deleted the cell %r of %s: it was put back.",
-                *(said["student"], name, said["notebook"]),
-            )
+            who, where = said["student"], said["notebook"]
+            self.log.warning("%s has deleted the cell %r of %s: it was put back.", who, name, where)
         return nb, resources
 
 
@@ -74,10 +72,7 @@ def restored(
 class Judge(NbGraderPreprocessor):
     """Runs the notebook in the sandbox, and the checks outside of it."""
 
-    unsafe = Bool(False, help="Grade even where the system cannot keep the learners' code in.").tag(
-        config=True
-    )
-
+    unsafe = Bool(False, help="Grade where the system cannot keep code in, too.").tag(config=True)
     cell_seconds = Float(60, help="How long a cell may take.").tag(config=True)
     training_seconds = Float(900, help="How long one may take in a challenge.").tag(config=True)
     notebook_seconds = Float(3600, help="How long a whole notebook may take.").tag(config=True)

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-LARGEST = 8 * 2**20, 256 * 2**20  # bytes of the text and of the tensors of one message
+# Bytes of the text and of the tensors of one message: SmolLM2, whole, takes 513 MB.
+LARGEST = 8 * 2**20, 768 * 2**20
 # Where a class must come from that a learner's side names: its code is known.
 KNOWN = (
     *("torch.nn.modules.", "course_lib.models.", "course_lib.structured."),
@@ -219,11 +220,9 @@ class Packing:
         if isinstance(value, Iterator):
             some = [one for one, _ in zip(value, range(10_000), strict=False)]
             return {"k": "iterator", "v": list(map(self.node, some))}
-        pack = next((pack for kind, pack in _PACKS if isinstance(value, kind)), None)
-        if pack is None and callable(value) and not self.peer.guest:
+        pack = _pack(value)
+        if pack is Packing.function and not self.peer.guest:
             pack = None  # a learner's function is called by its name alone
-        elif pack is None and callable(value):
-            pack = Packing.function
         return self.numbered(value, id(value), pack) if pack else _opaque(value)
 
     def numbered(self, value: Any, key: Any, pack: Any) -> Any:
@@ -339,19 +338,14 @@ def _travels(value: Any) -> bool:
 _CONFIGS = ("PretrainedConfig", "PreTrainedConfig")
 
 
-class _Config(type):
-    def __instancecheck__(cls, value: Any) -> bool:
-        return _is(value, *_CONFIGS)
-
-
-_PACKS: list[tuple[Any, Any]] = [
-    ((nn.Module, torch.optim.Optimizer, _Config("_", (), {})), Packing.object),
-    (Tensor, Packing.tensor),
-    (np.ndarray, Packing.array),
-    (Mapping, Packing.dict),
-    ((set, frozenset), Packing.set),
-    (_VIEWS, Packing.list),
-]
+def _pack(value: Any) -> Any:
+    """How a value of this kind is packed; None if it cannot travel."""
+    if isinstance(value, nn.Module | torch.optim.Optimizer) or _is(value, *_CONFIGS):
+        return Packing.object
+    packs = {Tensor: Packing.tensor, np.ndarray: Packing.array, Mapping: Packing.dict}
+    packs |= {set: Packing.set, frozenset: Packing.set} | dict.fromkeys(_VIEWS, Packing.list)
+    found = (pack for kind, pack in packs.items() if isinstance(value, kind))
+    return next(found, Packing.function if callable(value) else None)
 
 
 # --- from messages to values ----------------------------------------------------------------------

@@ -50,9 +50,7 @@ def serve(sock: socket.socket) -> None:
     peer.answer_all()
 
 
-def call(
-    names: dict[str, Any], name: str, given: list[Any], more: dict[str, Any], seed: int
-) -> Any:
+def call(names: dict[str, Any], name: str, given: Any, more: Any, seed: int) -> Any:
     """What the function gives, and its arguments, which it may have changed."""
     with untouched(seed), at_most(SECONDS):
         return [names[name](*given, **more), given, more]
@@ -81,9 +79,7 @@ def folder(value: Any) -> dict[str, Any]:
     found, left = {}, FILES
     for path in sorted(Path(value).iterdir()):
         if path.is_file() and path.stat().st_size <= left:
-            content = path.read_bytes()
-            found[path.name], left = (
-                torch.frombuffer(bytearray(content or b" "), dtype=torch.uint8),
-                left - len(content),
-            )
+            content = bytearray(path.read_bytes() or b" ")
+            found[path.name] = torch.frombuffer(content, dtype=torch.uint8)
+            left -= len(content)
     return {"files": found}
