@@ -1,4 +1,4 @@
-"""Sixteen submissions of lab 3: what each one does, and the points that it should get of 14.
+"""Sixteen submissions of a lab: what each one does, and the points that it should get.
 
 Hostile ones are among them. They may run in the sandbox alone.
 """
@@ -7,84 +7,112 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from nbgrader import utils as nbgrader_utils
 
-WORTH = {"soften": 1, "kl": 2, "distillation_loss": 3, "soft_gradient": 3}
-WORTH |= {"ask_teacher": 1, "masked_mean": 2, "errors": 2}
-ALL = sum(WORTH.values())
-BEFORE_KL = "def kl(p, q):\n    import os, sys, time\n"
+from course_lib.grading import judge
 
-# What stands in the place of the right answer, by exercise; all others are right.
-INSTEAD: dict[str, dict[str, str]] = {
-    "sleeps": {"kl": "import time\ntime.sleep(1e9)"},
-    "loops": {"kl": f"{BEFORE_KL}    while True:\n        pass"},
-    "system-exit": {"kl": f"{BEFORE_KL}    sys.exit()"},
-    "os-exit": {"kl": f"{BEFORE_KL}    os._exit(0)"},
-    "fork-bomb": {"kl": f"{BEFORE_KL}    while True:\n        os.fork()"},
-    "memory": {
-        "kl": f"{BEFORE_KL}    rows = []\n    while True:\n        rows.append(b'x' * 10**8)"
-    },
-    "steals": {name: f"{name} = checks.{name}.made(checks.{name}.right)" for name in WORTH},
+
+class Lab(NamedTuple):
+    """What learners get, the right answers and the points by exercise, the teacher's folder."""
+
+    released: NotebookNode
+    right: Mapping[str, str]
+    worth: Mapping[str, int]
+    course: str
+
+    @property
+    def victim(self) -> str:
+        """The exercise that most of the hostile ones answer in their own way: the second one."""
+        return list(self.right)[1]
+
+    def fill(self, code: str) -> str:
+        """This code with what it aims at; `mark` is a line of a right answer, reversed."""
+        mark = max(self.right[self.victim].splitlines(), key=len).strip()[::-1]
+        aims = {"victim": self.victim, "names": repr(list(self.right)), "course": self.course}
+        for name, text in (aims | {"mark": repr(mark)}).items():
+            code = code.replace(f"<{name}>", text)
+        return code
+
+
+_DEF = "def <victim>(*given, **more):\n    import os, sys\n"
+# What stands in the place of one right answer; all others are right.
+INSTEAD = {
+    "sleeps": "import time\ntime.sleep(1e9)",
+    "loops": f"{_DEF}    while True:\n        pass",
+    "system-exit": f"{_DEF}    sys.exit()",
+    "os-exit": f"{_DEF}    os._exit(0)",
+    "fork-bomb": f"{_DEF}    while True:\n        os.fork()",
+    "memory": f"{_DEF}    rows = []\n    while True:\n        rows.append(b'x' * 10**8)",
 }
-NOISE = (
-    "import logging, sys, warnings\n"
-    "logging.warning('noise')\nwarnings.warn('noise')\nprint('noise', file=sys.stderr)"
-)
-# What stands before an answer that is right otherwise.
-AHEAD: dict[str, dict[str, str]] = {
-    "prints": {"kl": "for _ in range(1000):\n    print('x' * 10**6)"},
-    "writes": {
-        "kl": "import pathlib\n"
-        "for up in ('..', '../..', '../../..', '{course}', '{course}/submitted/right'):\n"
-        "    for name in ('gradebook.db', 'lab3/03_distillation_loss.ipynb', 'here'):\n"
-        "        try:\n"
-        "            pathlib.Path(up, name).write_text('written')\n"
-        "        except OSError:\n"
-        "            pass"
-    },
-    "noise": dict.fromkeys(WORTH, NOISE),
+# What stands before that answer, which is right.
+AHEAD = {
+    "prints": "for _ in range(1000):\n    print('x' * 10**6)",
+    "writes": """import pathlib
+for up in ('..', '../..', '../../..', '<course>', '<course>/submitted/right'):
+    for name in ('gradebook.db', 'lab3/03_distillation_loss.ipynb', 'here'):
+        try:
+            pathlib.Path(up, name).write_text('written')
+        except OSError:
+            pass""",
+    "noise": """import logging, sys, warnings
+logging.warning('noise')
+warnings.warn('noise')
+print('noise', file=sys.stderr)""",
 }
-# What stands in a cell before all others, where every answer is wrong.
+# What stands in a cell before all others, where no answer is written.
 CHEAT = {
-    "replaces-checks": "from course_lib import checks\n"
-    "for name in dir(checks) + {names!r}:\n    setattr(checks, name, lambda answer: None)",
-    "replaces-modules": "import sys, types\n"
-    "fake = types.SimpleNamespace(**{{name: lambda answer: None for name in {names!r}}})\n"
-    "import course_lib\ncourse_lib.checks = fake\nsys.modules['course_lib.checks'] = fake",
-    "reads": "import glob, os, re\ntexts = []\n"
-    "for pattern in ('{course}/**/*.ipynb', '/**/*.ipynb', '/**/solutions/**/*', '/**/lesson3.py'):\n"
-    "    for path in glob.iglob(pattern, recursive=True):\n"
-    "        if os.path.isfile(path) and 'powers' + '.sum' in open(path, errors='ignore').read():\n"
-    "            print('FOUND', path)\n"
-    "            def soften(logits, T): return (logits / T).softmax(-1)",
+    "replaces-checks": """from course_lib import checks
+for name in dir(checks) + <names>:
+    setattr(checks, name, lambda answer: None)""",
+    "replaces-modules": """import sys, types
+import course_lib
+fake = types.SimpleNamespace(**{name: lambda answer: None for name in <names>})
+course_lib.checks = fake
+sys.modules['course_lib.checks'] = fake""",
+    "reads": """import glob, os
+for pattern in ('<course>/**/*.ipynb', '/**/*.ipynb', '/**/solutions/**/*', '/**/lesson?.py'):
+    for path in glob.iglob(pattern, recursive=True):
+        if os.path.isfile(path) and <mark>[::-1] in open(path, errors='ignore').read():
+            print('FOUND', path)""",
 }
-DELETES = "deletes"
-NAMES = ["right", "half", "blank", DELETES, *INSTEAD, *AHEAD, *CHEAT]
-
-POINTS = {"right": ALL, "half": 6, "blank": 0, DELETES: ALL, **dict.fromkeys(AHEAD, ALL)}
-POINTS |= dict.fromkeys(INSTEAD, ALL - WORTH["kl"]) | {"steals": 0} | dict.fromkeys(CHEAT, 0)
+NAMES = ["right", "half", "blank", "steals", "deletes", *INSTEAD, *AHEAD, *CHEAT]
 
 
-def submission(
-    name: str, released: NotebookNode, right: Mapping[str, str], course: str
-) -> NotebookNode:
+def answered(name: str, lab: Lab) -> list[str]:
+    """The exercises to which this learner gives the right answer.
+
+    Nobody tries the challenge here: it trains, which takes minutes. Lab 3 has none.
+    """
+    if name in ("blank", "steals", *CHEAT):
+        return []
+    if name == "half":
+        return list(lab.right)[:3]
+    here = [exercise for exercise in lab.right if not judge.trains(exercise)]
+    return [exercise for exercise in here if name not in INSTEAD or exercise != lab.victim]
+
+
+def points(name: str, lab: Lab) -> int:
+    return sum(lab.worth[exercise] for exercise in answered(name, lab))
+
+
+def submission(name: str, lab: Lab) -> NotebookNode:
     """The released notebook as this learner hands it in."""
-    notebook = copy.deepcopy(released)
-    for cell in notebook.cells:
-        exercise = nbgrader_utils.is_solution(cell) and cell.metadata.nbgrader.grade_id
-        if not exercise or name == "blank" or name in CHEAT:
-            continue
-        if name == "half" and exercise not in ("soften", "kl", "distillation_loss"):
-            continue
-        cell.source = INSTEAD.get(name, {}).get(exercise, right[exercise])
-        if ahead := AHEAD.get(name, {}).get(exercise):
-            cell.source = ahead.replace("{course}", course) + "\n" + cell.source
+    notebook = copy.deepcopy(lab.released)
+    for cell in filter(nbgrader_utils.is_solution, notebook.cells):
+        exercise = cell.metadata.nbgrader.grade_id
+        if exercise in answered(name, lab):
+            cell.source = lab.right[exercise]
+        if name == "steals":
+            cell.source = f"{exercise} = checks.{exercise}.made(checks.{exercise}.right)"
+        if exercise == lab.victim:
+            ahead = f"{AHEAD[name]}\n{cell.source}" if name in AHEAD else cell.source
+            cell.source = lab.fill(INSTEAD.get(name, ahead))
     if name in CHEAT:
-        text = CHEAT[name].format(names=list(WORTH), course=course)
-        notebook.cells.insert(2, new_code_cell(text))
-    if name == DELETES:
+        notebook.cells.insert(2, new_code_cell(lab.fill(CHEAT[name])))
+    if name == "deletes":
         notebook.cells = [cell for cell in notebook.cells if not nbgrader_utils.is_grade(cell)]
     return notebook

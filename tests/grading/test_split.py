@@ -9,15 +9,20 @@ import json
 import os
 import socket
 import struct
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is not installed
 
 from course_lib import checks
 from course_lib.checks.checking import IMPORTED, Check, edited
 from course_lib.checks.guarding import Seen
 from course_lib.grading import judge, wire, worker
 from course_lib.pruning import sparsity
+from tools import exercises, notebooks
 
 FUNCTIONS = [
     check
@@ -80,6 +85,15 @@ def test_right_and_wrong_answers_are_told_the_same(check, session):
         there = told(check, session.answer(check.name))
         assert there == told(check, check.made(source)), source
     assert told(check, session.answer(check.name)) or not wrong
+
+
+def test_every_graded_cell_can_be_judged_from_outside():
+    for master in notebooks.find_sources([], exercises.SOURCES):
+        for cell in filter(judge.is_check, notebooks.build(master).cells):
+            call = judge.CALL.fullmatch(cell.source.strip())
+            assert call and isinstance(getattr(checks, call[1]), Check), (
+                f"{master.name}: {cell.source}"
+            )
 
 
 NETWORKS = """
