@@ -91,8 +91,8 @@ def course(tmp_path_factory):
         for student, notebook in submissions(source, released).items():
             path = folder / "submitted" / student / "labs" / f"{source.stem}.ipynb"
             notebooks.write(notebook, path)
-    # Lab 5 has a training of minutes on one thread, and this machine may be busy. Without namespaces the
-    # answers run all the same: they are ours.
+    # Lab 5 has a training of minutes on one thread, and this machine may be busy. Where nothing keeps
+    # code in, the answers run all the same: they are ours.
     nbgrader(folder, "autograde", "labs", "--Judge.cell_seconds=600", "--Judge.unsafe=True")
     return folder
 

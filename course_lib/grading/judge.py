@@ -114,10 +114,10 @@ class Session:
         said = self.ask("look", 60, name)
         if said.get("function"):
             return lambda *given, **more: self.call(name, list(given), more)
-        if "files" in said:
-            self.places.append(tempfile.TemporaryDirectory(prefix="answer-"))
-            return _folder(Path(self.places[-1].name), said["files"])
-        return said["value"]
+        if not isinstance(said["value"], str | Path):
+            return said["value"]
+        self.places.append(tempfile.TemporaryDirectory(prefix="answer-"))
+        return _copy(Path(self.places[-1].name), said)
 
     def call(self, name: str, given: list[Any], more: dict[str, Any]) -> Any:
         seed = int(torch.randint(2**31, ()))
@@ -147,12 +147,14 @@ def serve(what: str, *values: Any) -> Any:
     return [function(*given, **more), given]
 
 
-def _folder(place: Path, files: dict[str, Any] | None) -> Path:
-    """A copy of the folder that an answer names."""
-    if files is None:
+def _copy(place: Path, said: dict[str, Any]) -> Path:
+    """A copy of what an answer names in the sandbox: outside, its name could be that of our own file."""
+    if "files" not in said:
+        return place / "nothing"
+    if said["files"] is None:
         place.joinpath("file").touch()
         return place / "file"
-    for name, content in files.items():
+    for name, content in said["files"].items():
         place.joinpath(Path(str(name)).name).write_bytes(content.numpy().tobytes())
     return place
 

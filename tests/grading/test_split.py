@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is not installed
@@ -128,10 +129,12 @@ def told_by_a_liar(value):
     """What the judge makes of an answer that no worker of ours has sent."""
     mine, its = socket.socketpair()
     text = json.dumps({"id": 1, "value": value}).encode()
-    its.sendall(struct.pack("<II", len(text), 0) + text)
+    blob = safetensors.torch.save({"0": torch.zeros(8, dtype=torch.uint8)})
+    its.sendall(struct.pack("<II", len(text), len(blob)) + text + blob)
     return wire.Peer(mine, lambda *_: None, guest=True).request("look", "x")
 
 
+STORE = {"n": 1, "k": "storage", "v": "0"}
 TENSOR = {"n": 0, "k": "tensor", "storage": None, "offset": 0, "learns": False, "parameter": False}
 
 
@@ -143,6 +146,7 @@ TENSOR = {"n": 0, "k": "tensor", "storage": None, "offset": 0, "learns": False, 
         {"n": 7},
         {"k": "eval", "v": "1"},
         TENSOR | {"as": ["load", [1], [1]], "grad": None},
+        TENSOR | {"as": ["float32", [4], [1]], "grad": None, "storage": STORE},
         TENSOR | {"as": ["float32", [10**15], [1]], "grad": None},
         {"n": 0, "k": "object", "class": "torch.nn.modules.linear:Linear", "v": 3},
     ],
@@ -151,6 +155,12 @@ TENSOR = {"n": 0, "k": "tensor", "storage": None, "offset": 0, "learns": False, 
 def test_what_a_worker_cannot_say_is_refused(value):
     with pytest.raises(wire.GoneError):
         told_by_a_liar(value)
+
+
+def test_a_path_names_nothing_outside_of_the_sandbox(session, monkeypatch, tmp_path):
+    monkeypatch.setattr(session, "ask", lambda *_: {"value": str(tmp_path)})
+    session.peer = wire.Peer(socket.socketpair()[0], print, guest=True)
+    assert not session.answer("my_folder").exists()
 
 
 @pytest.mark.parametrize("name", ["subprocess:Popen", "torch.optim.sgd:SGD", "os:path"])
