@@ -114,8 +114,10 @@ class Session:
         said = self.ask("look", 60, name)
         if said.get("function"):
             return lambda *given, **more: self.call(name, list(given), more)
-        if not isinstance(said["value"], str | Path):
-            return said["value"]
+        value = said["value"]
+        ours = isinstance(value, str | Path) and os.path.exists(value)
+        if not ours and "files" not in said:
+            return value
         self.places.append(tempfile.TemporaryDirectory(prefix="answer-"))
         return _copy(Path(self.places[-1].name), said)
 
@@ -148,7 +150,7 @@ def serve(what: str, *values: Any) -> Any:
 
 
 def _copy(place: Path, said: dict[str, Any]) -> Path:
-    """A copy of what an answer names in the sandbox: outside, its name could be that of our own file."""
+    """A copy of what an answer names in the sandbox; its path may lead to a file of ours out here."""
     if "files" not in said:
         return place / "nothing"
     if said["files"] is None:
