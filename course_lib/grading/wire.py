@@ -30,6 +30,7 @@ from torch.nn.utils import parametrize
 
 # Bytes of the text and of the tensors of one message: SmolLM2, whole, takes 513 MB.
 LARGEST = 8 * 2**20, 768 * 2**20
+UNREAD = 60.0  # seconds that a learner's side may leave a message unread
 # Where a class must come from that a learner's side names: its code is known.
 KNOWN = (
     *(
@@ -75,6 +76,8 @@ class Peer:
 
     def __init__(self, sock: socket.socket, serve: Callable[..., Any], guest: bool) -> None:
         self.sock, self.serve, self.guest = sock, serve, guest
+        if guest:
+            sock.settimeout(UNREAD)
         self.buffer, self.asked, self.also = bytearray(), 0, list[int]()
         self.wait: Callable[[], None] = lambda: None
         self.forget()
@@ -130,7 +133,8 @@ class Peer:
         text = json.dumps(head | {"value": packing.node(value)}).encode()
         blob = safetensors.torch.save(packing.bytes) if packing.bytes else b""
         try:
-            self.sock.sendall(struct.pack("<II", len(text), len(blob)) + text + blob)
+            self.sock.sendall(struct.pack("<II", len(text), len(blob)) + text)
+            self.sock.sendall(blob)
         except OSError as error:
             raise GoneError(str(error)) from None
 
@@ -278,7 +282,7 @@ class Packing:
 
     def storage(self, value: Any) -> Any:
         name = str(len(self.bytes))
-        self.bytes[name] = _bytes(value).clone()
+        self.bytes[name] = _bytes(value)
         return {"k": "storage", "v": name}
 
     def object(self, value: Any) -> Any:

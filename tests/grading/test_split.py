@@ -134,6 +134,13 @@ def told_by_a_liar(value):
     return wire.Peer(mine, lambda *_: None, guest=True).request("look", "x")
 
 
+def test_who_reads_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr(wire, "UNREAD", 0.2)
+    mine, its = socket.socketpair()
+    with pytest.raises(wire.GoneError), its:
+        wire.Peer(mine, print, guest=True).request("call", torch.zeros(10**6))
+
+
 STORE = {"n": 1, "k": "storage", "v": "0"}
 TENSOR = {"n": 0, "k": "tensor", "storage": None, "offset": 0, "learns": False, "parameter": False}
 
