@@ -1,6 +1,6 @@
 """Keep a learner's code in: a process of its own that sees, reaches and takes only what it may.
 
-python -m course_lib.grading.sandbox FD is the nursery: it has imported all that labs need, and forks
+python -m course_lib.grading.sandbox FD IMPORTS is the nursery: it has imported all that labs need, and forks
 a worker for each request that comes over the socket FD. Where the system lets it (Linux, as root or
 with user namespaces) a worker has its own root folder, processes, network (none) and, for root, user.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import json
 import os
 import platform
@@ -20,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,14 @@ class Nursery:
     """Starts workers. Close it when the class is graded.
 
     Args:
-        modules: what labs import; each worker then has it at once.
+        imports: the teacher's cell that imports what a lab needs; each worker then has it at once.
         unsafe: go on where the system keeps nothing in but time and memory.
 
     Raises:
         UnsafeError: it does not, and `unsafe` is False; says what to do.
     """
 
-    def __init__(self, modules: Iterable[str] = (), unsafe: bool = False) -> None:
+    def __init__(self, imports: str = "", unsafe: bool = False) -> None:
         self.level = level()
         self.uid = 60_000 + os.getpid() % 5000  # one of its own for each grader
         if self.level == "limits" and not unsafe:
@@ -105,7 +104,7 @@ class Nursery:
             **{"MPLBACKEND": "agg", "HOME": str(self.folder), "IPYTHONDIR": f"{HOME}/.ipython"},
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "course_lib.grading.sandbox", str(other.fileno()), *modules],
+            [sys.executable, "-m", "course_lib.grading.sandbox", str(other.fileno()), imports],
             pass_fds=[other.fileno()],
             cwd=self.folder,
             env=environment,
@@ -183,7 +182,7 @@ def main(control: socket.socket) -> None:
     """Fork a worker for each order that comes, until the judge has closed the socket."""
     from course_lib.grading import worker  # noqa: F401, with all that it imports
 
-    warm(sys.argv[2:])
+    warm(sys.argv[2])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     while True:
         order, fds, _, _ = socket.recv_fds(control, 4096, 2)
@@ -200,12 +199,13 @@ def main(control: socket.socket) -> None:
         _live(json.loads(order), *fds)
 
 
-def warm(modules: list[str]) -> None:
+def warm(imports: str) -> None:
     """Import what a lab imports, and what PyTorch does when it is first used, once for all workers."""
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).step()
-    for name in modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    with contextlib.suppress(
+        Exception
+    ):  # then each worker imports by itself, or says what is missing
+        exec(imports, {})
 
 
 def _live(order: dict[str, Any], fd: int, output: int) -> None:

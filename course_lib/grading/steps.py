@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import re
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,9 @@ class Judge(NbGraderPreprocessor):
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         lab = resources["nbgrader"]["notebook"]
         if lab not in _nurseries:
-            _nurseries[lab] = nursery = sandbox.Nursery(imported(nb.cells), self.unsafe)
+            locked = (c for c in nb.cells if c.metadata.get("nbgrader", {}).get("locked"))
+            first = next((c.source for c in locked if c.cell_type == "code"), "")
+            _nurseries[lab] = nursery = sandbox.Nursery(first, self.unsafe)
             atexit.register(nursery.close)
             self.log.info("Sandbox: %s", nursery.level)
         for cell in nb.cells:
@@ -99,14 +100,3 @@ class Judge(NbGraderPreprocessor):
         finally:
             session.stop()
         return nb, resources
-
-
-def imported(cells: list[NotebookNode]) -> set[str]:
-    """The modules that the locked cells import: those are the teacher's, so their names are safe."""
-    locked = [c.source for c in cells if c.metadata.get("nbgrader", {}).get("locked")]
-    pattern = r"^from (\S+) import ([^(\n]+)|^import (\S+)"
-    found = [match for source in locked for match in re.findall(pattern, source, re.M)]
-    parts = [
-        f"{where}.{name.strip()}" for where, names, _ in found for name in names.split(",") if where
-    ]
-    return {*parts, *(one for row in found for one in (row[0], row[2]) if one)}
