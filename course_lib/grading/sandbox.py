@@ -1,8 +1,9 @@
 """Keep a learner's code in: a process of its own that sees, reaches and takes only what it may.
 
-python -m course_lib.grading.sandbox FD IMPORTS is the nursery: it has imported all that a lab needs, and
-forks a worker for each request that comes over the socket FD. Where the system lets it (Linux, as root
-or with user namespaces) a worker has its own root folder, processes, network (none) and, for root, user.
+python -m course_lib.grading.sandbox FD IMPORTS is the nursery: it has imported all that a lab needs,
+and forks a worker for each request that comes over the socket FD. Where the system lets it (Linux, as
+root or with user namespaces) a worker has its own root folder, processes, network (none) and, for root,
+user.
 """
 
 from __future__ import annotations
