@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -63,7 +64,8 @@ class Here:
 @pytest.fixture
 def session(monkeypatch):
     monkeypatch.setattr(judge.sandbox, "taken", lambda pid: 0)
-    one = judge.Session(Here(), None, {"cell": 60, "training": 60, "notebook": 600})
+    nursery: Any = Here()
+    one = judge.Session(nursery, None, {"cell": 60, "training": 60, "notebook": 600})
     yield one
     one.stop()
 
