@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -45,21 +46,40 @@ def labels(batch: Any) -> Any:
     return batch["labels"] if isinstance(batch, Mapping) else batch[-1]
 
 
+def next_tokens(ids: Tensor) -> Tensor:
+    """What follows each token of ``[documents, length]``; −100, "no label", behind the last one.
+
+    With it the logits of all positions serve as they are: without the last ones they would be a copy,
+    and those of a language model take hundreds of megabytes.
+
+    Example:
+        >>> next_tokens(torch.tensor([[4, 7, 1]]))
+        tensor([[   7,    1, -100]])
+    """
+    return F.pad(ids[:, 1:], (0, 1), value=-100)
+
+
 def check_classes(logits: Tensor, numbers: Tensor) -> None:
     """Refuse what softmax and accuracy over classes would get wrong without an error.
 
     Raises:
         ValueError: a single output, or labels that are no class numbers.
     """
-    if logits.shape[-1] == 1 or numbers.is_floating_point():
-        several = numbers.is_floating_point() and numbers.ndim > 1
+    table = numbers.ndim == 2 and logits.ndim == 2  # a row of labels for each example
+    if table and numbers.shape[1] == 1 < logits.shape[1] and not numbers.is_floating_point():
+        raise ValueError(
+            f"The labels are {list(numbers.shape)}; expected [{len(numbers)}], one class number for "
+            "each example: labels.squeeze(1)."
+        )
+    if logits.shape[-1] == 1 or numbers.is_floating_point() or table:
+        several = table or (numbers.is_floating_point() and numbers.ndim > 1)
         what = "several labels per example" if several else "a number per example"
         kind = "multi_label_classification" if several else "regression"
         name = "binary_cross_entropy_with_logits" if several else "mse_loss"
         raise ValueError(
             f"The logits are {list(logits.shape)} and the labels {list(numbers.shape)}, "
             f"{numbers.dtype}: {what} (problem_type {kind!r}), not one class. Give a loss that fits: "
-            f"loss=lambda output, batch: F.{name}(output.logits.squeeze(-1), batch['labels'])."
+            f"loss=lambda output, batch: F.{name}(output.logits.squeeze(-1), batch['labels'].float())."
         )
 
 
@@ -67,7 +87,7 @@ def check_dataset(dataset: Any) -> None:
     """One check before the first batch: what came, and what to give instead.
 
     Raises:
-        TypeError: no data set of examples, or texts that are not tokenized.
+        TypeError: no data set of examples, texts that are not tokenized, or a column 'label'.
     """
     kind = type(dataset).__name__
     if isinstance(dataset, DataLoader):
@@ -85,6 +105,11 @@ def check_dataset(dataset: Any) -> None:
                 f"The columns {texts} hold text, which a model does not read. Give what "
                 "datasets.tokenize(rows, tokenizer) returns, or remove them: rows.remove_columns("
                 f"{texts})."
+            )
+        if "label" in dataset.column_names:
+            raise TypeError(
+                "There is a column 'label', which a model does not take; expected 'labels'. Give what "
+                "datasets.tokenize(rows, tokenizer) returns, or rows.rename_column('label', 'labels')."
             )
 
 

@@ -40,7 +40,7 @@ def checked_folder(folder: str | Path, stores: Collection[Path] = (), weights: b
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: names the file and what is wrong with it.
+        ValueError: names the file and what is wrong with it; or the weights are masked.
     """
     folder = Path(folder)
     try:
@@ -55,7 +55,7 @@ def checked_folder(folder: str | Path, stores: Collection[Path] = (), weights: b
             "(merge_and_unload of peft) and save the result."
         )
     if weights:
-        tensors_in(folder)
+        _check_masks(folder, tensors_in(folder))
     if (folder / "tokenizer_config.json").exists():
         added = read_json(folder, "tokenizer_config.json").get("added_tokens_decoder")
         if isinstance(added, dict) and len(added) > ADDED:
@@ -170,6 +170,18 @@ def _check_entries(folder: Path, stores: Collection[Path]) -> None:
                     raise ValueError(
                         f"{where} has {text.count(sign):,} {what}; expected at most {most:,}."
                     )
+
+
+def _check_masks(folder: Path, names: Collection[str]) -> None:
+    """`from_pretrained` knows no masks: it would make up the weights of these layers."""
+    for name in names:
+        older = name.endswith("_mask") and name.removesuffix("mask") + "orig" in names
+        if older or re.search(r"(^|\.)parametrizations\.\w+\.\d+\.mask$", name):
+            raise ValueError(
+                f"The weights in {folder.name!r} are masked: they hold {name[:80]!r}. A loaded model "
+                "would have random numbers there. Write the zeros into the weights, "
+                "pruning.make_permanent(model), and save the result."
+            )
 
 
 def _check_config(folder: Path, config: dict[str, Any]) -> None:

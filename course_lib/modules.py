@@ -78,6 +78,19 @@ def _padded_as_its_own(model: Any, batch: Mapping[str, Any]) -> Mapping[str, Any
     return {**batch, "input_ids": ids}
 
 
+def longest_text(model: Any) -> int:
+    """How many tokens a model with a config reads; a million where no table of positions limits it."""
+    # In RoBERTa's kin the first position comes after the padding id of the table.
+    before = [
+        module.padding_idx + 1
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+        and "position" in name.rpartition(".")[2]
+        and module.padding_idx is not None
+    ]
+    return getattr(model.config, "max_position_embeddings", 10**6) - max(before, default=0)
+
+
 @functools.cache
 def _takes_segments(kind: Any) -> bool:
     return "token_type_ids" in inspect.signature(kind.forward).parameters

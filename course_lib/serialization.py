@@ -42,7 +42,8 @@ def save(model: nn.Module, folder: str | Path, tokenizer: Any = None) -> Path:
     embeddings and, after `structured.prune_vocabulary`, the original id of each token. The folder
     appears whole or not at all. Plain `from_pretrained` reads it too if all layers are equally wide and
     the embeddings are one table. After heads were removed, it does so only where the config has a field
-    for the size of a head (Llama, ViT, T5), because BERT's has none. ``load_pruned.py`` in the folder
+    for the size of a head (Llama, ViT, T5), because BERT's has none. Its ``ignore_mismatched_sizes``
+    fills what does not fit with random numbers, without an error. ``load_pruned.py`` in the folder
     loads it where this library is missing. Explained in lesson 2.
 
     Args:
@@ -104,6 +105,16 @@ def load(folder: str | Path, like: nn.Module | None = None) -> nn.Module:
     return model.eval()
 
 
+def advice_on_widths(folder: Path) -> str:
+    """What to do with a folder whose tensors have other shapes than its config says."""
+    if (folder / WIDTHS).exists():
+        return f"It holds a pruned model, with its widths in {WIDTHS}: course_lib.load reads it."
+    return (
+        "If it was pruned: a checkpoint of Trainer does not hold the widths; "
+        "course_lib.save(trainer.model, folder) writes them."
+    )
+
+
 def _write(model: nn.Module, folder: Path, tokenizer: Any) -> None:
     if isinstance(model, PreTrainedModel):
         with quiet():  # in today's names of the tensors, which are those of the model
@@ -155,7 +166,8 @@ def _read_note(folder: Path) -> dict[str, Any]:
         if not os.path.isfile(folder / name):
             raise FileNotFoundError(
                 f"{folder.name[:80]!r} holds no compressed model: there is no {name}. save writes one; "
-                "a plain model is read by from_pretrained."
+                "a plain model is read by from_pretrained. After pruning, a checkpoint of Trainer is "
+                "not enough: save(trainer.model, folder)."
             )
     note = {"vocabulary": None, "embedding_rank": None} | read_json(folder, WIDTHS)
     widths, vocabulary, rank = note.get("widths"), note["vocabulary"], note["embedding_rank"]

@@ -151,8 +151,12 @@ def test_loading_leaves_the_callers_random_numbers_alone():
             datasets.Dataset.from_dict({"text": ["a"], "input_ids": [[1]], "labels": [0]}),
             r"columns \['text'\] hold text.*datasets\.tokenize.*rows\.remove_columns",
         ),
+        (
+            datasets.Dataset.from_dict({"input_ids": [[1]], "label": [0]}),
+            r"column 'label'.*expected 'labels'.*datasets\.tokenize.*rename_column\('label', 'lab",
+        ),
     ],
-    ids=["DataLoader", "tensor", "array", "stream", "texts"],
+    ids=["DataLoader", "tensor", "array", "stream", "texts", "label"],
 )
 def test_what_is_no_data_set_is_named_before_the_first_batch(dataset, words):
     with pytest.raises(TypeError, match=words):
@@ -176,9 +180,13 @@ def test_examples_without_labels_are_named():
         (torch.ones(3, 1), torch.ones(3).long(), "a number per example.*F.mse_loss"),
         (torch.ones(3, 2), torch.ones(3), "a number per example.*'regression'"),
         (torch.ones(3, 4), torch.ones(3, 4), "several labels.*binary_cross_entropy_with_logits"),
+        (torch.ones(3, 4), torch.ones(3, 4).long(), r"several labels.*_logits.*\.float\(\)"),
+        (torch.ones(3, 3), torch.ones(3, 3).long(), "several labels"),  # would be broadcast
+        (torch.ones(3, 4), torch.ones(3, 1).long(), r"are \[3, 1\]; expected \[3\].*squeeze\(1"),
     ],
 )
 def test_what_is_no_class_is_refused(logits, numbers, words):
     with pytest.raises(ValueError, match=words):
         check_classes(logits, numbers)
     check_classes(torch.ones(3, 2), torch.ones(3).long())
+    check_classes(torch.ones(3, 5, 2), torch.ones(3, 5).long())  # of tokens

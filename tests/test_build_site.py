@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tools/ is not installed
 
+from course_lib.lessons import diagrams
 from tools import build_site as tool
 
 README = """\
@@ -88,6 +91,26 @@ def test_with_an_address_links_lead_to_the_code_host_and_lessons_to_colab_and_bi
     assert "https://mybinder.org/v2/gh/ann/course/HEAD?urlpath=lab/tree/notebooks/01_a.ipynb" in run
 
 
+def test_a_picture_that_is_a_link_is_there_and_leads_to_its_page(stage):
+    (stage.source / "docs" / "a.svg").write_text("<svg/>")
+    text = "[![A b, 2 (1–3)](docs/a.svg)](docs/try.md) [![c](docs/a.svg)](https://d.e) ![f](docs/a.svg)"
+    (stage.source / "README.md").write_text(text)
+    text = "# Try\n\n[![A](a.svg)](../README.md)\n"
+    (stage.source / "docs" / "try.md").write_text(text)
+    tool.prepare(stage)
+    assert written(stage, "index.md").startswith(
+        "[![A b, 2 (1–3)](docs/a.svg)](docs/try.md) [![c](docs/a.svg)](https://d.e) ![f](docs/a.svg)"
+    )
+    assert "[![A](a.svg)](../index.md)" in written(stage, "docs/try.md")
+    assert written(stage, "docs/a.svg") == "<svg/>"
+
+
+def test_a_picture_that_is_missing_inside_a_link_is_named(stage):
+    (stage.source / "README.md").write_text("[![a](docs/gone.svg)](docs/try.md)\n")
+    with pytest.raises(ValueError, match=r"README\.md links to docs/gone\.svg"):
+        tool.prepare(stage)
+
+
 def test_without_an_address_no_link_leads_to_colab(stage):
     run = cells_of(stage)[1]["source"]
     assert "http" not in run and 'href="../_static/notebooks/01_a.ipynb" download' in run
@@ -104,6 +127,17 @@ def test_links_in_code_stay(stage):
     assert tool.markdown(stage, "docs/try.md", text) == text
 
 
+def test_a_schematic_is_an_svg_in_the_size_of_its_png(stage):
+    drawing = diagrams.pipeline()
+    data, metadata = drawing._repr_mimebundle_()
+    output = new_output("display_data", data, metadata=metadata)
+    shown = tool.picture(stage, "notebooks/01_a.ipynb", output)
+    width, height = Image.open(io.BytesIO(drawing.png())).size
+    name = re.search(r'src="\.\./(_static/pictures/\w+\.svg)"', shown)[1]
+    assert written(stage, name) == drawing.svg()
+    assert f'width="{width}" height="{height}" alt="{html.escape(drawing.alt)}"' in shown
+
+
 def test_a_slider_has_its_states_and_a_described_picture(stage):
     (output,) = cells_of(stage)[4]["outputs"]
     (shown,) = output["data"].values()
@@ -112,6 +146,12 @@ def test_a_slider_has_its_states_and_a_described_picture(stage):
     assert 'src="../_static/pictures/' in shown
     assert 'class="course-slider"' in written(stage, "docs/try.md")
     assert "a note" not in written(stage, "docs/try.md")
+
+
+def test_a_slider_alone_is_a_page_of_one_file(stage):
+    page = tool.try_page(stage.source)
+    assert "<h1>Try</h1>" in page and page.count('<div class="course-slider">') == 1
+    assert not re.findall(r'(?:src|href)="', page)
 
 
 def test_the_setup_is_folded_and_an_answer_reads_as_markdown(stage):

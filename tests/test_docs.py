@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
 import sys
@@ -20,6 +21,7 @@ from course_lib import models
 from course_lib.distillation import loop
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+PRACTITIONERS = (Path(__file__).parents[1] / "docs" / "practitioners.md").read_text("utf-8")
 SCALING = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text("utf-8")
 SCRIPT, ESTIMATE = re.findall(r"```python\n(.*?)```", SCALING, re.DOTALL)
 
@@ -34,8 +36,29 @@ def test_the_library_alone_works_as_the_readme_prints_it(tmp_path, monkeypatch):
     exec(script, names)
     assert cl.sparsity(names["zeros"]) == pytest.approx(0.5, abs=1e-3)
     batch = batch_for(names["smaller"])
-    torch.testing.assert_close(answer(names["model"], batch), answer(names["smaller"], batch))
+    torch.testing.assert_close(answer(names["model"], batch), answer(names["student"], batch))
+    assert not torch.equal(answer(names["smaller"], batch), answer(names["student"], batch))
     assert names["model"].num_parameters() <= 0.7 * model.num_parameters()
+
+
+def test_the_practitioners_lines_work_as_the_page_prints_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", PRACTITIONERS, re.DOTALL)
+    model = tiny("bert")
+    rows = {key: value.tolist() for key, value in batch_for(model).items()}
+    data = Dataset.from_dict(rows | {"labels": [0, 1, 0]})
+    names = {"model": model} | dict.fromkeys(("train", "validation", "test"), data)
+    exec(script, names)
+    assert capsys.readouterr().out.count("n = 3") == 2
+    batch = batch_for(model)
+    torch.testing.assert_close(answer(cl.load("smaller"), batch), answer(names["student"], batch))
+    assert names["student"].num_parameters() <= 0.7 * model.num_parameters()
+
+
+def test_every_call_that_the_practitioners_page_names_is_there():
+    for package, verb in re.findall(r"`(cl|distillation|pruning)\.(\w+)", PRACTITIONERS):
+        home = cl if package == "cl" else importlib.import_module(f"course_lib.{package}")
+        assert callable(getattr(home, verb))
 
 
 def test_the_estimate_prints_what_the_page_shows():

@@ -1,6 +1,7 @@
 """The notebook tool builds, keeps and runs as it should; the first cell finds the course."""
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -256,6 +257,19 @@ def test_a_full_run_writes_the_tables_of_claims(course, monkeypatch, profile, ou
     assert tool.run_all(options) == 0
     assert written == [tool.notebook_of(course)] * times
     assert all(path.exists() for path in written)  # the lesson is stored by then
+
+
+def test_a_run_names_results_that_other_code_of_the_library_made(tmp_path):
+    source = tmp_path / "src" / "01_a.py"
+    for folder in ("src", "experiments"):
+        (tmp_path / folder).mkdir()
+    source.write_text('lessons.results("old")\nlessons.results("new")\nlessons.results("none")\n')
+    for name, library in {
+        "old": dict.fromkeys(("course_lib.a", "course_lib.b"), "1"),
+        "new": {},
+    }.items():
+        (tmp_path / "experiments" / f"{name}.json").write_text(json.dumps({"library": library}))
+    assert tool.older_results(source) == ["old was made before a, b changed"]
 
 
 def test_the_peak_counts_the_command_and_its_children():

@@ -201,6 +201,10 @@ def test_the_dockerfile_calls_what_is_there_and_is_not_binders():
     assert users and users[-1] != "root"
 
 
+def test_the_readme_clones_the_project_from_where_it_is():
+    assert f"git clone {REPOSITORY or 'ADDRESS'} small-networks" in text("README.md")
+
+
 def test_the_readme_starts_early_and_is_short():
     lines = text("README.md").splitlines()
     assert lines.index("## Start") < 25 and len(lines) <= 100
@@ -240,6 +244,12 @@ def test_conda_asks_for_no_less_than_pip(package):
 
 def test_binder_fetches_while_it_builds():
     assert "python -m course_lib fetch" in text("postBuild")
+
+
+def test_binders_image_has_the_slider_as_a_page_that_no_commit_takes():
+    assert "python tools/build_site.py --try try.html" in text("postBuild")
+    assert "urlpath=files/try.html" in text("docs/install.md")
+    assert "/try.html" in text(".gitignore").splitlines()
 
 
 @pytest.mark.parametrize("script", [".ci/run", "postBuild"])

@@ -1,6 +1,7 @@
 """Build the site from the committed notebooks and documents, and execute nothing.
 
 python tools/build_site.py [--out site]     offline; the same files give the same bytes
+python tools/build_site.py --try try.html   only lesson 1's slider, as one file that needs no Sphinx
 
 The pages stand in the site where their sources stand in the project, so that the same relative links
 lead there and on a code host. Sphinx reads a copy of the sources in which sliders, pictures, folded
@@ -30,8 +31,10 @@ import nbformat
 from nbformat import NotebookNode
 from PIL import Image
 
+from course_lib.lessons.sketch import SVG
 from course_lib.lessons.sliders.charts import STYLE
 from course_lib.lessons.sliders.static import MIME, page_script, static_html
+from course_lib.lessons.sliders.static import page as page_of
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "docs" / "site"
@@ -54,7 +57,8 @@ EMPHASIS = set(
 )
 BOLD = re.compile(r"\*\*([^*]+?)\*\*")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\]\([^)]*\))*\]\()([^)\s]+)(\))")
+LINK = re.compile(r"(!?\[)((?:[^\[\]]|\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
+SLIDER = re.compile(r"^<!-- slider: (\S+) (\d+) -->", re.MULTILINE)
 FOLDED = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
 
 
@@ -196,9 +200,11 @@ def unfold(found: re.Match[str]) -> str:
 
 def resolved(stage: Stage, page: str, link: re.Match[str]) -> str:
     """A link as it stands in the site: to a page, to a copy of a file, or to the code host."""
-    before, target, after = link.groups()
+    opening, words, target = link.groups()
+    words = LINK.sub(lambda m: resolved(stage, page, m), words)  # a picture that is a link
+    before, after = f"{opening}{words}](", ")"
     if re.match(r"\w+:|#|//", target):
-        return link[0]
+        return before + target + after
     path, _, anchor = target.partition("#")
     name = normal(PurePosixPath(page).parent / path)
     file = stage.source / name
@@ -213,7 +219,7 @@ def resolved(stage: Stage, page: str, link: re.Match[str]) -> str:
     if stage.repository:
         kind = "blob" if file.is_file() else "tree"
         return f"{before}{stage.repository}/{kind}/main/{name}{after}"
-    return before.lstrip("!")[1:-2]  # a folder, and the project has no address yet: words alone
+    return words  # a folder, and the project has no address yet
 
 
 def normal(path: PurePosixPath) -> str:
@@ -230,14 +236,23 @@ def with_sliders(stage: Stage, page: str, text: str) -> str:
     """Put a lesson's slider where a document says ``<!-- slider: NOTEBOOK NUMBER -->``."""
 
     def slider(found: re.Match[str]) -> str:
-        lesson = f"notebooks/{found[1]}.ipynb"
-        cells = nbformat.read(stage.source / lesson, as_version=4).cells
-        outputs = [
-            one for cell in cells for one in cell.get("outputs", []) if MIME in one.get("data", {})
-        ]
-        return drawn(stage, page, outputs[int(found[2]) - 1], int(found[2]))
+        return drawn(stage, page, slider_of(stage.source, found), int(found[2]))
 
-    return re.sub(r"^<!-- slider: (\S+) (\d+) -->", slider, text, flags=re.MULTILINE)
+    return SLIDER.sub(slider, text)
+
+
+def slider_of(source: Path, named: re.Match[str]) -> NotebookNode:
+    """The stored output that `SLIDER` has found the name of."""
+    cells = nbformat.read(source / "notebooks" / f"{named[1]}.ipynb", as_version=4).cells
+    outputs = [one for cell in cells for one in cell.get("outputs", [])]
+    return [one for one in outputs if MIME in one.get("data", {})][int(named[2]) - 1]
+
+
+def try_page(source: Path = ROOT) -> str:
+    """The slider of docs/try.md as a page of one file: Binder has it without a kernel."""
+    text = (source / "docs" / "try.md").read_text("utf-8")
+    (named,) = SLIDER.finditer(text)
+    return page_of(slider_of(source, named)["data"][MIME], title=text.splitlines()[0].lstrip("# "))
 
 
 # --------------------------------------------------------------------------------- notebooks
@@ -307,11 +322,16 @@ def drawn(stage: Stage, page: str, output: NotebookNode, number: int) -> str:
 
 
 def picture(stage: Stage, page: str, output: NotebookNode) -> str:
-    """A stored picture as a file of the site, with its alt text, and its size so that nothing jumps."""
-    content = base64.b64decode("".join(output["data"]["image/png"]))
-    name = f"_static/pictures/{hashlib.sha256(content).hexdigest()[:16]}.png"
-    stage.write(name, content)
+    """A stored picture as a file of the site, with its alt text, and its size so that nothing jumps.
+
+    A schematic is stored in both forms: the file is its SVG, in the size of its PNG.
+    """
+    content, kind = base64.b64decode("".join(output["data"]["image/png"])), "png"
     width, height = Image.open(io.BytesIO(content)).size
+    if SVG in output["data"]:
+        content, kind = "".join(output["data"][SVG]).encode(), "svg"
+    name = f"_static/pictures/{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
+    stage.write(name, content)
     alt = html.escape(output.get("metadata", {}).get("image/png", {}).get("alt", ""), quote=True)
     return (
         f'<img class="course-picture" loading="lazy" src="{relative(name, page)}" '
@@ -357,7 +377,7 @@ def collect_terms(stage: Stage, page: str, notebook: NotebookNode) -> None:
 
 def words_of(link: re.Match[str]) -> str:
     """A link's words alone."""
-    return link[1].lstrip("!")[1:-2]
+    return link[2]
 
 
 def linked_terms(stage: Stage, page: str, text: str, seen: set[str]) -> str:
@@ -391,9 +411,13 @@ def main() -> None:
     """Build, and say where."""
     parser = argparse.ArgumentParser(description="Build the site.")
     parser.add_argument("--out", type=Path, default=ROOT / "site")
-    out = parser.parse_args().out
-    build(out)
-    print(f"{out / 'index.html'}: open it in a browser")
+    parser.add_argument("--try", type=Path, dest="alone", help="only write this page of one slider")
+    given = parser.parse_args()
+    if given.alone:
+        given.alone.write_text(try_page(), "utf-8")
+    else:
+        build(given.out)
+    print(f"{given.alone or given.out / 'index.html'}: open it in a browser")
 
 
 if __name__ == "__main__":

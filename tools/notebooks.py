@@ -29,6 +29,7 @@ import psutil
 from nbformat import NotebookNode
 
 from course_lib.lessons.claims import MARKS, shown_in
+from course_lib.lessons.experiments import changed_library
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "notebooks" / "src"
@@ -359,11 +360,23 @@ def run_all(options: argparse.Namespace) -> int:
         folder = options.out or (source.parent.parent if options.profile == "full" else None)
         if folder and not result.problems:
             write(result.notebook, folder / f"{source.stem}.ipynb")
-        print(*[f"  {problem}" for problem in result.problems], sep="\n", flush=True)
+        said = result.problems + older_results(source)
+        print(*[f"  {one}" for one in said], sep="\n", flush=True)
     print(*costs(runs), sep="\n")
     if folder == SOURCES.parent:
         write_tables()
     return int(any(one.problems for one in runs))
+
+
+def older_results(source: Path) -> list[str]:
+    """A line for each stored result of a lesson that was made with other code of the library."""
+    lines = []
+    for name in dict.fromkeys(re.findall(r'results\w*\("(\w+)"', source.read_text("utf-8"))):
+        record = source.parent.parent / "experiments" / f"{name}.json"
+        if record.exists() and (changed := changed_library(record)):
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            lines.append(f"{name} was made before {', '.join(changed[:3])}{more} changed")
+    return lines
 
 
 def costs(runs: list[Run]) -> list[str]:

@@ -256,13 +256,13 @@ drop_layers = Check(
     name="drop_layers",
     right="""
 def drop_layers(model, keep):
-    small = copy.deepcopy(model)
-    layers = [small.model.layers[i] for i in keep]
-    for place, layer in enumerate(layers):
+    shallow = copy.deepcopy(model)
+    stay = [shallow.model.layers[i] for i in keep]
+    for place, layer in enumerate(stay):
         layer.self_attn.layer_idx = place
-    small.model.layers = torch.nn.ModuleList(layers)
-    small.config.num_hidden_layers = len(layers)
-    return small
+    shallow.model.layers = torch.nn.ModuleList(stay)
+    shallow.config.num_hidden_layers = len(stay)
+    return shallow
 """,
     tries={
         "layer_idx of the kept layers, 1, 2, 4 and 5 of 5": _dropped(_numbers),
@@ -278,25 +278,25 @@ def drop_layers(model, keep):
     },
     mistakes="""
 layer_idx stays as it was | The cache has one place for each layer of the new model. A layer with its old number looks in another one's place, or behind the end.
-  - for place, layer in enumerate(layers):
+  - for place, layer in enumerate(stay):
   -         layer.self_attn.layer_idx = place
   + pass
 layer_idx counts from 1 | In code, places count from 0.
-  enumerate(layers) => enumerate(layers, start=1)
+  enumerate(stay) => enumerate(stay, start=1)
 all have the same layer_idx | Then they overwrite each other's keys and values in the cache.
   layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = 0
 config.num_hidden_layers stays | The model runs over so many layers, and a saved model is loaded with so many.
-  small.config.num_hidden_layers = len(layers) => pass
+  shallow.config.num_hidden_layers = len(stay) => pass
 the model itself is changed | The teacher is needed for distillation. Work on a deep copy: copy.copy shares the layers.
   copy.deepcopy(model) => model
 the others are kept | keep names the layers that stay.
-  for i in keep] => for i in range(len(small.model.layers)) if i not in keep]
+  for i in keep] => for i in range(len(shallow.model.layers)) if i not in keep]
 the first layers are kept | keep says which layers stay, not how many.
   for i in keep] => for i in range(len(keep))]
 the order is turned round | The kept layers stay in their old order.
   for i in keep] => for i in reversed(keep)]
 the layers are not put back | The list alone changes nothing: the model needs it.
-  small.model.layers = torch.nn.ModuleList(layers) => pass
+  shallow.model.layers = torch.nn.ModuleList(stay) => pass
 """,
     checked="the numbers of the layers, the config, the outputs with and without a cache, the model given",
     not_checked="other kinds of models, saving and loading",

@@ -14,6 +14,7 @@ from course_lib.evaluation.accuracy import Accuracy, Estimate
 from course_lib.evaluation.significance import PairedTest
 from course_lib.lessons import claims, diagrams
 from course_lib.lessons.sketch import Drawing
+from course_lib.lessons.test_set import counted
 
 FILE = "report.json"
 
@@ -69,6 +70,27 @@ class Report:
         only_other, only_small = self.differing[name]
         return PairedTest(only_small, only_other, self.test["after"][1])
 
+    @property
+    def only_teacher_right(self) -> int:
+        """Test texts that only the large model answers correctly."""
+        return self.change.only_b
+
+    @property
+    def only_student_right(self) -> int:
+        """Test texts that only the small model answers correctly."""
+        return self.change.only_a
+
+    @property
+    def test_texts(self) -> int:
+        """How many test texts both models answered."""
+        return self.change.n
+
+    @property
+    def times_smaller(self) -> float:
+        """The large file's megabytes divided by the small one's."""
+        large, small = self.megabytes
+        return large / small
+
     def faster(self, runtime: str = "ONNX Runtime") -> dict[str, Estimate]:
         """Length → how many times as fast the small model is as the large one in this runtime."""
         return {length: Estimate(*row[runtime]) for length, row in self.speedups.items()}
@@ -82,10 +104,21 @@ class Report:
         """On the test part, of "before", "after" or "TF-IDF"."""
         return Accuracy(*self.test[name])
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What was scored on the test part, for the table of a lesson's claims."""
+        return tuple({"before": "teacher", "after": "student"}.get(one, one) for one in self.test)
+
+    @property
+    def summary(self) -> str:
+        """How many were scored on it, as a sentence."""
+        return counted(self.models)
+
     def table(self) -> dict[str, tuple[str, str]]:
         """Row → before and after, in words."""
         large, small = self.megabytes
-        found = {"size": (f"{large:.1f} MB", f"{small:.2f} MB ({large / small:.1f} times smaller)")}
+        smaller = f"{small:.2f} MB ({self.times_smaller:.1f} times smaller)"
+        found = {"size": (f"{large:.1f} MB", smaller)}
         found["test accuracy"] = repr(self.accuracy("before")), repr(self.accuracy("after"))
         for name, (before, after) in self.recall.items():
             found[f"recall of {name}"] = repr(Accuracy(*before)), repr(Accuracy(*after))

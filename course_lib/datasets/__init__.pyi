@@ -13,10 +13,7 @@ from .sentences import amazon_test as amazon_test
 from .sentences import labeled as labeled
 from .sentences import normalized as normalized
 from .sentences import normalized_texts as normalized_texts
-from .sentences import read_member as read_member
-from .sentences import read_sentences as read_sentences
 from .sentences import reviews as reviews
-from .sentences import reviews_selection as reviews_selection
 from .sentences import select as select
 from .sentences import transfer_set as transfer_set
 from .sources import fetch as fetch

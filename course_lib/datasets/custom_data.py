@@ -28,7 +28,8 @@ def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
     """Labeled texts from a file, in three parts: 60 % to train, 20 % to validate, 20 % to test.
 
     A text is dropped if an earlier one has the same words (`sentences.normalized`), so that no text is
-    in two parts; how many were dropped is printed. The parts are stratified. Explained in lesson 6.
+    in two parts. Printed are how many were dropped, how many of those had another label than the one
+    that stays, and the rows of each class. The parts are stratified. Explained in lesson 6.
 
     Args:
         path: a ``.csv`` with the columns ``text`` and ``label``, or a ``.jsonl`` with these keys.
@@ -44,17 +45,17 @@ def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, lacks a column, a text or a label, or has a text of more than
             131,072 characters, too few different texts, one class, a class with too few rows, labels
-            with gaps or fractions; or its column ``split`` holds something else.
+            with gaps, fractions or two spellings; or its column ``split`` holds something else.
 
     Example:
         >>> import tempfile
         >>> rows = [json.dumps({"text": f"Film {i}.", "label": "no yes".split()[i % 2]})
         ...         for i in range(300)]
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "mine.jsonl")
+        ...     file = Path(folder, "my.jsonl")
         ...     _ = file.write_text("\\n".join(rows))
         ...     parts = read_examples(file)
-        mine.jsonl: 300 rows, 0 repeated ones dropped; train 180, validation 60, test 60.
+        my.jsonl: 300 rows, 0 repeated ones dropped; train 180, validation 60, test 60; no 150, yes 150.
         >>> parts["train"].features["label"].names
         ['no', 'yes']
     """
@@ -63,8 +64,11 @@ def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
     for number, row in enumerate(rows, 1):
         _check_row(row, f"Row {number} of {path.name}")
     first: dict[str, dict[str, Any]] = {}
-    for row in rows:  # signs alone, such as ":)", have no words
-        first.setdefault(normalized(row["text"]) or row["text"].strip(), row)
+    conflicts = []
+    for number, row in enumerate(rows, 1):  # signs alone, such as ":)", have no words
+        kept = first.setdefault(normalized(row["text"]) or row["text"].strip(), row)
+        if _label_of(kept) != _label_of(row):
+            conflicts.append(f"row {number}: {_label_of(row)}, not {_label_of(kept)}")
     different = list(first.values())
     if len(different) < ROWS:
         n = max(5, len(different)) // 5
@@ -73,14 +77,23 @@ def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
             f"them is the validation part, where an accuracy would be {Accuracy(round(0.8 * n), n)}: "
             "too vague to choose by."
         )
-    names, numbers = _numbered([str(row["label"]).strip() for row in different], path.name)
+    names, numbers = _numbered([_label_of(row) for row in different], path.name)
     features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
     texts = [row["text"] for row in different]
     whole = Dataset.from_dict({"text": texts, "label": numbers}, features=features)
     parts = _own_split(whole, different, path.name) or _random_split(whole, seed)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
     dropped = len(rows) - len(different)
-    print(f"{path.name}: {len(rows):,} rows, {dropped:,} repeated ones dropped; {sizes}.")
+    count = Counter(numbers)
+    classes = listed([f"{name} {count[i]:,}" for i, name in enumerate(names)])
+    print(
+        f"{path.name}: {len(rows):,} rows, {dropped:,} repeated ones dropped; {sizes}; {classes}."
+    )
+    if conflicts:
+        print(
+            f"Of the dropped ones {len(conflicts):,} have another label than the same text before "
+            f"them, whose label was kept: {listed(conflicts)}. Which is right? Correct the file."
+        )
     return DatasetDict(parts)
 
 
@@ -158,6 +171,10 @@ def _own_split(whole: Dataset, rows: Sequence[Any], file: str) -> dict[str, Data
     return {part: whole.select(places) for part, places in at.items()}
 
 
+def _label_of(row: Mapping[str, Any]) -> str:
+    return str(row["label"]).strip()
+
+
 def _text_of(row: Any, file: str) -> str:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise ValueError(f"A row of {file} is {quoted(row)}; expected one with a column 'text'.")
@@ -233,6 +250,12 @@ def _numbered(words: Sequence[str], file: str) -> tuple[list[str], list[int]]:
                 f"{listed(expected)}, or words."
             )
         names = expected
+    twins = [name for name in names if [n.casefold() for n in names].count(name.casefold()) > 1]
+    if twins:
+        raise ValueError(
+            f"The labels {listed([quoted(name) for name in twins])} of {file} differ in case alone; "
+            "expected one word for each class. Write each the same way in all rows."
+        )
     count = Counter(words)
     if len(names) == 1:
         raise ValueError(

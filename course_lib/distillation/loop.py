@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from course_lib.distillation.losses import NO_LABEL, distillation_loss, token_kl, triple_loss
+from course_lib.distillation.losses import (
+    NO_LABEL,
+    distillation_loss,
+    padded_alike,
+    token_kl,
+    triple_loss,
+)
 from course_lib.distillation.transfer import with_transfer
 from course_lib.evaluation.prediction import predict
 from course_lib.modules import copy_of, device_of, evaluating, forward, logits_of, to_device
@@ -43,8 +49,8 @@ def distill(
         transfer: an unlabeled transfer set of the same form. Labels in it are not used.
 
     Raises:
-        ValueError: no training part, not one row of teacher's logits per example, or a teacher that
-            numbers its tokens differently; and what `fit` and `loss` raise.
+        ValueError: no training part, not one row of teacher's logits per example, probabilities in
+            their place, or a teacher that numbers its tokens differently; what `fit` and `loss` raise.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -64,6 +70,11 @@ def distill(
         raise ValueError(
             f"The teacher's logits are {list(teacher.shape)}; expected [{n}, classes]: one row for "
             "each example of data['train'], then one for each of `transfer`."
+        )
+    if n and (teacher >= 0).all() and ((teacher.sum(1) - 1).abs() < 1e-3).all():
+        raise ValueError(
+            "The teacher's rows are not negative and sum to 1, so they are probabilities; expected "
+            "logits, from before the softmax. Their logarithm does as well: teacher.log()."
         )
     train = with_transfer(data["train"], transfer, teacher.detach().cpu())
 
@@ -164,7 +175,7 @@ def distill_tokens(
         0.0
     """
     _check_parts(data, "distill_tokens")
-    _check_vocabularies(student, teacher)
+    _check_vocabularies(student, teacher, by_loss=True)
 
     def batch_loss(output: Any, batch: Any) -> Tensor:
         logits = logits_of(output)
@@ -202,11 +213,21 @@ def _labeled(rows: Any) -> Any:
     return rows.add_column("labels", [NO_LABEL] * len(rows))
 
 
-def _check_vocabularies(student: Any, teacher: Any) -> None:
-    """Both read the same rows, so a number must mean the same token to both."""
+def _check_vocabularies(student: Any, teacher: Any, by_loss: bool = False) -> None:
+    """Both read the same rows, so a number must mean the same token to both. A loss sees itself whether
+    the rows of one are padded: it is given both vocabularies."""
     if isinstance(student, PreTrainedModel) and isinstance(teacher, PreTrainedModel):
         rows = [getattr(model.config, "vocab_size", None) for model in (student, teacher)]
         kept = [getattr(model, "vocabulary", None) for model in (student, teacher)]
+        if kept == [None, None] and None not in rows and padded_alike(*rows):
+            if by_loss:
+                return
+            raise ValueError(
+                f"The student has {rows[0]:,} tokens and the teacher {rows[1]:,}. If the last rows of "
+                "one are padding, cut the padded rows: "
+                f"model.resize_token_embeddings({min(rows)}). If not, give the teacher's logits on "
+                "rows of its own tokenizer: predict(teacher, tokenize(texts, its_tokenizer))."
+            )
         if rows[0] != rows[1] or kept[0] != kept[1]:
             raise ValueError(
                 f"The student has {rows[0]:,} tokens and the teacher {rows[1]:,}, so the ids of the "

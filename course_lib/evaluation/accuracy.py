@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from scipy.stats import ttest_1samp
-
-Z95 = 1.959963984540054  # 95 % of a standard normal variable lie within ± this
+from scipy.stats import binomtest, ttest_1samp
 
 
 class Shown:
@@ -60,11 +57,8 @@ class Accuracy(Shown):
 
     @property
     def interval(self) -> tuple[float, float]:
-        z2 = Z95**2
-        center = self.correct + z2 / 2
-        half = Z95 * math.sqrt(self.correct * (self.n - self.correct) / self.n + z2 / 4)
-        low, high = ((center + side) / (self.n + z2) for side in (-half, half))
-        return max(low, 0.0), min(high, 1.0)  # at 0 and n correct, rounding can pass the ends
+        found = binomtest(self.correct, self.n).proportion_ci(0.95, method="wilson")
+        return float(found.low), float(found.high)
 
     def __repr__(self) -> str:
         low, high = self.interval

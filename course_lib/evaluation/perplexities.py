@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import t as student
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from course_lib.batching import next_tokens
 from course_lib.evaluation.accuracy import Estimate, Shown
 from course_lib.evaluation.significance import Share
 from course_lib.modules import call, device_of, evaluating, logits_of
@@ -109,11 +111,12 @@ def perplexity(model: nn.Module, documents: Tensor | Sequence[Tensor], size: int
     whole = isinstance(documents, Tensor)
     parts = documents.split(size) if whole else [one[None] for one in documents]  # type: ignore
     losses = []
-    with evaluating(model), torch.inference_mode():
+    # A masked weight is computed once, not for every batch.
+    with evaluating(model), torch.inference_mode(), parametrize.cached():
         for ids in parts:
             ids = ids.to(device_of(model))
-            logits = logits_of(call(model, ids))[:, :-1].float()
-            each = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+            logits = logits_of(call(model, ids)).float().flatten(0, 1)
+            each = F.cross_entropy(logits, next_tokens(ids).flatten(), reduction="none")
             losses.append(each.view(len(ids), -1).double().sum(1).cpu())
     tokens = torch.tensor([len(one) - 1 for one in documents], dtype=torch.double)
     return Perplexity(torch.cat(losses).clone(), tokens)

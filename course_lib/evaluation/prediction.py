@@ -64,7 +64,11 @@ def correct(model: nn.Module, dataset: Dataset) -> Tensor:
     Raises:
         FloatingPointError: the model outputs NaN.
     """
-    logits = predict(model, dataset)
+    return right_answers(predict(model, dataset), dataset)
+
+
+def right_answers(logits: Tensor, dataset: Dataset) -> Tensor:
+    """`correct` for logits ``[n, classes]`` of `predict`, with the same errors."""
     broken = int(logits.isnan().any(-1).sum())
     if broken:
         raise FloatingPointError(

@@ -42,7 +42,11 @@ class _Tested(Shown):
 
     @property
     def verdict(self: Any) -> str:
-        """Which of the two is better, or "no significant difference", at the 5 % level."""
+        """Which of the two is better, or "no significant difference", at the 5 % level.
+
+        Its user is lab 4, where a learner computes it and a challenge is judged by it. Lessons judge by
+        `interval` and a margin (`lessons.claims.verdict`): a small test set finds nothing significant.
+        """
         if self.p_value >= 0.05:
             return "no significant difference"
         return "the first is better" if self.value > 0 else "the second is better"

@@ -5,8 +5,8 @@ Importing it does not load PyTorch, so that `start` can set what must be set bef
 
 from course_lib.lessons.claims import Claims
 from course_lib.lessons.demo_files import demonstration
-from course_lib.lessons.experiments import results
+from course_lib.lessons.experiments import results, results_if_stored
 from course_lib.lessons.settings import start
 from course_lib.lessons.test_set import TestSet
 
-__all__ = ["Claims", "TestSet", "demonstration", "results", "start"]
+__all__ = ["Claims", "TestSet", "demonstration", "results", "results_if_stored", "start"]

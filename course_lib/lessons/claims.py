@@ -140,8 +140,8 @@ class Claims(list[Claim]):
     """The claims of one lesson: a list that shows itself as a table, once, at the lesson's end.
 
     Args:
-        test: the lesson's `TestSet`, if it has one. The table then says how many models were scored
-            on it.
+        tests: each `TestSet` of the lesson, or anything else with `models` and a `summary` of them.
+            Below the table stands how many models were scored on each.
 
     Example:
         >>> claims = Claims()
@@ -151,9 +151,9 @@ class Claims(list[Claim]):
           claimed: above -1 point; measured: +1.3 points (+0.4 to +2.2)
     """
 
-    def __init__(self, test: Any = None) -> None:
+    def __init__(self, *tests: Any) -> None:
         super().__init__()
-        self.test = test
+        self.tests = tests
 
     def add(
         self,
@@ -215,8 +215,8 @@ class Claims(list[Claim]):
 
     @property
     def scored(self) -> str:
-        """How many models were scored on the test set, as a sentence; "" without a test set."""
-        return "" if self.test is None else self.test.summary
+        """How many models were scored on each test set, in sentences; "" without a test set."""
+        return " ".join(test.summary for test in self.tests)
 
     def __repr__(self) -> str:
         return "\n".join([*map(str, self), *filter(None, [self.scored])]) or "no claims yet"
@@ -227,7 +227,7 @@ class Claims(list[Claim]):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         rows = [{key: _storable(value) for key, value in asdict(one).items()} for one in self]
-        models = [] if self.test is None else list(self.test.models)
+        models = [name for test in self.tests for name in test.models]
         data = {"claims": rows, "models": models}
         return {MIME: data, "text/html": self._repr_html_(), "text/plain": repr(self)}
 

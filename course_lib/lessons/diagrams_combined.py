@@ -41,6 +41,9 @@ def what_goes() -> Drawing:
         label(ax, (x + 0.57, 2.2), technique)
     for text, x in (("table", 0.38), ("layers", 1.02)):
         label(ax, (x, 0.24), text, style.SMALL, color=style.FADED)
+    for text, x, color in (("what is left", 4.85, KEPT), ("removed", 6.15, GONE)):
+        ax.add_patch(Rectangle((x, 0.17), 0.16, 0.14, facecolor=color))
+        label(ax, (x + 0.24, 0.24), text, style.SMALL, ha="left")
     return finish(
         ax,
         "Five times an embedding table beside six layers. Fewer layers: every other layer is gone. "
@@ -145,12 +148,12 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
             start = (left + slot * count - 0.02, bottom - height * 0.75)
             arrow(ax, start, (style.WIDTH - 0.5, bottom - height * end - 0.02))
     bottom = 0.75 + len(widths) * (height + gap) - 0.2
-    text = (
-        "height: the share of heads and units that is left; arrow: a cut with no training after it"
-    )
+    text = "height: the share of heads and FFN neurons that is left; arrow: a cut, no training after it"
     label(ax, (style.WIDTH / 2, bottom), text, style.SMALL)
-    told = [
+    sentences = [
         f"{name}: {', '.join(f'{100 * share:.0f} %' for share in row)}, then {100 * end:.0f} %."
         for name, row in widths.items()
     ]
-    return finish(ax, f"What is left in each of {count} stages, and at the end. {' '.join(told)}")
+    return finish(
+        ax, f"What is left in each of {count} stages, and at the end. {' '.join(sentences)}"
+    )

@@ -40,8 +40,8 @@ def distill_before_or_after() -> Drawing:
     ):
         box(ax, (x, 2.35), (0.22, 0.22), color=color)
         label(ax, (x + 0.32, 2.46), name, style.SMALL, ha="left")
-    told = " ".join(f"{name}, {kind}: {_listed(steps)}." for name, kind, steps in ROWS)
-    return finish(ax, told.replace("this lesson", "This lesson"))
+    description = " ".join(f"{name}, {kind}: {_listed(steps)}." for name, kind, steps in ROWS)
+    return finish(ax, description.replace("this lesson", "This lesson"))
 
 
 def _listed(steps: tuple[str, ...]) -> str:
@@ -96,5 +96,7 @@ def share_of_gain(student: float = 0.85, teacher: float = 0.9, linear: float = 0
     label(ax, (left, 1.85), f"The student keeps {kept},", ha="left")
     label(ax, (left, 2.12), f"and {more} (dark).", ha="left")
     known = f"The linear model has {100 * linear:.0f} %, the student {100 * student:.0f} %"
-    told = f"{known} and the teacher {100 * teacher:.0f} %. The student keeps {kept}, and {more}."
-    return finish(ax, told)
+    description = (
+        f"{known} and the teacher {100 * teacher:.0f} %. The student keeps {kept}, and {more}."
+    )
+    return finish(ax, description)

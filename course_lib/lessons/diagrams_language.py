@@ -215,12 +215,12 @@ def wanda_mask(
         texts = [[number(v, 1) for v in row] for row in value]
         cells(ax, (left, top), fills, texts, size, name)
         label(ax, (left + 2 * size, top - 0.25), said, style.SMALL)
-    told = " ".join(
+    description = " ".join(
         f"Row {r + 1}: {', '.join(number(v) for v in scores[r])}; stay {_places(stays['wanda'][r])}, "
         f"by magnitude alone {_places(stays['magnitude'][r])}."
         for r in range(rows)
     )
-    return finish(ax, f"Scores |W| · ‖x‖. {told}")
+    return finish(ax, f"Scores |W| · ‖x‖. {description}")
 
 
 def two_divergences(apart: float = 2.0, width: float = 0.6) -> Drawing:
@@ -264,7 +264,8 @@ def two_divergences(apart: float = 2.0, width: float = 0.6) -> Drawing:
             line(ax, points, color, linewidth=2)
         line(ax, [(left, 1.92), (left + 3.1, 1.92)], style.INK, linewidth=1)
         label(ax, (left + 1.55, 0.3), name)
-    for x0, name, color in ((2.3, "teacher", TEACHER), (4.2, "student", STUDENT)):
+    label(ax, (0.3, 2.1), "in both:", style.SMALL, ha="left")
+    for x0, name, color in ((1.0, "teacher", TEACHER), (2.05, "student", STUDENT)):
         box(ax, (x0, 2.02), (0.2, 0.16), "", color, facecolor=color)
         label(ax, (x0 + 0.28, 2.1), name, style.SMALL, ha="left")
     return finish(

@@ -56,12 +56,14 @@ def kl_terms(
             label(ax, (left + slot * (i + 0.1), 2.15), "+")
     line(ax, [(left + 0.2, base), (left + slot * len(p), base)], style.INK, linewidth=1)
     label(ax, (left + slot * (len(p) + 0.1), 2.15), f"=  {number(terms.sum(), 3)}", ha="left")
-    told = " ".join(
+    description = " ".join(
         f"Class {i + 1}: teacher {a:.2f}, student {b:.2f}, term {_signed(term)}."
         for i, (a, b, term) in enumerate(zip(p, q, terms, strict=True))
     )
     total = number(terms.sum(), 3)
-    return finish(ax, f"The KL divergence as a sum over the classes. {told} The sum is {total}.")
+    return finish(
+        ax, f"The KL divergence as a sum over the classes. {description} The sum is {total}."
+    )
 
 
 def training_sets(labeled: int = 200, total: int = 26619, what: str = "examples") -> Drawing:

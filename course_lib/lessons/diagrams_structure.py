@@ -125,7 +125,10 @@ def channel_with_batch_norm(
     for left, right in ((0.2, 3.18), (5.0, style.WIDTH - 0.08)):  # the ReLU has nothing to remove
         corner, size = (left, y - height / 2 - 0.055), (right - left, height + 0.11)
         box(ax, corner, size, color=style.COLORS["accent"], **frame)
-    product = f"{_short(beta)} − {_factor(gamma)} · {_factor(mean)} / {_short(std)}"
+    digits = _digits_that_add_up(gamma, beta, mean, std)
+    shown = [f"{value:.{digits}g}".replace("-", "−") for value in (beta, gamma, mean, std)]
+    parts = [shown[0], *(f"({text})" if text[0] == "−" else text for text in shown[1:])]
+    product = f"{parts[0]} − {parts[1]} · {parts[2]} / {parts[3]}"
     exact = all(float(f"{value:.3g}") == value for value in (gamma, beta, mean, std))
     result = f"{'=' if exact else '≈'} {_short(left_over)}"
     formula = f"β − γμ / √(v + ε)  =  {product}  {result}"
@@ -352,9 +355,13 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _factor(value: float) -> str:
-    """A number in a product: a negative one stands in parentheses."""
-    return f"({_short(value)})" if value < 0 else _short(value)
+def _digits_that_add_up(gamma: float, beta: float, mean: float, std: float) -> int:
+    """As few digits, from three on, as a reader needs to compute the shown β − γμ / √(v + ε)."""
+    for digits in (3, 4, 5):
+        g, b, m, s = (float(f"{value:.{digits}g}") for value in (gamma, beta, mean, std))
+        if _short(b - g * m / s) == _short(beta - gamma * mean / std):
+            return digits
+    return 6
 
 
 def _check_index(name: str, index: int, count: int) -> None:

@@ -214,7 +214,8 @@ def int8_number_line(
     with a zero point of 0. Explained in lesson 5.
 
     Args:
-        weights: 1 to 6 numbers, which the caller keeps apart by a tenth of the range or more.
+        weights: 1 to 6 numbers, which the caller keeps apart by a tenth of the range or more. They are
+            written with two decimals, or three where the limit is below 0.5.
         limit: the largest magnitude that int8 can hold (default 1); beyond it weights are clipped.
         zoom: index of the weight to look at closely, counted from 0; it must not be clipped.
 
@@ -232,7 +233,7 @@ def int8_number_line(
             f"got {floats.size} weights and limit={limit}, expected 1 to 6 weights and a positive "
             "limit. Pass fewer weights, and their largest magnitude as the limit."
         )
-    if not -floats.size <= zoom < floats.size or abs(floats[zoom]) > limit:
+    if not -floats.size <= zoom < floats.size or _clipped(floats[zoom], limit):
         raise ValueError(
             f"zoom={zoom} is no weight within ±{limit} of {floats.tolist()}. Give the index of one "
             "that is not clipped."
@@ -241,23 +242,31 @@ def int8_number_line(
     steps = floats / scale
     whole = np.clip(np.round(steps), -127, 127).astype(int)
     ax = style.canvas(style.WIDTH, 4.0)
+    names = [number(value, _places(limit)) for value in floats]
     place = _whole_line(ax, floats, whole, limit)
     _close_up(ax, float(steps[zoom]), int(whole[zoom]), place(whole[zoom] * scale))
-    label(ax, (0.1, 2.85), f"scale = {limit:g} / 127 = {scale:.3g}", ha="left")
-    ratio = (
-        f"{number(floats[zoom], 2)} / scale = {number(steps[zoom], 2)} → {number(whole[zoom], 0)}"
-    )
-    label(ax, (0.1, 3.3), ratio, ha="left")
+    label(ax, (0.1, 2.85), f"scale = {limit:.3g} / 127 = {scale:.3g}", ha="left")
+    ratio = f"{names[zoom]} / scale = {number(steps[zoom], 2)}"
+    label(ax, (0.1, 3.3), f"{ratio} → {number(whole[zoom], 0)}", ha="left")
     pairs = [
-        f"{number(w, 2)} → {number(q, 0)}{' (clipped)' if abs(w) > limit else ''}"
-        for w, q in zip(floats, whole, strict=True)
+        f"{name} → {number(q, 0)}{' (clipped)' if _clipped(w, limit) else ''}"
+        for name, w, q in zip(names, floats, whole, strict=True)
     ]
     return finish(
         ax,
-        f"Float weights on the int8 grid with scale {limit:g}/127 = {scale:.3g}: {', '.join(pairs)}. "
-        f"Close up, {number(floats[zoom], 2)} / scale = {number(steps[zoom], 2)} is rounded to "
-        f"{number(whole[zoom], 0)}.",
+        f"Float weights on the int8 grid with scale {limit:.3g}/127 = {scale:.3g}: "
+        f"{', '.join(pairs)}. Close up, {ratio} is rounded to {number(whole[zoom], 0)}.",
     )
+
+
+def _clipped(value: float, limit: float) -> bool:
+    """Whether int8 cannot hold a value; float32's own rounding does not count."""
+    return abs(value) > limit * (1 + 1e-6)
+
+
+def _places(limit: float) -> int:
+    """Decimals that tell the weights below a limit apart."""
+    return 3 if limit < 0.5 else 2
 
 
 def _whole_line(ax: Axes, floats: Any, whole: Any, limit: float) -> Callable[[float], float]:
@@ -270,8 +279,9 @@ def _whole_line(ax: Axes, floats: Any, whole: Any, limit: float) -> Callable[[fl
         return 3.95 + 3.0 * value / reach
 
     for side in (-1, 1):
-        ends = [(place(side * limit), upper), (place(side * reach), upper)]
-        line(ax, ends, gray, linewidth=6, solid_capstyle="butt")
+        if np.abs(floats).max() > limit:  # gray: what is clipped
+            ends = [(place(side * limit), upper), (place(side * reach), upper)]
+            line(ax, ends, gray, linewidth=6, solid_capstyle="butt")
         end = place(side * limit)
         if min(abs(place(q * limit / 127) - end) for q in whole) > 0.5:  # room for its label
             text = number(127 * side, 0)
@@ -281,12 +291,12 @@ def _whole_line(ax: Axes, floats: Any, whole: Any, limit: float) -> Callable[[fl
     for tick in np.linspace(-limit, limit, 33):  # a few of the 255
         line(ax, [(place(tick), lower - 0.05), (place(tick), lower + 0.05)], black, linewidth=0.8)
     for value, q in zip(floats, whole, strict=True):
-        clipped = abs(value) > limit
+        clipped = _clipped(value, limit)
         color = style.COLORS["accent" if clipped else "kept"]
         at = place(q * limit / 127)
         ax.plot(place(value), upper, "o", color=color, markersize=8, zorder=4)
         arrow(ax, (place(value), upper + 0.1), (at, lower - 0.08), color)
-        label(ax, (place(value), upper - 0.27), number(value, 2), style.SMALL)
+        label(ax, (place(value), upper - 0.27), number(value, _places(limit)), style.SMALL)
         label(ax, (at, lower + 0.25), number(q, 0), style.SMALL)
         if clipped:
             label(ax, (place(value), upper - 0.52), "clipped", style.SMALL)

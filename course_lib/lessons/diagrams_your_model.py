@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from course_lib.lessons import style
@@ -22,12 +23,13 @@ def compress_steps() -> Drawing:
 
     Example:
         >>> print(compress_steps().alt)  # doctest: +NORMALIZE_WHITESPACE
-        From left to right: measure, choose, prune, distill, int8, measure again. Labeled text and the
-        large model go into the first step. The large model's answers to unlabeled text go into
-        distill. The last step compares both models, and a folder comes out.
+        From left to right: measure, choose, prune, distill, int8, measure again. The teacher goes into
+        the first step, and its answers to labeled and unlabeled text go into distill. Labeled text
+        goes into measure, prune and distill to train, and into measure again to test. The last step
+        compares both models, and a folder comes out.
     """
     steps = ("measure", "choose", "prune", "distill", "int8", "measure\nagain")
-    ax = style.canvas(style.WIDTH, 2.75)
+    ax = style.canvas(style.WIDTH, 2.95)
     slot, y, size = style.WIDTH / len(steps), 1.1, (0.92, 0.56)
     middle = [slot * (i + 0.5) for i in range(len(steps))]
     for i, (x, step) in enumerate(zip(middle, steps, strict=True)):
@@ -39,25 +41,37 @@ def compress_steps() -> Drawing:
                 (middle[i - 1] + size[0] / 2 + 0.03, y + 0.28),
                 (x - size[0] / 2 - 0.03, y + 0.28),
             )
-    box(ax, (middle[0] - 0.52, 2.1), (1.04, 0.5), "labeled\ntext", FILES)
-    arrow(ax, (middle[0], 2.06), (middle[0], y + size[1] + 0.04))
-    box(ax, (middle[3] - 0.52, 2.1), (1.04, 0.5), "unlabeled\ntext", FILES)
-    arrow(ax, (middle[3], 2.06), (middle[3], y + size[1] + 0.04))
-    box(ax, (middle[0] - 0.52, 0.08), (1.04, 0.5), "large\nmodel", TEACHER)
+    _texts_of_the_steps(ax, middle, y + size[1])
+    box(ax, (middle[0] - 0.52, 0.08), (1.04, 0.5), "teacher", TEACHER)
     arrow(ax, (middle[0], 0.62), (middle[0], y - 0.04))
     line(ax, [(middle[0] + 0.56, 0.33), (middle[5], 0.33)], TEACHER)
-    for i, text in ((3, "answers"), (5, "")):
-        arrow(ax, (middle[i], 0.33), (middle[i], y - 0.04), TEACHER)
-        if text:
-            label(ax, (middle[i] - 0.07, 0.72), text, style.SMALL, ha="right")
-    box(ax, (middle[5] - 0.52, 2.1), (1.04, 0.5), "folder", STUDENT)
-    arrow(ax, (middle[5], y + size[1] + 0.04), (middle[5], 2.06))
+    for x in (middle[3], middle[5]):
+        arrow(ax, (x, 0.33), (x, y - 0.04), TEACHER)
     return finish(
         ax,
-        "From left to right: measure, choose, prune, distill, int8, measure again. Labeled text and "
-        "the large model go into the first step. The large model's answers to unlabeled text go into "
-        "distill. The last step compares both models, and a folder comes out.",
+        "From left to right: measure, choose, prune, distill, int8, measure again. The teacher goes "
+        "into the first step, and its answers to labeled and unlabeled text go into distill. Labeled "
+        "text goes into measure, prune and distill to train, and into measure again to test. The last "
+        "step compares both models, and a folder comes out.",
     )
+
+
+def _texts_of_the_steps(ax: Axes, middle: Sequence[float], bottom: float) -> None:
+    """The files below `compress_steps`: labeled text for four steps, unlabeled text, the folder."""
+    top, rail = 2.3, 1.95
+    for i, text, color in (
+        (0, "labeled\ntext", FILES),
+        (3, "unlabeled\ntext", FILES),
+        (5, "folder", STUDENT),
+    ):
+        box(ax, (middle[i] - 0.52, top), (1.04, 0.5), text, color)
+    line(ax, [(middle[0], top), (middle[0], rail), (middle[5] - 0.25, rail)], FILES)
+    for x in (middle[0], middle[2], middle[3] - 0.25, middle[5] - 0.25):
+        arrow(ax, (x, rail), (x, bottom + 0.04), FILES)
+    arrow(ax, (middle[3] + 0.2, top - 0.04), (middle[3] + 0.2, bottom + 0.04), FILES)
+    arrow(ax, (middle[5] + 0.2, bottom + 0.04), (middle[5] + 0.2, top - 0.04))
+    for x, text in ((middle[1], "to train"), (middle[4], "to test")):
+        label(ax, (x, rail + 0.16), text, style.SMALL)
 
 
 def texts_cut(lengths: Sequence[int] = (9, 14, 22, 30, 45, 80), max_length: int = 32) -> Drawing:
@@ -98,6 +112,10 @@ def texts_cut(lengths: Sequence[int] = (9, 14, 22, 30, 45, 80), max_length: int 
     )
     label(ax, at, f"max_length = {max_length} tokens", ha=side)
     lost = [n - max_length for n in lengths if n > max_length]
+    if lost and max(lost) * unit > 1.0:  # room for a label on the longest gray bar
+        row = lengths.index(max(lengths))
+        at = (left + (max_length + max(lost) / 2) * unit, 0.45 + row * (height + gap) + height / 2)
+        label(ax, at, "never read", style.SMALL)
     lose = "loses its end" if len(lost) == 1 else "lose their ends"
     return finish(
         ax,
@@ -145,18 +163,22 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
     for value, dashes in ((-points, "--"), (0.0, "-")):
         line(ax, [(place(value), 0.3), (place(value), bottom)], linestyle=dashes, **look)
     label(ax, (place(0), bottom + 0.17), "0", style.SMALL)
+    if place(0) - place(-points) > 0.4:  # room for both numbers
+        label(ax, (place(-points), bottom + 0.17), f"−{points:g}", style.SMALL)
     label(ax, (place(-points), 0.15), f"you can lose {points:g} points", style.SMALL)
     label(ax, ((left + right) / 2, bottom + 0.4), "change of the accuracy, in points", style.SMALL)
     for i, (name, interval) in enumerate(rows):
         y, color = 0.52 + 0.42 * i, ACCENT if name == "yours" else style.GRAY
         line(ax, [(place(interval[0]), y), (place(interval[1]), y)], color, linewidth=style.BOLD)
+        if yours is not None and name == "yours":
+            ax.plot(place(yours[0]), y, "o", color=style.INK, markersize=7, zorder=4)
         label(ax, (left - 0.15, y), name, ha="right")
         label(ax, (right + 0.15, y), VERDICTS[verdict(interval, -points)], ha="left")
-    told = (
+    description = (
         f"Does it lose less than {points:g} points? An interval above −{points:g}: yes. One below "
     )
-    told += "it: no. One across it: cannot tell."
+    description += "it: no. One across it: cannot tell."
     if yours is not None:
         said = VERDICTS[verdict(yours[1:], -points)]
-        told += f" Yours, from {number(yours[1])} to {number(yours[2])}: {said}."
-    return finish(ax, told)
+        description += f" Yours, from {number(yours[1])} to {number(yours[2])}: {said}."
+    return finish(ax, description)

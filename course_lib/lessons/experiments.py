@@ -57,6 +57,7 @@ class Results:
         rows: one dict for each case and seed: the case, the seed, and what was measured.
         recipe, seeds: what it was run with.
         created, processor, seconds, versions: when, where, for how long and with what.
+        note: what a maintainer added to the record by hand (`annotate`).
     """
 
     name: str
@@ -67,6 +68,7 @@ class Results:
     processor: str
     seconds: float
     versions: dict[str, str]
+    note: str = ""
 
     def column(self, key: str, **case: Any) -> list[Any]:
         """The values of `key` in the rows of a case, in the order of the seeds.
@@ -118,14 +120,17 @@ class Results:
     def __repr__(self) -> str:
         minutes = max(1, round(self.seconds / 60))
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        note = f"; {self.note}" if self.note else ""
         return (
             f"{self.name}: made on {self.created} in {minutes} minute{'s' * (minutes > 1)} "
-            f"on {self.processor} ({seeds})"
+            f"on {self.processor} ({seeds}{note})"
         )
 
 
 def results(name: str, *, verbose: bool = False) -> Results:
     """Load what ``notebooks/experiments/NAME.py`` stored, and print one line that says what it is.
+
+    `results_if_stored` goes on without what no one has run yet.
 
     Args:
         name: of the script.
@@ -161,8 +166,7 @@ def results(name: str, *, verbose: bool = False) -> Results:
         raise ValueError(
             f"The results of {name} were made with {' and '.join(changed)}. {_renew(script)}"
         )
-    if verbose and (older := _changed(found["library"])):
-        names = [module.removeprefix("course_lib.") for module in older]
+    if verbose and (names := changed_library(record)):
         rest = len(names) - 3
         more = f" and {rest} more module{'s' * (rest > 1)}" if rest > 0 else ""
         note += f" · changed since then: {', '.join(names[:3])}{more}"
@@ -170,10 +174,46 @@ def results(name: str, *, verbose: bool = False) -> Results:
         name=name,
         rows=found["rows"],
         recipe=found["made_from"]["recipe"],
+        note=found.get("note", ""),
         **{key: found[key] for key in ("seeds", "created", "processor", "seconds", "versions")},
     )
     print(f"{here}{note}")
     return here
+
+
+def changed_library(record: Path) -> list[str]:
+    """The modules of the library whose code has changed since a record was made.
+
+    Most such changes move code and change no result: maintainers look, a lesson does not say it.
+    """
+    return [
+        module.removeprefix("course_lib.") for module in _changed(_read_json(record)["library"])
+    ]
+
+
+def annotate(record: Path, note: str) -> None:
+    """Add a note to a record, which `results` prints; the next run of its script drops it."""
+    found = {**_read_json(record), "note": note}
+    text = record.read_text("utf-8")
+    old = f' "checksum": "{found["checksum"]}",\n'
+    new = f' "note": {json.dumps(note)},\n "checksum": "{_checksum(found)}",\n'
+    if text.count(old) != 1 or '\n "note": ' in text:
+        raise ValueError(f"{record.name} has a note already, or is no record.")
+    _write_text(record, text.replace(old, new))
+
+
+def results_if_stored(name: str) -> Results | None:
+    """`results`, or None and one printed line where the script has stored nothing yet.
+
+    Raises:
+        FileNotFoundError: there is no such script.
+        ValueError: as `results`.
+    """
+    script = notebooks_folder() / "experiments" / f"{name}.py"
+    if script.exists() and not script.with_suffix(".json").exists():
+        print(f"{name} has stored no results yet: python notebooks/experiments/{name}.py")
+        return None
+    return results(name)
 
 
 def main(experiment: Experiment, script: str, arguments: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from course_lib.lessons.plots_bars import (
     signed_bars,
     size_bars,
 )
-from course_lib.lessons.plots_language import perplexities
+from course_lib.lessons.plots_language import layer_scores, perplexities, recovery
 from course_lib.lessons.plots_lines import line_panels, lines
 from course_lib.lessons.plots_models import (
     digits,
@@ -46,6 +46,7 @@ __all__ = [
     "inputs_used",
     "intervals",
     "latency_bars",
+    "layer_scores",
     "layer_widths",
     "line_panels",
     "lines",
@@ -54,6 +55,7 @@ __all__ = [
     "perplexities",
     "picture_and_bars",
     "pruning_curves",
+    "recovery",
     "reliability",
     "scatter",
     "seed_panels",

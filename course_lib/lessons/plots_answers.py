@@ -48,7 +48,7 @@ def answers(images: Tensor, labels: Tensor, rows: Mapping[str, Tensor], title: s
         place = (i - 0.44, i + 0.44, 0.02, 1.02)
         ax.imshow(image.squeeze(0).numpy(), cmap="gray_r", extent=place, aspect="auto")
     ax.set(xlim=(-0.5, n - 0.5), ylim=(-len(rows) - 0.1, 1.05))
-    told = [f"{n} pictures of {_listed(labels)}."]
+    sentences = [f"{n} pictures of {_listed(labels)}."]
     for row, (name, given) in enumerate(rows.items()):
         right = (given == labels).tolist()
         for i, (digit, good) in enumerate(zip(given.tolist(), right, strict=True)):
@@ -57,10 +57,10 @@ def answers(images: Tensor, labels: Tensor, rows: Mapping[str, Tensor], title: s
             weight = "bold" if good else "normal"
             spot = (i, -row - 0.55)
             ax.text(*spot, str(digit), ha="center", va="center", bbox=look, weight=weight, gid=name)
-        told.append(f"{name} answers {_listed(given)}: {sum(right)} right.")
+        sentences.append(f"{name} answers {_listed(given)}: {sum(right)} right.")
     ax.set_yticks([-row - 0.55 for row in range(len(rows))], list(rows), fontsize=style.NORMAL)
     ax.tick_params(length=0)
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))
 
 
 def picture_and_bars(
@@ -91,15 +91,15 @@ def picture_and_bars(
     figure, (picture, *panels) = axes(2.5, title, (1, 1 + len(rows)), **ratios)
     picture.imshow(image.cpu().squeeze(0).numpy(), cmap="gray_r")
     picture.set_axis_off()
-    told = ["A picture, and the answers to it."]
+    sentences = ["A picture, and the answers to it."]
     for ax, (name, tensor) in zip(panels, rows.items(), strict=True):
         values = tensor.tolist()
-        draw_bars(ax, values, names, top, told=len(rows) == 1)
+        draw_bars(ax, values, names, top, labeled=len(rows) == 1)
         ax.set_title(name, fontsize=style.NORMAL)
         ranked = sorted(zip(values, names, strict=True), key=lambda pair: -pair[0])
-        told.append(f"{name}: {', '.join(f'{n} {p:.3f}' for p, n in ranked[:3])}.")
+        sentences.append(f"{name}: {', '.join(f'{n} {p:.3f}' for p, n in ranked[:3])}.")
     panels[0].set_ylabel("probability")
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))
 
 
 WRONG_BOX = {"facecolor": "white", "edgecolor": style.COLORS["pruned"]}

@@ -83,7 +83,8 @@ def looks(names: Iterable[str], roles: Mapping[str, str] | None) -> dict[str, di
         >>> looks(["magnitude", "by chance"], {"by chance": "random"})["by chance"]["color"]
         '#767676'
     """
-    names, given = list(names), dict(roles or {})
+    names = list(names)
+    given = {name: style.ROLE_OF_COLOR.get(role, role) for name, role in (roles or {}).items()}
     if unknown := sorted(given.keys() - set(names)):
         raise ValueError(f"roles has {unknown}, expected names among {names}. Correct the names.")
     free = [role for role in ORDER if role not in given.values()] or list(ORDER)

@@ -17,6 +17,7 @@ from course_lib.lessons.plots_axes import HATCHES, ORDER, axes, finish, legend, 
 from course_lib.lessons.sketch import Drawing
 
 BAR = style.COLORS["teacher"]
+LONGEST_NAME = 60  # characters above a panel
 
 
 def signed_bars(
@@ -31,7 +32,7 @@ def signed_bars(
         Push. T = 1: above 0 dog (+0.10); below 0 cat (−0.10).
     """
     figure, panels = axes(2.5, title, (1, len(rows)), sharey=True)
-    told = [f"{ylabel}."]
+    sentences = [f"{ylabel}."]
     for ax, (name, tensor) in zip(panels, rows.items(), strict=True):
         values = tensor.tolist()
         colors = [BAR if value > 0 else style.COLORS["accent"] for value in values]
@@ -41,13 +42,14 @@ def signed_bars(
         said = [f"{n} ({v:+.2f})".replace("-", "−") for n, v in zip(names, values, strict=True)]
         up = [text for text, value in zip(said, values, strict=True) if value > 0]
         down = [text for text, value in zip(said, values, strict=True) if value <= 0]
-        told.append(f"{name}: above 0 {', '.join(up)}; below 0 {', '.join(down)}.")
+        sentences.append(f"{name}: above 0 {', '.join(up)}; below 0 {', '.join(down)}.")
     panels[0].set_ylabel(ylabel)
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))
 
 
 def class_bars(rows: Mapping[str, Tensor], names: Sequence[str], title: str = "") -> Drawing:
-    """Probabilities as bars: one panel a row of `rows` ``[classes]``, one bar a class.
+    """Probabilities as bars: one panel a row of `rows` ``[classes]``, one bar a class. A long name is
+    shortened above its panel, but not in the alt text.
 
     Example:
         >>> import torch
@@ -58,27 +60,28 @@ def class_bars(rows: Mapping[str, Tensor], names: Sequence[str], title: str = ""
     lines = -(-len(rows) // columns)
     shape, panel = (lines, columns), style.WIDTH / columns
     figure, panels = axes(2.2 * lines + 0.3, title, shape, len(rows), sharey=True)
-    told = ["Probabilities."]
+    sentences = ["Probabilities."]
     for ax, (name, tensor) in zip(panels, rows.items(), strict=True):
         probabilities = tensor.tolist()
         draw_bars(ax, probabilities, names)
-        ax.set_title(textwrap.fill(name, round(panel * 11)), fontsize=style.SMALL)
+        short = textwrap.shorten(name, LONGEST_NAME, placeholder=" …")
+        ax.set_title(textwrap.fill(short, round(panel * 11)), fontsize=style.SMALL)
         ranked = sorted(zip(probabilities, names, strict=True), key=lambda pair: -pair[0])
-        told.append(
+        sentences.append(
             f"{name}: {', '.join(f'{n} {p:.2f}' for p, n in ranked[:3])}.".replace("..:", ".:")
         )
     for ax in panels[::columns]:
         ax.set_ylabel("probability")
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))
 
 
 def draw_bars(
-    ax: Axes, values: Sequence[float], names: Sequence[str], top: float = 1.0, told: bool = True
+    ax: Axes, values: Sequence[float], names: Sequence[str], top: float = 1.0, labeled: bool = True
 ) -> None:
-    """Probabilities as bars, with their numbers if `told`. One above `top` is cut, and has an arrow."""
+    """Probabilities as bars, with numbers if `labeled`. One above `top` is cut, and has an arrow."""
     ax.bar(list(names), [min(value, 1.1 * top) for value in values], color=BAR)
     for x, p in enumerate(values):
-        if p > top or (told and p >= 0.005):  # a label on an invisible bar would only confuse
+        if p > top or (labeled and p >= 0.005):  # a label on an invisible bar would only confuse
             text = f"{p:.2f}".removeprefix("0")  # ".10": ten bars leave room for no more
             look: Any = {"textcoords": "offset points", "ha": "center", "fontsize": style.SMALL}
             if p > top:
@@ -116,12 +119,12 @@ def parts(models: Mapping[str, Mapping[str, float]], unit: str, title: str = "")
     _label_bars(ax, left, [f"{end:,.1f}" for end in left])
     ax.set(xlabel=unit)
     legend(figure, bars)
-    told = "; ".join(
+    description = "; ".join(
         f"{model}: {sum(made_of.values()):,.1f} "
         f"({', '.join(f'{name} {size:,.1f}' for name, size in made_of.items())})"
         for model, made_of in models.items()
     )
-    return finish(figure, f"{unit}. {told}.")
+    return finish(figure, f"{unit}. {description}.")
 
 
 def latency_bars(latencies: Mapping[str, Latency], title: str = "") -> Drawing:
@@ -137,11 +140,11 @@ def latency_bars(latencies: Mapping[str, Latency], title: str = "") -> Drawing:
     look: Any = {"linestyle": "", "color": style.INK, "markersize": 12}
     bar = Line2D([], [], marker="s", label="median", **(look | {"color": BAR}))
     legend(figure, [bar, Line2D([], [], marker="_", label="from quartile to quartile", **look)])
-    told = "; ".join(
+    description = "; ".join(
         f"{name} {plain(row.median)} ms (quartiles {plain(row.q1)} to {plain(row.q3)})"
         for name, row in latencies.items()
     )
-    return finish(figure, f"Median latency ({'; '.join(settings)}): {told}.")
+    return finish(figure, f"Median latency ({'; '.join(settings)}): {description}.")
 
 
 def size_bars(sizes: Mapping[str, int], title: str = "") -> Drawing:
@@ -158,8 +161,8 @@ def size_bars(sizes: Mapping[str, int], title: str = "") -> Drawing:
     texts = [f"{plain(value)} {name}" for value in values]
     _label_bars(ax, values, texts)
     ax.set(xlabel=name)
-    told = "; ".join(f"{model} {text}" for model, text in zip(sizes, texts, strict=True))
-    return finish(figure, f"File sizes: {told}.")
+    description = "; ".join(f"{model} {text}" for model, text in zip(sizes, texts, strict=True))
+    return finish(figure, f"File sizes: {description}.")
 
 
 def reliability(models: Mapping[str, Calibration], title: str = "") -> Drawing:
@@ -168,7 +171,7 @@ def reliability(models: Mapping[str, Calibration], title: str = "") -> Drawing:
     shape = (-(-len(models) // columns), columns)
     shared = {"sharex": True, "sharey": True}
     figure, panels = axes(2.4 * shape[0] + 0.4, title, shape, len(models), **shared)
-    told = []
+    sentences = []
     for ax, (name, result) in zip(panels, models.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=style.GRAY, linestyle=":")
         sizes = [8 + 150 * count / max(result.count) for count in result.count]
@@ -180,7 +183,7 @@ def reliability(models: Mapping[str, Calibration], title: str = "") -> Drawing:
             axis.set_ticks([0, 0.5, 1])
             axis.set_major_formatter(percent)
         ax.set_title(f"{name}: ECE {result.ece:.3f}", fontsize=style.SMALL)
-        told.append(f"{name} {result.ece:.3f} ({_lean(result)})")
+        sentences.append(f"{name} {result.ece:.3f} ({_lean(result)})")
     dot: Any = {"marker": "o", "color": BAR, "linewidth": 1}
     legend(
         figure,
@@ -189,7 +192,7 @@ def reliability(models: Mapping[str, Calibration], title: str = "") -> Drawing:
             Line2D([], [], linestyle=":", color=style.GRAY, label="perfectly calibrated"),
         ],
     )
-    return finish(figure, f"Expected calibration error: {'; '.join(told)}.")
+    return finish(figure, f"Expected calibration error: {'; '.join(sentences)}.")
 
 
 def _lean(result: Calibration) -> str:

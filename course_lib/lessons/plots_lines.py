@@ -34,11 +34,11 @@ def lines(
         Sparsity in % against epoch. cubic: 0 at 0, 70 at 1, 80 at 2.
     """
     figure, (ax,) = axes(3.3, title)
-    handles, told = _draw(ax, curves, looks(curves, None), log, bold)
+    handles, sentences = _draw(ax, curves, looks(curves, None), log, bold)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(curves) > 1:
         legend(figure, handles)
-    return finish(figure, " ".join([f"{ylabel} against {xlabel}.", *told]))
+    return finish(figure, " ".join([f"{ylabel} against {xlabel}.", *sentences]))
 
 
 def line_panels(
@@ -74,15 +74,15 @@ def line_panels(
     figure, both = axes(3.1, title, (1, len(panels)))
     found = looks(dict.fromkeys(name for curves in panels.values() for name in curves), None)
     handles: dict[str, Any] = {}
-    told = [f"{ylabel} against {xlabel}."]
+    sentences = [f"{ylabel} against {xlabel}."]
     for ax, log, (what, curves) in zip(both, logs, panels.items(), strict=True):
         drawn, said = _draw(ax, curves, found, log)
         handles |= dict(zip(curves, drawn, strict=True))
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.set_title(what, fontsize=style.NORMAL)
-        told.append(f"{what[:1].upper()}{what[1:]}: {' '.join(said)}")
+        sentences.append(f"{what[:1].upper()}{what[1:]}: {' '.join(said)}")
     legend(figure, list(handles.values()))
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))
 
 
 def _draw(
@@ -92,7 +92,7 @@ def _draw(
     if log not in {"", "x", "y", "xy"}:
         raise ValueError(f'log is {log!r}, expected "", "x", "y" or "xy": the logarithmic axes.')
     dense = any(len(x) > 20 for x, _ in curves.values())  # then dashes tell them apart, not markers
-    told: list[str] = []
+    sentences: list[str] = []
     handles: list[Any] = []
     for name in curves:
         x, y = (list(map(float, numbers)) for numbers in curves[name])
@@ -106,10 +106,10 @@ def _draw(
         middle = len(x) // 2 if len(x) > 2 else 0
         extremes = {y.index(min(y)), y.index(max(y)), 0, middle, len(x) - 1}
         places = [(x[at], y[at]) for at in sorted(extremes)]
-        told.append(f"{name}: {', '.join(f'{plain(b)} at {plain(a)}' for a, b in places)}.")
+        sentences.append(f"{name}: {', '.join(f'{plain(b)} at {plain(a)}' for a, b in places)}.")
     _scale(ax, curves, log)
     ax.grid(alpha=0.3)
-    return handles, told
+    return handles, sentences
 
 
 def _scale(ax: Axes, curves: Curves, log: str) -> None:

@@ -65,11 +65,11 @@ def weight_histogram(model: nn.Module, title: str = "") -> Drawing:
     legend(figure, [dots])
     listed = ", ".join(f"{n} ±{plain(half[n])} ({len(w):,} weights)" for n, w in weights.items())
     count = f"{len(weights)} layer{'s' * (len(weights) > 1)}"
-    told = f"Histograms of the weights of {count}. Half of the weights lie within: {listed}."
+    description = f"Histograms of the weights of {count}. Half of the weights lie within: {listed}."
     if len(weights) > 1:
         narrow, wide = min(half, key=half.__getitem__), max(half, key=half.__getitem__)
-        told += f" Narrowest is {narrow}, widest {wide}."
-    return finish(figure, told)
+        description += f" Narrowest is {narrow}, widest {wide}."
+    return finish(figure, description)
 
 
 def heat_map(
@@ -117,8 +117,8 @@ def heat_map(
         value = f"{100 * cell[0]:.1f} %" if percents else f"{cell[0]:.2f}"
         return f"{value} at {rows[0]} {rows[1][cell[1]]}, {columns[0]} {columns[1][cell[2]]}"
 
-    told = f"{unit} by {rows[0]} and {columns[0]}"
-    return finish(figure, f"{told}: largest {place(high)}; smallest {place(low)}.")
+    description = f"{unit} by {rows[0]} and {columns[0]}"
+    return finish(figure, f"{description}: largest {place(high)}; smallest {place(low)}.")
 
 
 def unit_map(values: Tensor, rows: str, columns: str, label: str, title: str = "") -> Drawing:
@@ -142,8 +142,8 @@ def unit_map(values: Tensor, rows: str, columns: str, label: str, title: str = "
         row, column = divmod(int(index), width)
         return f"{plain(values[row, column].item())} ({rows} {row + 1}, {columns} {column + 1})"
 
-    told = f"highest {place(values.argmax())}, lowest {place(values.argmin())}"
-    return finish(figure, f"{label} by {rows} and {columns}, from 1: {told}.")
+    description = f"highest {place(values.argmax())}, lowest {place(values.argmin())}"
+    return finish(figure, f"{label} by {rows} and {columns}, from 1: {description}.")
 
 
 def mask_rows(mask: Tensor, title: str = "") -> Drawing:
@@ -162,11 +162,11 @@ def mask_rows(mask: Tensor, title: str = "") -> Drawing:
     ax.set(xticks=[], yticks=[], xlabel="input (a line every four)", ylabel="neuron")
     legend(figure, [Patch(color=colors[0], label="pruned"), Patch(color=colors[1], label="kept")])
     kept = mask[:, : mask.shape[1] // 4 * 4].reshape(-1, 4).sum(1)
-    told = f"Of {mask.numel()} weights in {len(mask)} rows, {int(mask.sum())} are kept"
-    told += (
+    description = f"Of {mask.numel()} weights in {len(mask)} rows, {int(mask.sum())} are kept"
+    description += (
         f"; each group of four keeps {int(kept.min())} to {int(kept.max())}" if len(kept) else ""
     )
-    return finish(figure, f"{told}.")
+    return finish(figure, f"{description}.")
 
 
 def inputs_used(model: nn.Module, title: str = "") -> Drawing:

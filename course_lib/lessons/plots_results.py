@@ -42,10 +42,10 @@ def pruning_curves(
     xlabel: str = "weights left",
     guessing: float | None = None,
 ) -> Drawing:
-    """Accuracy against the weights left, on a log axis from all of them to few, with 95 % intervals.
+    """Validation accuracy against the weights left, on a log axis from all of them to few.
 
-    Where curves share a point, each is drawn a few pixels beside the next, so that their intervals
-    stay apart.
+    Results have 95 % intervals. Where curves share a point, each is drawn a few pixels beside the
+    next, so that their intervals stay apart.
 
     Args:
         curves: name → (fraction of the weights left, result), in any order.
@@ -84,7 +84,7 @@ def pruning_curves(
         )  # fmt: skip
     ax.set_xscale("log")
     ax.set_xlim(max(places) * 1.15, min(places) / 1.15)  # from all weights to few
-    ax.set_xlabel(f"{xlabel} (log scale: fewer to the right)")
+    ax.set(xlabel=f"{xlabel} (log scale: fewer to the right)", ylabel="validation accuracy")
     set_log_ticks(ax.xaxis, places, percent)
     return drawing
 
@@ -150,9 +150,9 @@ def _reference(ax: Axes, name: str, result: Any, upright: bool) -> Line2D:
 
 def _tell_curves(curves: Mapping[str, Curve], reference: Any, xlabel: str) -> str:
     """Each curve's ends, how far it keeps up with the reference, and where the curves separate."""
-    told = [f"Accuracy against {xlabel}."]
+    sentences = [f"Accuracy against {xlabel}."]
     if len(curves) > 1 or reference is not None:
-        told.append("Curves separate where their 95 % intervals no longer overlap.")
+        sentences.append("Curves separate where their 95 % intervals no longer overlap.")
     for name, curve in curves.items():
         (first, start), (last, end) = curve[0], curve[-1]
         text = f"{name}: {say(start)} at {percent(first)}"
@@ -162,10 +162,10 @@ def _tell_curves(curves: Mapping[str, Curve], reference: Any, xlabel: str) -> st
             apart = [at for at, result in curve if _apart(result, dense)]
             where = f"separates from {called} at {percent(apart[0])}" if apart else ""
             text += f", {where or f'never separates from {called}'}"
-        told.append(text + ".")
+        sentences.append(text + ".")
     if len(curves) > 1:
-        told.append(_tell_separation(curves))
-    return " ".join(told)
+        sentences.append(_tell_separation(curves))
+    return " ".join(sentences)
 
 
 def _tell_separation(curves: Mapping[str, Curve]) -> str:
@@ -205,7 +205,8 @@ def intervals(
 
     Args:
         rows: name → anything with `value` and `interval`, all of one unit: Accuracy, Runs, Gap … Each
-            seed of a Runs is a tick. Differences have a line at 0, and speed-ups one at 1.
+            seed of a Runs is a tick. Differences have a line at 0, and speed-ups one at 1. None leaves
+            the row empty, as a gap between two groups.
         title: the finding, or the question.
         xlabel: the quantity, such as "test accuracy".
         roles: name → role of `style.look` (default: all in one color).
@@ -223,18 +224,20 @@ def intervals(
         Test accuracy with 95 % intervals: alone 80.0 % (71.1 to 86.7); with a teacher 85.0 %
         (76.7 to 90.7). The highest is with a teacher, the lowest alone; their intervals overlap.
     """
+    places = {name: row for row, name in enumerate(rows) if rows[name] is not None}
+    lines, rows = len(rows), {name: rows[name] for name in places}
     units = {unit(result) for result in rows.values()}
     if len(units) != 1:
         raise ValueError(
             f"rows have the units {sorted(units)}, expected at least one row and the same unit in all. "
             "Draw accuracies and differences in two plots."
         )
-    figure, (ax,) = axes(0.42 * len(rows) + 1.1, title)
+    figure, (ax,) = axes(0.42 * lines + 1.1, title)
     plain_look = {name: style.look("teacher") for name in rows}
     found = looks(rows, roles) if roles else plain_look
     seeds = False
-    for row, (name, result) in enumerate(rows.items()):
-        color = found[name]["color"]
+    for name, row in places.items():
+        result, color = rows[name], found[name]["color"]
         whisker(ax, row, result, color)
         runs = [run.value for run in getattr(result, "accuracies", ())]
         seeds = seeds or bool(runs)
@@ -263,7 +266,7 @@ def intervals(
         dashes: Any = {"color": style.INK, "linestyle": "--", "linewidth": 1, "label": "margin"}
         handles.append(ax.axvline(margin, gid="margin", **dashes))
         words += f" The claim's margin is at {TICK[min(units)](margin, None)}."
-    ax.set(yticks=range(len(rows)), yticklabels=rows, xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    ax.set(yticks=[*places.values()], yticklabels=rows, xlabel=xlabel, ylim=(lines - 0.5, -0.5))
     ax.tick_params(axis="y", labelsize=style.NORMAL, length=0)
     ax.locator_params(axis="x", nbins=6)  # more labels would run into each other
     ax.xaxis.set_major_formatter(TICK[units.pop()])
@@ -275,9 +278,9 @@ def intervals(
 
 def _tell_rows(rows: Mapping[str, Any], xlabel: str) -> str:
     listed = "; ".join(f"{name} {say_all(result)}" for name, result in rows.items())
-    told = f"{xlabel} with 95 % intervals: {listed}."
+    description = f"{xlabel} with 95 % intervals: {listed}."
     if len(rows) == 1:
-        return told
+        return description
     low, *_, high = sorted(rows, key=lambda name: rows[name].value)
     how = "do not overlap" if _apart(rows[low], rows[high]) else "overlap"
-    return f"{told} The highest is {high}, the lowest {low}; their intervals {how}."
+    return f"{description} The highest is {high}, the lowest {low}; their intervals {how}."

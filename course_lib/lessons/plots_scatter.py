@@ -88,7 +88,7 @@ def scatter(
         if name in measured:
             whisker(ax, result.value, measured[name], color)
         ax.plot(cost, result.value, "o", color=color, markersize=7, gid=name)
-    told = [_line(ax, name, one) for name, one in (lines or {}).items()]
+    sentences = [_line(ax, name, one) for name, one in (lines or {}).items()]
     costs += [one for one in (lines or {}).values() if not hasattr(one, "interval")]
     if log:
         ax.set_xscale("log")
@@ -108,11 +108,11 @@ def scatter(
     )
     cheapest = min(points, key=lambda name: points[name][0])
     highest = max(points, key=lambda name: points[name][1].value)
-    told.insert(
+    sentences.insert(
         0,
         f"Accuracy against {xlabel}: {listed}. The cheapest is {cheapest}, the highest {highest}.",
     )
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))
 
 
 def _line(ax: Axes, name: str, at: Any) -> str:

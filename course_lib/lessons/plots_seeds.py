@@ -119,13 +119,13 @@ def _marks(results: list[Accuracy | Runs]) -> list[Line2D]:
 
 
 def _tell(panels: Mapping[str, Rows]) -> str:
-    told = []
+    sentences = []
     for name, rows in panels.items():
         listed = [
             f"{row} {say_all(result) if isinstance(result, Runs) else f'{say(result)} (one model)'}"
             for row, result in rows.items()
         ]
-        told.append(
+        sentences.append(
             f"{name[:1].upper()}{name[1:]}: {', '.join(listed)}" if name else ", ".join(listed)
         )
-    return ". ".join(told)
+    return ". ".join(sentences)

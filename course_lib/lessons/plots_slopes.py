@@ -86,8 +86,8 @@ def slopes(
     results = [result for pair in rows.values() for result in pair]
     marks: list[Line2D] = [*handles, *explain(results, upright=True)]
     add_legend(figure, marks)
-    told = "; ".join(f"{name} from {say(a)} to {say(b)}" for name, (a, b) in rows.items())
-    return finish(figure, f"{ylabel}, from {between[0]} to {between[1]}: {told}.{words}")
+    description = "; ".join(f"{name} from {say(a)} to {say(b)}" for name, (a, b) in rows.items())
+    return finish(figure, f"{ylabel}, from {between[0]} to {between[1]}: {description}.{words}")
 
 
 def _reference(ax: Any, name: str, result: Any) -> Line2D:

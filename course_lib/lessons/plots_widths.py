@@ -41,7 +41,7 @@ def layer_widths(widths: Mapping[str, tuple[int, int]], title: str = "") -> Draw
         found[kind].append((kept, whole))
     shown = {kind: rows for kind, rows in found.items() if rows}
     figure, panels = axes(2.6, title, (1, len(shown)))
-    told = ["Units left in each layer."]
+    sentences = ["Units left in each layer."]
     for ax, (kind, rows) in zip(panels, shown.items(), strict=True):
         layers = range(1, len(rows) + 1)
         outline: dict[str, Any] = {"edgecolor": style.COLORS["pruned"], "linestyle": "--"}
@@ -54,7 +54,7 @@ def layer_widths(widths: Mapping[str, tuple[int, int]], title: str = "") -> Draw
         ax.set(xticks=layers, xlabel="layer", ylabel=KINDS[kind])
         ax.set_ylim(0, 1.12 * max(whole for _, whole in rows))
         each = (f"layer {i} keeps {k:,} of {w:,}" for i, (k, w) in enumerate(rows, start=1))
-        told.append(f"{KINDS[kind][:1].upper()}{KINDS[kind][1:]}: {', '.join(each)}.")
+        sentences.append(f"{KINDS[kind][:1].upper()}{KINDS[kind][1:]}: {', '.join(each)}.")
     legend(
         figure,
         [
@@ -62,4 +62,4 @@ def layer_widths(widths: Mapping[str, tuple[int, int]], title: str = "") -> Draw
             Patch(facecolor="none", linewidth=1.2, label="before", **outline),
         ],
     )
-    return finish(figure, " ".join(told))
+    return finish(figure, " ".join(sentences))

@@ -21,12 +21,18 @@ from course_lib.lessons import style
 
 Point = tuple[float, float]
 Grid = Sequence[Sequence[str] | np.ndarray]  # rows of strings
+# Beside the PNG in a notebook, for the site. Jupyter shows an image/svg+xml without its alt text, and
+# before the PNG; a form that it does not know it leaves alone.
+SVG = "application/vnd.course.drawing+svg"
 PRUNED = style.tint(style.COLORS["pruned"], 0.45)
 
 
 @dataclass(frozen=True)
 class Drawing:
     """A figure and the text that says what it shows. As a cell's last line it displays as PNG.
+
+    A schematic has its SVG beside it in the notebook, which the site shows: sharp at any size. A plot
+    has not: ten thousand points are small as PNG.
 
     Example:
         >>> drawing = finish(style.canvas(1, 1), "an empty square")
@@ -38,6 +44,7 @@ class Drawing:
 
     figure: Figure
     alt: str
+    schematic: bool = False
 
     def png(self) -> bytes:
         """The picture for a notebook, 100 dots per inch."""
@@ -55,6 +62,8 @@ class Drawing:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
+        if self.schematic:
+            data[SVG] = self.svg()
         return data, {"image/png": {"alt": self.alt}}
 
     def __repr__(self) -> str:
@@ -62,8 +71,8 @@ class Drawing:
 
 
 def finish(ax: Axes, alt: str) -> Drawing:
-    """What was drawn on these axes, with its alt text."""
-    return Drawing(cast(Figure, ax.figure), alt)
+    """The schematic on these axes, with its alt text."""
+    return Drawing(cast(Figure, ax.figure), alt, schematic=True)
 
 
 def label(ax: Axes, at: Point, text: str, size: float = style.NORMAL, **options: Any) -> None:

@@ -89,3 +89,51 @@ def nearest_table(table: Tensor, rank: int) -> Tensor:
     u, s, v = torch.linalg.svd(table, full_matrices=False)
     s = torch.where(torch.arange(len(s)) < rank, s, 0)
     return u @ torch.diag(s) @ v
+
+
+def student_megabytes(tokens: int, layers: int, width: float) -> float:
+    """MiniLM with so many tokens and layers, and this share of heads and neurons → megabytes at one
+    byte a weight, without biases (lesson 6, section 2).
+
+    Example:
+        >>> student_megabytes(12_000, layers=3, width=0.25)
+        5.935104
+    """
+    hidden, neurons = 384, 1536
+    layer = 4 * hidden * hidden + 2 * hidden * neurons
+    return (tokens * hidden + layers * width * layer) / 1e6
+
+
+def change_interval(b: int, c: int, n: int) -> tuple[float, float]:
+    """Test texts that only the teacher (b) and only the student (c) gets right, and all (n) → the 95 %
+    interval of the change of the accuracy, as fractions (lesson 6, section 6).
+
+    Example:
+        >>> low, high = change_interval(20, 10, 200)
+        >>> f"{low:.3f} to {high:.3f}"
+        '-0.103 to 0.003'
+    """
+    change = (c - b) / n
+    half = 1.96 * (b + c - (c - b) ** 2 / n) ** 0.5 / n
+    return change - half, change + half
+
+
+def perplexity_of(logits: Tensor, ids: Tensor) -> float:
+    """logits [length, vocabulary], ids [length] → the perplexity (lesson 7, section 1).
+
+    Example:
+        >>> round(perplexity_of(torch.zeros(3, 10), torch.tensor([4, 7, 1])), 3)
+        10.0
+    """
+    return float(F.cross_entropy(logits[:-1], ids[1:]).exp())
+
+
+def wanda_mask(weight: Tensor, norms: Tensor, amount: float) -> Tensor:
+    """weight [rows, inputs], norms [inputs] → False where a weight goes (lesson 7, section 5).
+
+    Example:
+        >>> wanda_mask(torch.tensor([[0.5, -0.9]]), torch.tensor([4.0, 0.5]), 0.5)
+        tensor([[ True, False]])
+    """
+    lowest = (weight.abs() * norms).argsort(1)[:, : round(amount * weight.shape[1])]
+    return torch.ones_like(weight, dtype=torch.bool).scatter(1, lowest, False)

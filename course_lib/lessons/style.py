@@ -26,6 +26,8 @@ COLORS = {
     "labels": PINK,
     "accent": ORANGE,  # what a reader should look at
 }
+# Where a color means nothing but "these differ", a lesson's cell may say the color instead of a role.
+ROLE_OF_COLOR = {"blue": "teacher", "orange": "accent", "gray": "random", "green": "baseline"}
 MARKERS = {
     "teacher": "s",
     "student": "o",
@@ -49,7 +51,7 @@ WIDTH = 7.2  # inches: 720 pixels at 100 dots per inch, what a notebook shows wi
 
 
 def look(role: str) -> dict[str, str]:
-    """Color and marker of a role, as keyword arguments of ``ax.plot``.
+    """Color and marker of a role, or of a color by name, as keyword arguments of ``ax.plot``.
 
     Raises ValueError for a role that is not one of `COLORS`.
 
@@ -57,6 +59,7 @@ def look(role: str) -> dict[str, str]:
         >>> look("student")
         {'color': '#D55E00', 'marker': 'o'}
     """
+    role = ROLE_OF_COLOR.get(role, role)
     if role not in COLORS:
         raise ValueError(f"no role is called {role!r}. Choose one of {', '.join(COLORS)}.")
     return {"color": COLORS[role], "marker": MARKERS[role]}

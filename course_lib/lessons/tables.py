@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # importing the lessons' parts does not load PyTorch
     from torch import Tensor, nn
 
     from course_lib.evaluation.accuracy import Accuracy, Runs
-    from course_lib.evaluation.significance import PairedRuns
+    from course_lib.evaluation.significance import PairedRuns, Share
     from course_lib.lessons.experiments import Results
     from course_lib.lessons.test_set import TestSet
 
@@ -224,3 +224,34 @@ def accuracies(rows: Scored) -> DataFrame:
             f"{100 * runs.value:.1f} ({low:.1f} to {high:.1f})"
         )
     return pd.DataFrame(shown).fillna("–")
+
+
+def recovery(found: Results) -> dict[str, tuple[list[int], list[Share]]]:
+    """How much of the lost log-perplexity each way of training brought back, after how many steps.
+
+    Args:
+        found: of `lessons.results`. The ways "whole" and "as cut" have one row of losses, every other
+            one a row for each number of steps: the columns "after" (steps), "losses" ``[after,
+            documents]`` and "tokens" ``[documents]``.
+
+    Returns:
+        way → (steps, shares), from 0 steps on, for each way but those two.
+
+    Raises:
+        KeyError: a way or a column is not there.
+    """
+    from course_lib.evaluation.perplexities import Perplexity
+
+    def measured(way: str) -> list[Perplexity]:
+        (losses,), (tokens,) = (found.column(name, way=way) for name in ("losses", "tokens"))
+        return [Perplexity(row, tokens) for row in losses]
+
+    (whole,), (cut,) = measured("whole"), measured("as cut")
+    ways = [row["way"] for row in found.rows if row["way"] not in ("whole", "as cut")]
+    return {
+        way: (
+            [0, *found.column("after", way=way)[0]],
+            [one.recovered(cut, whole) for one in (cut, *measured(way))],
+        )
+        for way in dict.fromkeys(ways)
+    }

@@ -11,7 +11,6 @@ from .networks import SmallResNet as SmallResNet
 from .networks import TinyNet as TinyNet
 from .networks import build as build
 from .teachers import digit_teacher as digit_teacher
-from .text_classifiers import BagOfEmbeddings as BagOfEmbeddings
 from .text_classifiers import SmallVocabulary as SmallVocabulary
 from .text_classifiers import TextCNN as TextCNN
 from .zoo import Baseline as Baseline

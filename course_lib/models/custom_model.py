@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,20 @@ from typing import Any
 import torch
 import transformers
 from datasets import ClassLabel, Dataset
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from course_lib import modules
 from course_lib.batching import lengths
 from course_lib.datasets.custom_data import listed
 from course_lib.datasets.tokenization import tokenize
 from course_lib.evaluation.accuracy import Accuracy
-from course_lib.evaluation.prediction import evaluate, predict
+from course_lib.evaluation.prediction import predict, right_answers
+from course_lib.evaluation.significance import paired_test
 from course_lib.files import quoted
 from course_lib.models.encoders import load_encoder, load_pretrained
+from course_lib.serialization import advice_on_widths
 from course_lib.structured.dependency import groups
 
 FINE_TUNE = (
@@ -112,23 +118,50 @@ def load_custom_model(
     if train is not None:
         model = train(model, data["train"])
     _check_padding(model, data["validation"])
-    accuracy = evaluate(model, data["validation"])
+    logits = predict(model, data["validation"])
+    right = right_answers(logits, data["validation"])
+    accuracy = Accuracy(int(right.sum()), len(right))
     most, count = Counter(data["validation"]["labels"]).most_common(1)[0]
+    always = f"always answering {labels[most]!r} for {Accuracy(count, accuracy.n)}"
     if accuracy.interval[0] <= count / accuracy.n and train is not None:
         raise ValueError(
             f"After training on {len(data['train']):,} rows, {name!r} is right for {accuracy} of the "
-            f"validation part, and always answering {labels[most]!r} for {Accuracy(count, accuracy.n)}:"
-            " it is not shown to be better. Are the labels right, and can they be told from the texts? "
-            "If so, add rows."
+            f"validation part, and {always}: it is not shown to be better. Are the labels right, and "
+            "can they be told from the texts? If so, add rows."
+        )
+    called = (
+        f"The model's id2label is {quoted(config.id2label)}, the data's labels are "
+        f"{quoted(dict(enumerate(words)))}"
+    )
+    if train is None and (order := _other_order(logits, data["validation"], labels)):
+        raise ValueError(
+            f"{name!r} is right for {accuracy} of the validation part, and {order}. Are labels "
+            f"swapped? {called}. Where yours are right, name the model's so in id2label of its "
+            "config.json."
         )
     if accuracy.interval[0] <= count / accuracy.n:
         raise ValueError(
-            f"{name!r} is right for {accuracy} of the validation part, and always answering "
-            f"{labels[most]!r} for {Accuracy(count, accuracy.n)}: it is not shown to be better. Are "
-            f"labels swapped? The model's id2label is {quoted(config.id2label)}, the data's labels are "
-            f"{quoted(dict(enumerate(words)))}. If they are right: {FINE_TUNE}"
+            f"{name!r} is right for {accuracy} of the validation part, and {always}: it is not shown "
+            f"to be better. {called}. If they are right: {FINE_TUNE}"
         )
     return CustomModel(model, tokenizer, texts, data, accuracy, tuple(labels))
+
+
+def _other_order(logits: Tensor, rows: Dataset, labels: Sequence[str]) -> str:
+    """Which order of the classes fits the answers better than the given one, beyond chance, if any."""
+    answers, numbers = logits.argmax(-1), torch.tensor(rows["labels"][:])
+    n = logits.shape[-1]
+    counts = torch.bincount(n * answers + numbers, minlength=n * n).view(n, n).double()
+    # Less than one answer in favor of staying: classes without an answer keep their names.
+    counts += torch.eye(n) / (n + 1)
+    order = torch.tensor(linear_sum_assignment(counts.numpy(), maximize=True)[1])
+    renamed = {i: labels[to] for i, to in enumerate(order.tolist()) if i != to}
+    better = order[answers] == numbers
+    # It was chosen by the same answers, from all that rename so many classes: Bonferroni.
+    chosen_from = min(math.perm(n, len(renamed)), 10**300)
+    if paired_test(better, answers == numbers).p_value >= 0.01 / chosen_from:
+        return ""
+    return f"with {quoted(renamed)} for {Accuracy(int(better.sum()), len(better))}"
 
 
 def _label_names(parts: Mapping[str, Dataset]) -> list[str]:
@@ -177,12 +210,11 @@ def longest_text(config: Any) -> int:
     """How many tokens a model reads, by its config.
 
     Example:
-        >>> longest_text(transformers.RobertaConfig())  # 512 places, the first two unused
+        >>> longest_text(transformers.XLMRobertaConfig())  # 512 places, the first two unused
         510
     """
-    # RoBERTa's first position comes after its padding id.
-    before = config.pad_token_id + 1 if config.model_type == "roberta" else 0
-    return int(config.max_position_embeddings) - before
+    with torch.device("meta"):
+        return modules.longest_text(transformers.AutoModel.from_config(config))
 
 
 def _architecture(config: Any) -> str:
@@ -238,9 +270,11 @@ def _classifier(name: str) -> PreTrainedModel:
     )
     lost = sorted([*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
     if lost:
+        cure = FINE_TUNE
+        if report["mismatched_keys"]:
+            cure = f"{advice_on_widths(Path(name))} Name the model from before it was pruned."
         raise ValueError(
-            f"The weights of {name!r} lack {listed(lost)}: no trained {type(model).__name__}. "
-            + FINE_TUNE
+            f"The weights of {name!r} lack {listed(lost)}: no trained {type(model).__name__}. {cure}"
         )
     groups(model)  # refuses what was added to the layers, such as adapters
     return model.eval()
@@ -277,9 +311,10 @@ def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, max_length: int) ->
             "belong together. Save the tokenizer that the model was trained with; after adding tokens, "
             "model.resize_token_embeddings(len(tokenizer)) and train."
         )
-    if max_length > longest_text(config):
+    most = modules.longest_text(model)
+    if max_length > most:
         raise ValueError(
-            f"max_length is {max_length}, and the model reads at most {longest_text(config)} tokens; "
+            f"max_length is {max_length}, and the model reads at most {most} tokens; "
             "give max_length that or less."
         )
 
@@ -291,8 +326,8 @@ def _check_padding(model: PreTrainedModel, rows: Dataset) -> None:
     gap = float((predict(model, few) - predict(model, few, batch_size=1)).abs().max())
     if not gap <= 1e-3:
         raise ValueError(
-            f"The model's answers change by {gap:.2g} when a text is padded with id 0, as batches are "
-            f"here; its own pad token has the id {model.config.pad_token_id}. Models that look for the "
-            "last token by its id, such as GPT-2, need a pad token of id 0. An encoder (BERT, "
-            "DistilBERT, RoBERTa, ELECTRA) does not."
+            f"The model's answers change by {gap:.2g} when a text is padded beside longer ones, with "
+            f"its own pad token (id {model.config.pad_token_id}). Models that look for the last token "
+            "by its id, such as GPT-2, need the pad_token_id in their config that they were trained "
+            "with, and a token that ends no text."
         )

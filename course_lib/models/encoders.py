@@ -17,7 +17,7 @@ from torch import nn
 from course_lib.datasets import sources
 from course_lib.files import quoted
 from course_lib.folder_checks import check_size, checked_folder
-from course_lib.serialization import quiet
+from course_lib.serialization import advice_on_widths, quiet
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 HUB_SECONDS = 3.0  # how long the Hub may take to answer at all
@@ -97,6 +97,8 @@ def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:
         if is_folder and isinstance(error, FileNotFoundError):
             raise
         said = str(error).replace(repr(folder.name), quoted(name))[:2000]
+        if "mismatch" in said:
+            said = f"{said} {advice_on_widths(folder)}"
         raise ValueError(
             f"{quoted(name)} cannot be loaded by {auto.__name__}: {said} Expected what "
             "save_pretrained of the model and of its tokenizer write: config.json, model.safetensors, "

@@ -99,33 +99,6 @@ class TextCNN(nn.Module):
         return self.classifier(self.dropout(torch.cat(pooled, -1)))  # [n, num_labels]
 
 
-class BagOfEmbeddings(nn.Module):
-    """The mean of the words' embeddings and one linear layer, so that word order has no effect.
-
-    After Joulin et al. 2017 (*fastText*), section 2. Arguments and shapes as in `TextCNN`; 0.54 M
-    parameters over 8,500 tokens. Explained in lesson 3.
-
-    Example:
-        >>> sum(p.numel() for p in BagOfEmbeddings(torch.arange(1, 8501)).parameters())
-        544258
-    """
-
-    def __init__(
-        self, tokens: Tensor, width: int = 64, num_labels: int = 2, dropout: float = 0.5
-    ) -> None:
-        super().__init__()
-        self.words = SmallVocabulary(tokens, width)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, num_labels)
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **_unused: Any
-    ) -> Tensor:
-        real = _real(input_ids, attention_mask).unsqueeze(-1)  # [n, length, 1]
-        mean = (self.words(input_ids) * real).sum(1) / real.sum(1).clamp(min=1)  # [n, width]
-        return self.classifier(self.dropout(mean))
-
-
 def _real(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Bool ``[n, length]``: True for tokens, False for padding."""
     return input_ids != PAD if attention_mask is None else attention_mask.bool()

@@ -21,7 +21,7 @@ from torch.ao import quantization as torch_ao
 
 from course_lib.files import write_atomically
 from course_lib.modules import make_permanent, release_memory
-from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx, silent
+from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx, refuse_half, silent
 
 BACKENDS = ("onnxruntime", "torch", "embeddings")
 
@@ -51,7 +51,8 @@ def quantize(
         `evaluation.footprint` measures their sizes, `evaluation.latency` their speed.
 
     Raises:
-        ValueError: an unknown back end; a path for one that writes no file; what `export_onnx` raises.
+        ValueError: an unknown back end; a path for one that writes no file; half precision; what
+            else `export_onnx` raises.
         TypeError: a path as `model` for a back end that needs the module.
         FileNotFoundError: there is no such file.
 
@@ -71,6 +72,7 @@ def quantize(
         raise ValueError(f"The back end {backend!r} writes no file; leave the path out.")
     if not isinstance(model, nn.Module) or isinstance(model, OnnxClassifier):
         raise TypeError(f"The back end {backend!r} needs the model itself, in PyTorch.")
+    refuse_half(model)
     plain = make_permanent(model)
     return _torch_int8(plain) if backend == "torch" else _int8_embeddings(plain)
 

@@ -28,7 +28,15 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from course_lib.evaluation.accuracy import Shown
 from course_lib.evaluation.size import StoredTensor
 from course_lib.files import write_atomically, write_folder
-from course_lib.modules import device_of, logits_of, make_permanent, release_memory, to_device
+from course_lib.modules import (
+    device_of,
+    forward,
+    logits_of,
+    longest_text,
+    make_permanent,
+    release_memory,
+    to_device,
+)
 from course_lib.quantization import run_onnx
 
 INPUTS, OUTPUTS = ["input_ids", "attention_mask"], ["logits"]
@@ -74,7 +82,7 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
 
     Raises:
         TypeError: not a module, or one without an embedding table.
-        ValueError: the outputs differ by more; nothing is written then.
+        ValueError: the outputs differ by more, or the model has half precision; nothing is written.
 
     Example:
         >>> import tempfile
@@ -86,6 +94,7 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"Got a {type(model).__name__}; expected a model of PyTorch.")
+    refuse_half(model)
     vocabulary, longest = _input_limits(model)
     batches = [
         _padded_batch(n, min(length, longest), vocabulary)
@@ -96,7 +105,8 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
         content = _proto(plain, _padded_batch(2, min(8, longest), vocabulary)).SerializeToString()
         exported, device = OnnxClassifier(content), device_of(plain)
         differences = [
-            logits_of(plain(**to_device(batch, device))).cpu().float() - exported(**batch).logits
+            logits_of(forward(plain, to_device(batch, device))).cpu().float()
+            - exported(**batch).logits
             for batch in batches
         ]
     difference = float(torch.stack([d.abs().max() for d in differences]).max())  # NaN stays NaN
@@ -302,6 +312,16 @@ def silent() -> Iterator[None]:
         logging.disable(disabled)
 
 
+def refuse_half(model: nn.Module) -> None:
+    """Raise a ValueError for float16 and bfloat16: no ONNX file or int8 is made of them."""
+    found = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
+    if found:
+        raise ValueError(
+            f"The weights of the {type(model).__name__} are {min(map(str, found))}; expected float32, "
+            "from which ONNX files and int8 are made: give model.float()."
+        )
+
+
 def _session(content: bytes, threads: int, name: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -330,7 +350,9 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return logits_of(self.model(input_ids=input_ids, attention_mask=attention_mask))
+        # Padded in the file with the model's own id: who runs it pads with any.
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return logits_of(forward(self.model, batch))
 
 
 def _proto(model: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
@@ -359,8 +381,7 @@ def _input_limits(model: Any) -> tuple[int, int]:
     """The size of the vocabulary, and the longest text in tokens."""
     config = getattr(model, "config", None)
     if config is not None and hasattr(config, "vocab_size"):
-        first = (getattr(config, "pad_token_id", None) or 0) + 1  # RoBERTa's first position
-        return config.vocab_size, config.max_position_embeddings - first
+        return config.vocab_size, longest_text(model)
     tables = [m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)]
     if not tables:
         raise TypeError(

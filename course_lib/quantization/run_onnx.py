@@ -24,7 +24,7 @@ MOST_LABELS, MOST_TOKENS, MOST_CHARACTERS = 10_000, 8192, 100  # characters for 
 
 
 def load(
-    folder: Path, threads: int = 1, seconds: float = 30
+    folder: str | Path, threads: int = 1, seconds: float = 30
 ) -> Callable[[Sequence[str]], list[tuple[str, float]]]:
     """A function that takes texts and gives, for each of them, a label and its probability.
 
@@ -32,7 +32,8 @@ def load(
     these before. The function raises a TimeoutError when the model has run for `seconds` (default 30),
     and a ValueError, as `load` does, where the folder holds something else than such a model.
     """
-    config_file, tokenizer_file, model_file = (_checked(folder / name) for name in MOST_BYTES)
+    files = (_checked(Path(folder) / name) for name in MOST_BYTES)
+    config_file, tokenizer_file, model_file = files
     labels, longest = _made(config_file, lambda: _config(json.loads(config_file.read_bytes())))
     tokenizer = _made(tokenizer_file, lambda: Tokenizer.from_file(str(tokenizer_file)))
     # The file may ask for padding to any length: pad to the longest text at hand instead.

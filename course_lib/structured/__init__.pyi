@@ -10,7 +10,6 @@ from .importance import random_score as random_score
 from .importance import weight_norm as weight_norm
 from .latency_target import Cost as Cost
 from .latency_target import SpedUp as SpedUp
-from .latency_target import cheapest_widths as cheapest_widths
 from .latency_target import costs as costs
 from .latency_target import speed_up as speed_up
 from .layer_influence import block_influence as block_influence

@@ -43,7 +43,7 @@ def traced_groups(model: nn.Module) -> tuple[dict[str, Group], dict[str, str]]:
 
 @dataclass(eq=False)
 class _Members:
-    """A group while the walk goes on, under the name of the first layer that computes its units."""
+    """A group while the walk goes on, under the name of the first layer that produces its units."""
 
     name: str
     kind: str
@@ -92,8 +92,8 @@ Value = _Channels | None  # None: nothing that could be removed
 
 
 def _linear(walk: _Walk, name: str, module: Any, value: Value) -> Value:
-    walk.reads(name, value, module.weight.shape[1], "flat last")
-    return walk.computes(name, "neurons", module.out_features, "last")
+    walk.consumes(name, value, module.weight.shape[1], "flat last")
+    return walk.produces(name, "neurons", module.out_features, "last")
 
 
 def _convolution(walk: _Walk, name: str, module: Any, value: Value) -> Value:
@@ -104,8 +104,8 @@ def _convolution(walk: _Walk, name: str, module: Any, value: Value) -> Value:
     if parts > 1 and transposed:
         walk.group(name, "channels", outputs).reason = "it is a grouped convolution"
         return walk.keep([value], f"the grouped convolution {name!r} reads it")
-    walk.reads(name, value, inputs, "maps", dim=0 if transposed else 1, parts=parts)
-    result = walk.computes(name, "channels", outputs, "maps", dim=1 if transposed else 0)
+    walk.consumes(name, value, inputs, "maps", dim=0 if transposed else 1, parts=parts)
+    result = walk.produces(name, "channels", outputs, "maps", dim=1 if transposed else 0)
     walk.groups[name].repeat(outputs // parts)  # the same units of each of its groups go
     return result
 
@@ -134,10 +134,10 @@ def _encoder(walk: _Walk, name: str, module: Any, value: Value) -> Value:
     for place, layer in module.named_modules():
         if isinstance(layer, nn.TransformerEncoderLayer):
             path = f"{name}.{place}".strip(".")
-            neurons = walk.computes(
+            neurons = walk.produces(
                 f"{path}.linear1", "neurons", layer.linear1.out_features, "last"
             )
-            walk.reads(f"{path}.linear2", neurons, layer.linear2.in_features, "last")
+            walk.consumes(f"{path}.linear2", neurons, layer.linear2.in_features, "last")
             heads = walk.group(f"{path}.self_attn", "heads", layer.self_attn.num_heads)
             heads.reason = "nn.MultiheadAttention always has heads for its whole width"
     return walk.keep([value], f"the transformer {name!r} reads it")
@@ -306,7 +306,7 @@ class _Walk:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.groups: dict[str, _Members] = {}  # by the layer that computes them
+        self.groups: dict[str, _Members] = {}  # by the layer that produces them
         self.slices: list[tuple[_Members, Slice]] = []
         self.closed: set[tuple[str, int]] = set()  # (module, dim) that meets what must stay whole
 
@@ -336,11 +336,11 @@ class _Walk:
         """The group of a layer; one that is called again has the same weights, so the same group."""
         return self.groups.setdefault(name, _Members(name, kind, units, len(self.groups)))
 
-    def computes(self, name: str, kind: str, units: int, layout: str, dim: int = 0) -> Value:
+    def produces(self, name: str, kind: str, units: int, layout: str, dim: int = 0) -> Value:
         channels = _Channels(((self.group(name, kind, units), units),), layout)
         return self._own(channels, name, weight_dim=dim)
 
-    def reads(
+    def consumes(
         self, name: str, value: Value, size: int, layouts: str, dim: int = 1, parts: int = 1
     ) -> None:
         """A weight meets the channels along `dim`, or in each of its `parts` a share of them."""

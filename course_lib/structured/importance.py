@@ -56,7 +56,9 @@ def random_score(seed: int = 0) -> Score:
     return score
 
 
-def gate_taylor(model: nn.Module, dataset: Dataset, loss: Loss | None = None) -> Score:
+def gate_taylor(
+    model: nn.Module, dataset: Dataset, loss: Loss | None = None, size: int = 32
+) -> Score:
     """How much the loss changes when a unit is removed, to first order: mean |∂loss/∂gate|.
 
     The output of every unit is multiplied by a gate of 1, and the size of the gate's gradient is
@@ -66,6 +68,8 @@ def gate_taylor(model: nn.Module, dataset: Dataset, loss: Loss | None = None) ->
         model: it is left alone.
         dataset: some hundred training examples; never the test set.
         loss: a mean over the batch; cross-entropy with the labels by default.
+        size: examples in a batch (default 32). It changes no score: a large model needs less memory
+            with fewer.
 
     Raises:
         ValueError: no examples; or the score is used on a group that was not there, or had another
@@ -82,7 +86,7 @@ def gate_taylor(model: nn.Module, dataset: Dataset, loss: Loss | None = None) ->
     totals = {name: torch.zeros(group.units) for name, group in all_groups.items()}
     examples = 0
     with evaluating(model), torch.enable_grad():
-        for batch in batches(dataset, 32, device=device_of(model)):
+        for batch in batches(dataset, size, device=device_of(model)):
             n = len(labels(batch))
             with _gates(model, all_groups.values(), n) as gates:
                 value = loss(forward(model, batch), batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -64,43 +64,29 @@ def fit(
         4
     """
     _check_data(data, recipe)
-    loss = loss or cross_entropy
     accelerator = Accelerator()
     home, model = device_of(model), copy_of(model).to(accelerator.device).train()
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    decay = recipe.weight_decay
-    optimizer: Any = torch.optim.AdamW(trainable, lr=recipe.lr, weight_decay=decay, fused=True)
+    optimizer = _optimizer(model, recipe)
     checkpoint = Checkpoint(model, optimizer, recipe)
     state = checkpoint.load()
     wrapped, optimizer = _prepare(model, optimizer, accelerator)
     steps = recipe.steps or steps_in(data["train"], recipe.batch_size)
     total = recipe.epochs * steps
-    quiet = not accelerator.is_main_process
+    step = _Step(wrapped, optimizer, accelerator, recipe, loss or cross_entropy, steps)
     bar = tqdm(
-        desc="training", initial=state.epoch * steps, total=total, leave=False, disable=quiet
-    )
-
-    def train(epoch: int, batches: Iterable[Any]) -> float:
-        """Train for one epoch; returns the mean loss."""
-        wrapped.train()
-        losses = 0.0
-        for step, batch in enumerate(batches, start=1):
-            progress = (epoch * steps + step) / total
-            lr = _set_lr(optimizer, recipe, progress)
-            value = loss(forward(wrapped, batch), batch)
-            _check_loss(value, f"step {step} of epoch {epoch + 1}", lr)
-            optimizer.zero_grad()
-            accelerator.backward(value)
-            optimizer.step()
-            if after_step is not None:
-                after_step(model, progress)
-            losses += value.item()
-            bar.update()
-        return losses / steps
-
+        desc="training", initial=state.epoch * steps, total=total, leave=False,
+        disable=not accelerator.is_main_process,
+    )  # fmt: skip
     with bar, torch.random.fork_rng():  # the caller's random numbers stay as they were
         for epoch, batches in _epochs(data["train"], recipe, state.epoch, accelerator):
-            row: dict[str, Any] = {"epoch": epoch + 1, "loss": train(epoch, batches)}
+            wrapped.train()
+            losses = 0.0
+            for number, batch in enumerate(batches, start=epoch * steps + 1):
+                losses += step(batch, number)
+                if after_step is not None:
+                    after_step(model, number / total)
+                bar.update()
+            row: dict[str, Any] = {"epoch": epoch + 1, "loss": losses / steps}
             if "validation" in data:
                 row |= asdict(evaluate(model, data["validation"]))  # correct and n
             state = advance(state, row, model, recipe)
@@ -110,8 +96,38 @@ def fit(
     if state.best:
         model.load_state_dict(state.best)
     checkpoint.delete()
+    model.zero_grad()  # else the gradients of the last step stay as long as the model
     release_memory()
     return Fitted(_unprepared(model).to(home).eval(), state.history, state.best_epoch)
+
+
+@dataclass
+class _Step:
+    """One step of training: the loss of a batch, its gradients, and the optimizer's step."""
+
+    model: nn.Module
+    optimizer: Any
+    accelerator: Accelerator
+    recipe: Recipe
+    loss: Loss
+    steps: int  # of an epoch
+
+    def __call__(self, batch: Any, number: int) -> float:
+        """Returns the loss. `number` counts the steps of all epochs from 1."""
+        epoch, before = divmod(number - 1, self.steps)
+        lr = _set_lr(self.optimizer, self.recipe, number / (self.recipe.epochs * self.steps))
+        value = self.loss(forward(self.model, batch), batch)
+        _check_loss(value, f"step {before + 1} of epoch {epoch + 1}", lr)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(value)
+        self.optimizer.step()
+        return value.item()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    weights = [p for p in model.parameters() if p.requires_grad]
+    decay = recipe.weight_decay
+    return torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=decay, fused=True)
 
 
 def _check_data(data: Mapping[str, Any], recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.batching import check_classes, labels
+from course_lib.batching import check_classes, labels, next_tokens
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.modules import logits_of
 
@@ -39,7 +39,7 @@ def next_token_loss(output: Any, batch: Any) -> Tensor:
         tensor(2.3026)
     """
     ids = batch["input_ids"] if isinstance(batch, Mapping) else batch[0]
-    return F.cross_entropy(logits_of(output)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    return F.cross_entropy(logits_of(output).flatten(0, 1), next_tokens(ids).flatten())
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ plots.pruning_curves(curves, title="Training keeps the accuracy down to 3 % of t
 # - We keep 1,000 images as the **test set**, for the final table only. If you try many networks on the same images
 #   and keep the best one, its accuracy is partly luck. So we choose nothing on the test set.
 #
-# The network is LeNet-300-100. It has three linear layers, with 300 and 100 hidden neurons between them. In the code
-# and one figure, layer 1 is called `fc1`, and so on.
+# The network is LeNet-300-100. It has three linear layers, with 300 and 100 hidden neurons between them. The code and
+# the slider call layer 1 `fc1`, layer 2 `fc2`, and layer 3 `fc3`.
 
 # %% tags=["nbval-check-output"]
 torch.set_num_threads(1)  # the network is too small to gain from more threads
@@ -111,8 +111,8 @@ plots.digits(torch.utils.data.TensorDataset(*mnist["train"][96:120]))
 
 # %%
 my_guess = None  # put your number here, in percent
-calibration = datasets.subset(mnist["train"], 500)  # we will need these training images again
-images, labels = calibration.tensors
+few = datasets.subset(mnist["train"], 500)  # we will need these training images again
+images, labels = few.tensors
 shuffled = labels[torch.randperm(500, generator=torch.Generator().manual_seed(0))]
 nonsense = torch.utils.data.TensorDataset(images, shuffled)
 recipe = training.Recipe(epochs=settings.memorize_epochs, batch_size=50)
@@ -124,7 +124,8 @@ fill_in.reveal(f"accuracy on shuffled labels: {reached:.0%}", my_guess)
 # It memorizes the shuffled labels, as Zhang et al. 2017 showed for large networks. So it probably has more capacity
 # than it needs for ten digits. Pruning removes that surplus.
 #
-# Now we train on the real labels, with several seeds.
+# Now we train on the real labels, with several seeds. The brackets in the output hold the 95 % interval, and `n` is the
+# number of images.
 
 # %%
 mnist["train"] = datasets.subset(mnist["train"], settings.train_images)  # here: all 3,500
@@ -229,9 +230,9 @@ sliders.sparsity_explorer(model, mnist["validation"], amount=0.9)
 #
 # <details><summary>Answers</summary>
 #
-# 1. Layer 1 has the highest and layer 3 the lowest. All layers share one threshold, and the weights of layer 1 are
-#    smaller. PyTorch already starts them smaller, because layer 1 has more inputs.
-# 2. No. A few tenths of a point are one or two of the 500 images.
+# 1. Layer 1 (`fc1`) has the highest and layer 3 (`fc3`) the lowest. All layers share one threshold, and the weights of
+#    layer 1 are smaller. PyTorch already starts them smaller, because layer 1 has more inputs.
+# 2. We cannot tell. A few tenths of a point are one or two of the 500 images.
 # </details>
 #
 # ## 4 · What goes wrong when you train a pruned network
@@ -282,8 +283,12 @@ runs = {
 }
 _, network, masks = runs["(a) plain SGD"]
 size, stays = network.fc1.weight.abs(), masks["fc1"]
-print(f"after (a), median magnitude in layer 1: {size[~stays].median():.4f} of pruned weights,")
-print(f"and {size[stays].median():.4f} of the others")
+print("Layer 1 after (a):")
+print(
+    f"  median magnitude: {size[~stays].median():.4f} if pruned, {size[stays].median():.4f} if not"
+)
+blank = (images.flatten(1) == 0).all(0).expand_as(size)  # True where a weight reads a blank pixel
+print(f"  share of the zeros that read a blank pixel: {blank[size == 0].float().mean():.0%}")
 look = {"xlabel": "optimizer step after the pruning", "ylabel": "sparsity in %"}
 look["title"] = "Gradients and momentum undo the pruning in one step"
 plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.items()}, **look)
@@ -293,8 +298,8 @@ plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.it
 # printed medians show, but the sparsity is lost.
 #
 # - **(a) The gradient** of a pruned weight is its input times the error at its output. The weight's own value is not
-#   part of that product, so the gradient is usually *not* zero, and plain SGD moves the weight. The weights that stay
-#   at zero probably read a pixel that is blank in all images: the input is 0, so the gradient is 0.
+#   part of that product, so the gradient is usually *not* zero, and plain SGD moves the weight. Weights that
+#   read a pixel that is blank in all images stay at zero: their input is 0, so their gradient is 0.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
@@ -387,7 +392,7 @@ def row_mask(scores, amount):  # scores [out, in]; the amount is above 0
 
 lengths = F.relu(model.fc1(images.flatten(1))).norm(dim=0)  # of the inputs of layer 2: [300]
 by_hand = row_mask(model.fc2.weight.abs() * lengths, 0.5)
-by_library = pruning.row_masks(model, 0.5, pruning.wanda(model, calibration))["fc2"]
+by_library = pruning.row_masks(model, 0.5, pruning.wanda(model, few))["fc2"]
 print("the same mask for layer 2:", torch.equal(by_hand, by_library))
 amounts = [0.5, 0.8, 0.9, 0.95]  # the sparsities of the next two figures
 
@@ -395,29 +400,27 @@ amounts = [0.5, 0.8, 0.9, 0.95]  # the sparsities of the next two figures
 # Wanda differs from global magnitude in two ways: the score, and which weights compete. A fair comparison changes only
 # one of them. So we compare Taylor with global magnitude, and Wanda with magnitude per row.
 #
-# In the code, a score is a function from a layer's weights to their importance. `choices` pairs each score with the
-# function that makes the masks. Taylor and Wanda depend on the network, so each `lambda` builds the score for one
-# network, `net`. Words such as `"teacher"` only choose a color.
+# In the code, each entry of `ways` is a function. It takes a network and an amount, and returns the masks.
 #
 # **Predict first.** Which score keeps the most accuracy with 10 % of the weights left? We do not train after
 # pruning.
 
 
 # %%
-choices = {
-    "global: magnitude": (pruning.global_masks, lambda net: pruning.magnitude),
-    "global: Taylor": (pruning.global_masks, lambda net: pruning.weight_taylor(net, calibration)),
-    "global: random": (pruning.global_masks, lambda net: pruning.random_score()),
-    "per row: magnitude": (pruning.row_masks, lambda net: pruning.magnitude),
-    "per row: Wanda": (pruning.row_masks, lambda net: pruning.wanda(net, calibration)),
+ways = {
+    "global: magnitude": pruning.global_masks,
+    "global: Taylor": lambda net, a: pruning.global_masks(net, a, pruning.weight_taylor(net, few)),
+    "global: random": lambda net, a: pruning.global_masks(net, a, pruning.random_score()),
+    "per row: magnitude": pruning.row_masks,
+    "per row: Wanda": lambda net, a: pruning.row_masks(net, a, pruning.wanda(net, few)),
 }
-curves = {name: [] for name in choices}
-for name, (masks_for, score) in choices.items():
+curves = {name: [] for name in ways}
+for name, masks_for in ways.items():
     for a in amounts:
-        pruned = [pruning.apply_masks(net, masks_for(net, a, score(net))) for net in networks]
+        pruned = [pruning.apply_masks(net, masks_for(net, a)) for net in networks]
         curves[name].append((1 - a, evaluation.Runs(tuple(map(accuracy, pruned)))))
-colors = ["teacher", "accent", "random", "teacher", "accent"]
-look = {"guessing": 0.1, "reference": dense, "roles": dict(zip(choices, colors, strict=True))}
+colors = dict(zip(ways, ["blue", "orange", "gray", "blue", "orange"], strict=True))
+look = {"guessing": 0.1, "reference": dense, "roles": colors}
 plots.pruning_curves(curves, title="Without training, global magnitude keeps the most", **look)
 
 # %% [markdown]
@@ -442,7 +445,7 @@ plots.pruning_curves(curves, title="The last layer suffers first", reference=acc
 # %% [markdown]
 # The last layer suffers first, probably because it is small. It has only 1,000 weights: a row of 100 for each of the
 # ten digits. If a twentieth of them is left, each digit has about five. With a twentieth of layer 1 left, each of its
-# neurons still has about 39 of its 784.
+# neurons still has about 39 of its 784 weights.
 #
 # So layers should lose different shares. One global threshold does that. Pruning per row does not, which may be why it
 # did worse in section 5. But the scan prunes one layer at a time, and pruning several can do more damage than the sum.
@@ -453,23 +456,27 @@ plots.pruning_curves(curves, title="The last layer suffers first", reference=acc
 # 20 epochs:
 #
 # - **One-shot**: prune to the final sparsity at once, then train.
-# - **Iterative**: prune a part, train, prune more, train again (Han et al. 2015). We prune five times, each time half
-#   of what is left, so the sparsities are 50, 75, 88, 94 and 97 %. <!-- not measured: arithmetic -->
+# - **Iterative**: prune a part, train, prune more, train again (Han et al. 2015). We prune five times, each time about
+#   half of what is left, so the sparsities are 50, 75, 88, 94 and 97 %. <!-- not measured: arithmetic -->
 # - **Gradual**: raise the sparsity a little every few steps, along a cubic curve (Zhu & Gupta 2017, equation 1):
 #
 # $$s_t = s_f \left(1 - \left(1 - \frac{t}{t_e}\right)^3\right) \quad \text{for } t \le t_e, \qquad s_t = s_f \text{ after that}$$
 #
 # $s_t$ is the sparsity at time $t$, $s_f$ the final sparsity, and $t_e$ the time at which it is reached. In the code,
-# `t` is in epochs, and `min(5, …)` counts the prunings so far.
+# `t` is in epochs.
 
 # %%
 final, epochs = 0.97, settings.prune_epochs
 end = 0.6 * epochs  # when iterative and gradual pruning reach the final sparsity
-schedules = {
-    "one-shot": lambda t: final,
-    "iterative": lambda t: 1 - (1 - final) ** (min(5, 1 + int(4 * t / end)) / 5),  # five prunings
-    "gradual": lambda t: final * (1 - (1 - min(1, t / end)) ** 3),
-}
+
+
+def iterative(t):
+    prunings = min(5, 1 + int(4 * t / end))  # so far
+    return 1 - (1 - final) ** (prunings / 5)  # each keeps the same share of what is left
+
+
+schedules = {"one-shot": lambda t: final, "iterative": iterative}
+schedules["gradual"] = lambda t: final * (1 - (1 - min(1, t / end)) ** 3)
 times = [epochs * i / 200 for i in range(201)]
 curves = {name: (times, [100 * s(t) for t in times]) for name, s in schedules.items()}
 look = {"title": "The cubic curve prunes fast, then slowly", "xlabel": "epoch"}
@@ -539,7 +546,7 @@ plots.show(diagrams.sparse_storage(index_bytes=2))
 plots.size_bars(sizes, title="Zeros save space only in a zipped or sparse file")
 
 # %% [markdown]
-# In the drawing, each row has a color. In the bars, our dense file has not shrunk at all. Zip finds the zeros, and CSR
+# In the drawing, each row has a color, and the last row start, 5, is the end. In the bars, our dense file has not shrunk at all. Zip finds the zeros, and CSR
 # leaves them out. But 97 % fewer weights are not 97 % fewer bytes, because CSR stores a column of two bytes beside each
 # value of four bytes.
 #
@@ -568,18 +575,19 @@ print(f"largest difference between sparse and dense outputs: {difference:.0e}")
 
 # %%
 forms = {"control": copy.deepcopy(model), "97 % zeros": sparse, "CSR": csr_network}
+rounds = {1: 5 * settings.rounds, 500: settings.rounds}  # one image is quick, so we time it more
 speed = {}
-for n in (1, 500):
-    times = evaluation.latency({"dense": model, **forms}, batch[:n], settings.rounds)
+for n in rounds:
+    times = evaluation.latency({"dense": model, **forms}, batch[:n], rounds[n])
     for name in forms:
         speed[f"{name}, batch of {n}"] = evaluation.speedup(times["dense"], times[name])
 look = {"title": "Only CSR with a large batch saves time", "xlabel": "× as fast as dense"}
-look["roles"] = dict(zip(speed, ["random", "teacher", "student"] * 2, strict=True))
+look["roles"] = dict(zip(speed, ["gray", "blue", "orange"] * 2, strict=True))
 plots.intervals(speed, **look)
 
 # %% [markdown]
-# Each row compares one form with the dense network. We divide the two times of the *same* round, so a busy moment slows
-# both and cancels out. Look at the gray controls first. If the dot of one is far from 1 or its interval is wide,
+# Each row compares one form with the dense network. In a **round**, every form runs once. We divide the two times of the
+# *same* round, so a busy moment slows both and cancels out. Look at the gray controls first. If the dot of one is far from 1 or its interval is wide,
 # measure again.
 #
 # - **97 % zeros** in dense matrices save no time. The dense product multiplies every number, zero or not.
@@ -621,14 +629,14 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in 
 # accuracies on $n$ images differ by $(a - b) / n$. The 95 % interval reaches about $1.96 \sqrt{a + b} / n$ to each
 # side. (The library's formula is a little more careful with small counts.)
 #
-# By hand, we compare the networks of the first seed. For each schedule, the figure and the table average all three.
-# The other claims are about one network. The intervals of accuracy are **over the test examples**, so new seeds could
+# By hand, we compare the networks of the first seed. For each schedule, the figure and the table average all three
+# seeds. The other claims are about one network. The intervals of accuracy are **over the test examples**, so new seeds could
 # still give another order.
 
 # %%
 names = ["dense, more epochs", *schedules]
-scored = {n: test.stored(n, torch.stack(recovery.column("test", way=n))) for n in names}
-gradual, dense_net = scored["gradual"][0], scored["dense, more epochs"][0]  # bool [1000]
+scored = {way: test.stored(way, torch.stack(recovery.column("test", way=way))) for way in names}
+gradual, dense_net = scored["gradual"][0], scored["dense, more epochs"][0]  # is each image right?
 a = int((gradual & ~dense_net).sum())
 b = int((~gradual & dense_net).sum())
 n = len(gradual)

@@ -158,7 +158,7 @@ same = torch.allclose(by_hand(images), by_library(images), atol=1e-6)
 print("Both networks give the same outputs:", same)
 
 # %% [markdown]
-# The network by hand computes the right outputs, but its first line still says `out_features=300`, and its second line `in_features=300`. We cut the tensors, but not the numbers beside them. The library's `remove` updates both.
+# The network by hand computes the right outputs. But in the printout, its first layer still says `out_features=300`, and its second layer `in_features=300`. We cut the tensors, but did not update these numbers. The library's `remove` updates both.
 #
 # **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons. If a tool evaluates the masked network and ships the removed one, the two must be the same function.
 
@@ -198,16 +198,20 @@ print(f"{len(mnist['train']):,} training images, {recipe.epochs} epochs:", cnn)
 # We do this to half of the channels of the first convolution.
 
 # %%
-zeroed, bn, half = copy.deepcopy(cnn), cnn.bn1, cnn.conv1.out_channels // 2
+zeroed = copy.deepcopy(cnn)
+half = cnn.conv1.out_channels // 2
 zeroed.conv1.weight.data[:half] = 0
 zeroed.conv1.bias.data[:half] = 0
 with torch.inference_mode():
     output = zeroed.bn1(zeroed.conv1(images[:1]))[0, :half, 0, 0]  # the same for every pixel
-constants = (bn.bias - bn.weight * bn.running_mean / (bn.running_var + bn.eps).sqrt())[:half]
 print("batch norm outputs", ", ".join(f"{value:.2f}" for value in output))
+
+gamma, beta, mean = cnn.bn1.weight, cnn.bn1.bias, cnn.bn1.running_mean
+root = (cnn.bn1.running_var + cnn.bn1.eps).sqrt()  # √(v + ε)
+constants = (beta - gamma * mean / root)[:half]
 print("β − γμ / √(v + ε) is the same:", torch.allclose(constants, output, atol=1e-5))
-numbers = bn.weight, bn.bias, bn.running_mean, (bn.running_var + bn.eps).sqrt()
-diagrams.channel_with_batch_norm(*(tensor[constants.argmax()].item() for tensor in numbers))
+largest = constants.argmax()
+diagrams.channel_with_batch_norm(*(one[largest].item() for one in (gamma, beta, mean, root)))
 
 # %% [markdown]
 # It outputs a constant. With $z = 0$ the formula becomes $\beta - \gamma \mu / \sqrt{v + \varepsilon}$, which is usually not zero. If the constant is negative, the ReLU turns it into zero. If it is
@@ -235,10 +239,11 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(v)) for name, v in vers
 
 # %%
 stay = list(range(32, 64))  # the channels of conv2 that we keep
-hand, conv2, bn2 = copy.deepcopy(cnn), cnn.conv2, cnn.bn2
-hand.conv2.weight.data, hand.conv2.bias.data = conv2.weight.data[stay], conv2.bias.data[stay]
-hand.bn2.weight.data, hand.bn2.bias.data = bn2.weight.data[stay], bn2.bias.data[stay]
-hand.bn2.running_mean, hand.bn2.running_var = bn2.running_mean[stay], bn2.running_var[stay]
+hand = copy.deepcopy(cnn)
+for layer in (hand.conv2, hand.bn2):  # the filters, and γ of the batch norm; both biases
+    layer.weight.data, layer.bias.data = layer.weight.data[stay], layer.bias.data[stay]
+hand.bn2.running_mean = hand.bn2.running_mean[stay]
+hand.bn2.running_var = hand.bn2.running_var[stay]
 columns = [49 * channel + pixel for channel in stay for pixel in range(49)]
 hand.fc1.weight.data = cnn.fc1.weight.data[:, columns]
 with torch.inference_mode():
@@ -266,8 +271,8 @@ diagrams.residual_groups()
 # %% [markdown]
 # Boxes are convolutions, and lines are channels. Lines of one color are one group. The number counts its channels.
 #
-# A sum adds its two inputs channel by channel: channel 5 of `stem` plus channel 5 of `basic2` is channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? One tool cuts `stem` alone. (The branch gets all 16 channels, so that only the sum can fail.)
-# Another one sets the channels of `stem` to zero.
+# A sum adds its two inputs channel by channel: channel 5 of `stem` plus channel 5 of `basic2` is channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? The next cell tries two such tools. The first
+# cuts 8 channels of `stem` alone. (Here `basic1` still gets all 16, so that only the sum can fail.) The second sets these channels of `stem` to zero.
 
 # %% tags=["nbval-check-output"]
 resnet = models.build(models.SmallResNet).eval()
@@ -283,7 +288,7 @@ with torch.inference_mode():
 print(f"zero stem alone: {back} of the 8 channels are nonzero again after the sum")
 
 # %% [markdown]
-# The first network does not run. The second one runs, but after the sum its zeroed channels are in use again. So zeroing `stem` alone does not make them removable. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# The first network does not run. The second one runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So zeroing `stem` alone does not make them removable. **All layers whose outputs are added must lose the same channels,** and every layer that reads
 # the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
@@ -352,7 +357,7 @@ print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
-# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates, so the gradient of the summed loss is one gradient per image.
+# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates. So one backward pass of the summed loss computes the gradients of every image.
 
 # %%
 few = datasets.subset(mnist["train"], settings.scored_on)
@@ -442,34 +447,36 @@ title = "The first block takes as long as before"
 plots.parts(bars, "milliseconds for 16 images", title=title)
 
 # %% [markdown]
-# The first block does. The pruning kept all channels of `conv1`, so it does the same work as before. A part of its time probably goes to batch norm, ReLU and pooling. They process the full-size image for each channel, and are not counted.
+# No, because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. A part of its time probably goes to batch norm, ReLU and pooling. They process the full-size image for each channel, and their operations are not counted.
 #
 # The pruning did what we asked: it removed *parameters*. If we want *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
 #
-# The library's `choose` takes the fraction of the channels that goes, and returns those that stay. (`small` is the smallest CNN, and `variants` holds the accuracies of section 5.)
+# The library's `choose` takes the fraction of the channels that goes, and returns those that stay. The cell cuts, times, and trains. (`small` is the smallest CNN, and `variants` holds the accuracies of section 5.)
 
 # %%
-again = structured.gate_taylor(small, few)
-narrow = structured.remove(small, structured.choose(small, 0.75, again, ["conv1"]))
-rivals = {"all 32 channels of conv1": small, "8 channels of conv1": narrow}
-timed = evaluation.latency(rivals, images[:16], settings.rounds)
-ratio = evaluation.speedup(*timed.values())
-after = {"8 channels of conv1": accuracy(training.fit(narrow, mnist, recipe).model)}
-after["all 32 channels"] = variants[settings.amounts[-1]].after
-after["the whole CNN, same epochs"] = variants[0.0].after
+# cut
+score_of_small = structured.gate_taylor(small, few)
+keep = structured.choose(small, 0.75, score_of_small, ["conv1"])
+narrow = structured.remove(small, keep)
+# time
+timed = evaluation.latency({"small": small, "narrow": narrow}, images[:16], settings.rounds)
+ratio = evaluation.speedup(timed["small"], timed["narrow"])
 print(f"The smallest CNN with 8 channels of conv1 is {ratio.value:.1f} × as fast as with all 32.")
-print("Accuracy after training:")
-print(*(f"  {name}: {one}" for name, one in after.items()), sep="\n")
+# train and compare
+after = {"8 channels of conv1": accuracy(training.fit(narrow, mnist, recipe).model)}
+after["all 32 channels of conv1"] = variants[settings.amounts[-1]].after
+after["the whole CNN, same epochs"] = variants[0.0].after
+pd.DataFrame({"validation accuracy after training": {n: str(one) for n, one in after.items()}})
 
 # %% [markdown]
-# This cut removes very few parameters, but its factor is larger than that of all the cuts before together. The intervals of the accuracies overlap, so we cannot see a cost.
+# This cut removes very few parameters, but it saves a larger share of the time than all the earlier cuts together. The intervals of the accuracies overlap, so we cannot see a cost.
 #
 # So if you want time, do not trust a count of parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
 #
 # ## 7 · Neurons or single weights?
 #
 # Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 found that coarse ones cost more accuracy at the same number of parameters. To see what granularity alone does, everything else must be
-# equal. So in the stored experiment both kinds have the same start, the same score, lesson 1's cubic schedule and the same number of epochs. It was done with magnitude, and again with Taylor scores. (A neuron's magnitude is the mean magnitude of the parameters that go with it.)
+# equal. So in the stored experiment both kinds have the same start, the same score, lesson 1's cubic schedule and the same number of epochs. The experiment ran with magnitude, and again with Taylor scores. (A neuron's magnitude is the mean magnitude of the parameters that go with it.)
 #
 # **Predict first.** A network keeps a tenth of its parameters, either as single weights or as whole neurons. Which kind is more accurate? What share of the bytes, of the operations and of the time is left in each case?
 
@@ -502,7 +509,7 @@ shares.map("{:.1%}".format)
 #
 # ## 8 · The claims
 #
-# Only here does the test set come in: we score the stored networks of the magnitude runs on it. All margins were chosen before the measurement.
+# We use the test set only here. We score the stored networks of the magnitude runs on it. All margins were chosen before the measurement.
 
 # %% jupyter={"source_hidden": true}
 correct = {}

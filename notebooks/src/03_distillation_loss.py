@@ -50,7 +50,7 @@ mnist = datasets.mnist()  # 3,500 training images, 500 for validation, 1,000 in 
 
 # %% jupyter={"source_hidden": true}
 never = lessons.results("lesson3_never_saw_3")
-test = lessons.TestSet(mnist.pop("test"))
+test = lessons.TestSet(mnist.pop("test"), "test set of digits")
 test_images, digits = test.dataset.tensors
 first = torch.where(digits == 3)[0][:12]
 students = {"true labels": ("labels", 0), "hard answers": ("hard", 0)}
@@ -462,7 +462,7 @@ for name, model in {"teacher": teacher, "CNN, no label": cnn}.items():
 
 # %% jupyter={"source_hidden": true}
 text = lessons.results("lesson3_text")
-text_test = lessons.TestSet(reviews["test"])
+text_test = lessons.TestSet(reviews["test"], "test set of reviews")
 text_ways = ["labels alone", "TF-IDF, labels alone", "soft, same sentences"]
 text_ways += ["soft, all sentences", "hard, all sentences"]
 text_rows = tables.scored(text, text_test, text_ways, text.recipe["labels"])
@@ -561,7 +561,7 @@ tables.differences(compared).rename_axis(["comparison", "data"])
 # Now the claims. We wrote each margin down before we measured. Each interval is widened to include every seed's own difference, so a claim holds only if it holds for each seed.
 
 # %% jupyter={"source_hidden": true}
-claims, gap = lessons.Claims(), tables.gap
+claims, gap = lessons.Claims(test, text_test), tables.gap
 claim = partial(claims.add, unit="points")
 t1, t4, t20 = (right["no 3", "soft", T][:, digits == 3] for T in (1, 4, 20))
 by_hard = right["no 3", "hard", 0][:, digits == 3]
@@ -580,8 +580,6 @@ claim(said, value=gap(own_soft, text_alone[least]), margin=0.05)
 claim("Text: soft answers beat hard ones", value=gap(text_soft, text_hard), margin=0)
 value = gap(text_alone[most][:, wrong], text_soft[:, wrong])
 claim("Text: more errors where the teacher errs", value=value, margin=0)
-scored = f"{len(test.models)} models for digits and {len(text_test.models)} for text"
-print(f"Scored on the test sets in this lesson: {scored}.")
 claims
 
 # %% [markdown]

@@ -27,6 +27,8 @@ from course_lib import lessons
 
 settings = lessons.start("lesson5", profile)
 
+from functools import partial
+
 import pandas as pd
 import torch
 import transformers
@@ -38,99 +40,100 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # %% [markdown]
 # ## The result first
 #
-# Our **teacher** is lesson 3's MiniLM, fine-tuned to tell positive from negative movie reviews. The script [lesson5_students.py](experiments/lesson5_students.py) made five students of it. Four are
-# pruned transformers, and one is a text CNN. All were distilled and stored in int8:
-#
-# | student | layers | heads and FFN neurons | tokens | numbers stored for each token | text it read |
-# |---|---|---|---|---|---|
-# | a quarter wide | six | a quarter | seen in training | 384 | labeled sentences, and as many unlabeled ones, once |
-# | three layers | three | about a third | seen in training | 128 | the same |
-# | six layers | six | about a third | seen in training | 80 | much more, twice |
-# | narrow | six | about a seventh | seen twice | 56 | much more, twice |
-# | text CNN | no transformer | | seen twice | 64 | much more, three times |
+# Our **teacher** is lesson 3's MiniLM, fine-tuned to tell positive from negative movie reviews. The script [lesson5_students.py](experiments/lesson5_students.py) made five students of it, four pruned transformers and a text CNN, all distilled and stored in int8.
 
 # %% jupyter={"source_hidden": true}
 students, times = lessons.results("lesson5_students"), lessons.results("lesson5_times")
 reviews = models.reviews_tokenized()
 test, teacher = lessons.TestSet(reviews.pop("test")), models.teacher(settings.teacher_sentences)
-claims, made = lessons.Claims(test), students.recipe["ways"]
+made = students.recipe["ways"]
 names = [name for name in made if "alone" not in name]
-right = {n: test.stored(n, torch.stack(students.column("test", student=n))) for n in names}
-taught_by = students.column("test", student="the teacher itself")[0]
-taught_by = test.stored("teacher", taught_by)
-tfidf = models.baseline_tfidf()
-linear = test.stored("TF-IDF", tfidf.correct)
+right = {n: tables.stored(students, test, student=n) for n in names}
+taught_by = test.stored("teacher", students.column("test", student="the teacher itself")[0])
+kept = {n: evaluation.retained(right[n], taught_by) for n in names}
 (rounded,) = students.column("int8", student="the teacher itself")
 int8_costs = evaluation.paired_test(test.stored("teacher, int8", rounded), taught_by)
-accuracy = {n: students.runs(student=n) for n in names}
-accuracy["teacher"] = evaluation.Accuracy(int(taught_by.sum()), len(taught_by))
+accuracy = {"teacher": tables.accuracy(taught_by)} | {n: students.runs(student=n) for n in names}
 megabytes = {n: max(students.column("bytes", student=n)) / 1e6 for n in names}
 megabytes["teacher"] = 4 * teacher.num_parameters() / 1e6
+tfidf, took, reference = models.baseline_tfidf(), times.latencies(), "teacher, float32"
 with torch.device("meta"):  # shapes alone: no memory, no weights
     bert = transformers.BertForSequenceClassification(transformers.BertConfig())
-took, reference = times.latencies(), "teacher, float32"  # the reference is in ONNX Runtime
 points = {n: (megabytes[n], accuracy[n]) for n in ["teacher", *names]}
-look = {"xlabel": "megabytes (log scale)", "title": "How far down can you go?"}
-look |= {"roles": dict.fromkeys(names, "student")}
 lines = {"TF-IDF": tfidf.test, "BERT-base's size": 4 * bert.num_parameters() / 1e6}
-plots.show(plots.scatter(points, lines=lines, **look))
-smallest = [n for n in names if evaluation.retained(right[n], taught_by).value >= 0.98][-1]
+look = {"xlabel": "megabytes (log scale)", "title": "Far smaller, and a few points less accurate"}
+plots.show(plots.scatter(points, lines=lines, roles=dict.fromkeys(names, "student"), **look))
+smallest = min((n for n in names if kept[n].value >= 0.98), key=megabytes.get)
 print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller than the teacher,")
-print(f"and it keeps {evaluation.retained(right[smallest], taught_by)} of its accuracy.")
+print(f"and it keeps {kept[smallest]} of its accuracy.")
 
 # %% [markdown]
-# The printed line is about the smallest student whose share of the teacher's accuracy was measured as at least 98 %. Its interval reaches below that. TF-IDF is a linear model on weighted counts of words. Only what lies above that line justifies a neural network.
+# The printed line names the smallest student that was measured at 98 % or more of the teacher's accuracy. Its interval reaches lower. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
 #
-# **How we judge.** As in lesson 3: intervals of differences are paired over the test sentences, with the seeds averaged. In the pictures, a thick bar is an interval over seeds and a thin line one over examples, so do not compare their widths. All times of this lesson come from one measuring run,
+# | student | layers | heads and FFN neurons | tokens | embedding columns | text it read |
+# |---|---|---|---|---|---|
+# | a quarter wide | six | a quarter | seen in training | all 384 | labeled sentences, and as many unlabeled ones, once |
+# | three layers | three | about a third | seen in training | 128 | the same |
+# | six layers | six | about a third | seen in training | 80 | much more, twice |
+# | narrow | six | about a seventh | seen twice | 56 | much more, twice |
+# | text CNN | no transformer | | seen twice | 64 | much more, three times |
+#
+# **How we judge.** As in lesson 3, intervals of differences are paired over the test sentences, with the seeds averaged. In the pictures, a thick bar is an interval over seeds and a thin line is one over examples, so do not compare their widths. All times come from one measuring run,
 # [lesson5_times.py](experiments/lesson5_times.py): one sentence of 32 tokens, one thread, all models in turns.
 #
 # ## 1 · What each technique removes
 #
-# Nearly all bytes of a transformer are in matrices, and a matrix takes **rows × columns × bits / 8** bytes. Each technique makes one of these numbers smaller, somewhere:
+# Nearly all bytes of a transformer are in matrices, and a matrix takes **rows × columns × bits / 8** bytes. A technique removes whole matrices or makes one of these three numbers smaller:
 
 # %%
 diagrams.what_goes()
 
 # %% [markdown]
-# The **embeddings** are a table with one row for each token. Fewer layers and less width leave it alone. Distillation is not in the picture because it removes nothing: it wins back accuracy that the others cost.
+# The **embeddings** are a table with one row for each token. Fewer or narrower layers do not change it. Distillation is not in the picture because it removes nothing. It wins back accuracy that the other techniques cost.
 #
-# Here are the first four, as functions from a model to a smaller one:
+# Here are the first four techniques, each as a function from a model to a smaller one:
 
 # %%
 tokenizer = models.load_tokenizer()
 kept_tokens = datasets.tokens_seen(reviews["train"], at_least=2)
 steps = {
     "half of the layers": lambda m: shapes.fewer_layers(m, 3),
-    "half of the width": lambda m: shapes.narrower(m, 0.5, 0.5, shapes.first_units),
+    "half of the width": lambda m: shapes.narrower(m, 0.5, 0.5, shapes.first_units),  # heads, FFN
     "tokens seen twice": lambda m: structured.prune_vocabulary(m, tokenizer, kept_tokens)[0],
     "a third of the columns": lambda m: structured.factor_embeddings(m, 128),
 }
+
+
+def size(model, bits=32):
+    """Megabytes of a model with so many bits for each number."""
+    return sum(tables.megabytes_by_part(model, bits).values())
+
 
 # %% [markdown]
 # **Predict first.** We keep half of the layers, half of the heads and FFN neurons, about a quarter of the tokens, a third of the embedding columns, and a quarter of the bits. If all five factors multiplied, that would be 2 · 2 · 4 · 3 · 4 = 192. How many times smaller will the model be?
 
 # %%
 my_guess = 192  # times smaller; change it
-model, bars, factors = teacher, {"teacher": tables.megabytes_by_part(teacher)}, {}
-total = sum(bars["teacher"].values())
+model, stages, factors = teacher, {"teacher": teacher}, {}
 for name, step in steps.items():
-    before, model = model, step(model)
-    ratio = before.num_parameters() / model.num_parameters()
-    factors[name] = (teacher.num_parameters() / step(teacher).num_parameters(), ratio)
-    bars[f"+ {name}"] = tables.megabytes_by_part(model)
+    alone, on_top = step(teacher), step(model)
+    factors[name] = (size(teacher) / size(alone), size(model) / size(on_top))
+    model = stages[f"+ {name}"] = on_top
+factors["int8"] = (size(teacher) / size(teacher, bits=8), size(model) / size(model, bits=8))
+bars = {name: tables.megabytes_by_part(stage) for name, stage in stages.items()}
 bars["+ int8"] = tables.megabytes_by_part(model, bits=8)
-alone, left = sum(tables.megabytes_by_part(teacher, 8).values()), sum(bars["+ int8"].values())
-factors["int8"] = (total / alone, 4e-6 * model.num_parameters() / left)
-factors["together"] = (torch.tensor(list(factors.values()))[:, 0].prod().item(), total / left)
-plots.show(plots.parts(bars, "megabytes", title="Embeddings weigh most, until tokens go"))
+title = "Most bytes are embeddings, until the table shrinks"
+plots.show(plots.parts(bars, "megabytes", title=title))
 print(f"You guessed {my_guess} × smaller.")
-pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T.round(2)
+shown = pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T
+shown.loc["product of the column"] = shown.prod()
+shown.round(2)
 
 # %% [markdown]
-# Far less. ("Alone" in the last row is the product of the factors above it.) You can count on two techniques to multiply only if the second one acts on everything that the first one left. int8 does: its factor is almost the same in both columns. (The columns' factor is, too, but by coincidence: the embeddings happen to have about their first share of the bytes again.) Halving the layers leaves less for the width to remove, so that factor falls.
-# Then most of what is left is embeddings, so the factor of the tokens rises.
+# The answer is at the lower right, and it is far less. You can count on two techniques to multiply only if the second one acts on everything that the first one left. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it has fewer weights to remove, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises.
+# (The factor of the columns stays the same by coincidence.)
 #
-# So if you want a small file, shrink the embeddings. (These are sizes only; nothing is trained yet.)
+# So if you want a small file, shrink the embeddings.
 #
 # ## 2 · int8
 #
@@ -142,7 +145,7 @@ pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T.round
 diagrams.int8_number_line([-0.62, -0.31, 0.06, 0.47, 1.0], limit=1.0, zoom=3)
 
 # %% [markdown]
-# **Dynamic quantization** rounds the activations, too, with a scale that is found anew for each batch. Then a product of a row with an activation is a product of whole numbers, times two scales. Here is one row of the teacher's first query matrix, by hand:
+# **Dynamic quantization** rounds the activations $x$, too. Their scale $s_x$ is computed for each batch while the model runs. The product of a row and an activation is then a product of whole numbers, times both scales: $w \cdot x \approx s \, s_x \, (q \cdot q_x)$. Here it is by hand, for one row of the teacher's first query matrix:
 
 # %%
 weight = teacher.bert.encoder.layer[0].attention.self.query.weight.detach()  # [384, 384]
@@ -158,54 +161,54 @@ same = library.bert.encoder.layer[0].attention.self.query.weight[0]
 print("the library rounds the row in the same way:", torch.equal(scale * q, same))
 
 # %% [markdown]
-# Rounding moves no weight by more than half of a scale. `fake_quantize` keeps the rounded weights as floats. `quantize` writes a real int8 file for **ONNX Runtime**, a program that runs stored networks without PyTorch.
+# Rounding moves no weight by more than half of a scale, and the product stays close. `fake_quantize` keeps the rounded weights as floats. `quantize` writes a real int8 file for **ONNX Runtime**, a program that runs stored networks without PyTorch.
 #
 # **Predict first.** How much smaller and faster is the teacher in int8, and how much accuracy does it lose?
 #
-# `took` (times), `reference` (the teacher's name among them), `megabytes`, and `int8_costs` (in accuracy) come from the collapsed cell at the top.
+# The collapsed cell at the top made `took` (all times), `megabytes`, and `int8_costs` (the change in accuracy). `reference` is the teacher's name in `took`.
 
 # %%
 my_guess = {"times smaller": 4, "times as fast": 4, "points lost": 1}
 small = quantization.quantize(teacher)  # an ONNX file, in memory
+int8_alone = evaluation.speedup(took[reference], took["teacher, int8"])
+print(f"You guessed {my_guess}.")
 print(f"{megabytes['teacher'] / (len(small.content()) / 1e6):.2f} × smaller")
+print(f"{int8_alone.value:.1f} × as fast, both in ONNX Runtime")
+print(f"the accuracy changes by {100 * int8_costs.value:+.1f} points")
 forms = {"ONNX Runtime, float32": reference, "ONNX Runtime, int8": "teacher, int8"}
 forms["PyTorch, int8 in linear layers"] = "teacher, int8 layers, PyTorch"
 in_pytorch = took["teacher, PyTorch"]
 faster = {name: evaluation.speedup(in_pytorch, took[key]) for name, key in forms.items()}
-int8_alone = evaluation.speedup(took[reference], took["teacher, int8"])
-print(f"int8 alone, both in ONNX Runtime: {int8_alone.value:.1f} × as fast")
-print(f"the accuracy changes by {100 * int8_costs.value:+.1f} points")
-print(f"You guessed {my_guess}.")
 look = {"xlabel": "times as fast as the teacher in PyTorch, in float32"}
 plots.intervals(faster, title="Part of the gain comes from the runtime", **look)
 
 # %% [markdown]
-# ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8.
+# The file is not quite four times smaller, because scales and biases stay in float32. The speed-up is much smaller: softmax, normalization, and the rounding itself are computed in floats. The accuracy hardly changes, although nothing was trained.
 #
-# Nothing was trained here. Zafrir et al. 2019 train with the rounding in the loop, which can lose less.
+# In the picture, ONNX Runtime in float32 is the **control**: what it gains over PyTorch comes from the runtime, and only the rest comes from int8.
 #
 # ### "DistilBERT with int8 is 5–8 × smaller"
 #
-# Many pages say so, at 97 % of BERT's accuracy. Is it true? The size needs no training, only the true shapes:
+# Many web pages say so, at 97 % of BERT's accuracy. Is it true? To check the size, you need the shapes and no training:
 
 # %%
 with torch.device("meta"):
     distilbert = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig())
 words = distilbert.distilbert.embeddings.word_embeddings.weight.numel()
-rest = distilbert.num_parameters() - words
+rest = distilbert.num_parameters() - words  # 4 bytes each in float32, 1 in int8
 print(f"DistilBERT: {bert.num_parameters() / distilbert.num_parameters():.2f} × smaller than BERT")
 linear_layers = 4 * bert.num_parameters() / (rest + 4 * words)
 everything = 4 * bert.num_parameters() / (rest + words)
 print(f"int8 in the layers: {linear_layers:.2f} ×, in the embeddings, too: {everything:.2f} ×")
 
 # %% [markdown]
-# PyTorch's own int8 covers linear layers alone, and then most of the file is a table of floats. Only with int8 embeddings is the size right. Lesson 4 looked at the accuracy.
+# PyTorch's own int8 rounds only the linear layers, so most of the file is then the embedding table in float32. The promised size is right only if the embeddings are in int8, too. Lesson 4 looked at the accuracy.
 #
 # ## 3 · Fewer bits
 #
 # Why stop at eight? With $b$ bits there are $2^b - 1$ values, from $-(2^{b-1} - 1)$ to $2^{b-1} - 1$.
 #
-# **Your turn (1 of 2).** Round a row to any number of bits.
+# **Your turn (1 of 2).** Round a row to any number of bits, with section 2's formula and the new largest value in place of 127.
 
 
 # %% tags=["nbval-check-output"]
@@ -240,12 +243,11 @@ for bits in settings.bits:
 sliders.bits_explorer(weight[0, ::8], found)
 
 # %% [markdown]
-# Move the slider. Five or six bits cost little, four cost points, and with two the teacher only guesses. The left picture shows why: most weights are small, and a coarse grid rounds them to zero. (The model computes in floats here, so this says nothing about speed.)
-# Methods that look at data go lower than plain rounding (Frantar et al. 2023, *GPTQ*).
+# Five or six bits cost little, four cost points, and with two the teacher only guesses. Move the slider to two bits, and the left picture shows why: most weights are small, and a coarse grid rounds them to zero. Methods that look at data go lower than plain rounding (Frantar et al. 2023, *GPTQ*).
 #
 # ## 4 · A narrower table
 #
-# An embedding table of $n$ tokens and $d$ columns is the product of a table of $n \times r$ and a matrix of $r \times d$, if its rank is $r$. Ours has full rank, but the **singular value decomposition** (SVD) gives the nearest table of rank $r$ (Eckart & Young 1936):
+# An embedding table $E$ has $n$ tokens and $d$ columns. If its rank is only $r$, it is the product of two small tables, $n \times r$ and $r \times d$. Ours has full rank, but the **singular value decomposition** (SVD) gives the nearest table of rank $r$ (Eckart & Young 1936):
 #
 # $$E = U S V^\top \approx \left(U_{:,1:r} \, S_{1:r,1:r}\right) \left(V^\top\right)_{1:r,:}$$
 
@@ -253,9 +255,9 @@ sliders.bits_explorer(weight[0, ::8], found)
 diagrams.factored_table(30_522, 384, 128)
 
 # %% [markdown]
-# $U$ and $V$ have orthogonal columns, and $S$ is diagonal with falling numbers, so what is cut off is the smallest part.
+# $U$ and $V$ have orthogonal columns of length 1. $S$ is diagonal, and its numbers get smaller, so keeping the first $r$ keeps the largest part of the table.
 #
-# **Your turn (2 of 2).** Three lines. `u, s, vt = torch.linalg.svd(table, full_matrices=False)` gives $U$, the diagonal of $S$, and $V^\top$.
+# **Your turn (2 of 2).** Write this product. `u, s, vt = torch.linalg.svd(table, full_matrices=False)` gives $U$, the diagonal of $S$, and $V^\top$.
 
 
 # %% tags=["nbval-check-output"]
@@ -284,22 +286,23 @@ nearest = fill_in.check(nearest, against=solutions.nearest_table, examples=examp
 table = teacher.get_input_embeddings().weight.detach()  # [30522, 384]
 factored = structured.factor_embeddings(teacher, 128)
 by_hand, library = nearest(table, 128), factored.get_input_embeddings()(torch.arange(len(table)))
-print(f"by hand and by the library differ by at most {(by_hand - library).abs().max():.0e}")
-untrained = {"384 (the teacher)": found[32][1]}
+print(f"by hand and by the library differ by at most {(by_hand - library).abs().max():.1g}")
+untrained = {"the teacher": found[32][1]}
 for rank in settings.ranks:
     lower = structured.factor_embeddings(teacher, rank)
-    untrained[f"{rank}"] = evaluation.evaluate(lower, validation)
-look = {"xlabel": "validation accuracy, not trained", "roles": dict.fromkeys(untrained, "student")}
-plots.intervals(untrained, title="Numbers stored for each token", **look)
+    untrained[f"rank {rank}"] = evaluation.evaluate(lower, validation)
+roles = {name: "student" if "rank" in name else "teacher" for name in untrained}
+look = {"xlabel": "validation accuracy, without training", "roles": roles}
+plots.intervals(untrained, title="A low rank costs many points, without training", **look)
 
 # %% [markdown]
-# With few numbers for each token, the teacher loses many points. (The top row is the teacher itself, though it has the students' color.) But the factored table is a good *start*: "six layers" and "narrow" began with one, and training brought them close to the teacher.
+# Each step down to rank 64 costs points, and ranks 64 and 32 are about equally bad. But a factored table can be trained: "six layers" and "narrow" began with one, and they ended close to the teacher.
 #
 # The other way to a smaller table is to remove **rows**. Your texts use only some of the tokens, and a word that lost its token is split into smaller pieces (lesson 6 shows it).
 #
 # ## 5 · Which order?
 #
-# "Prune, then distill", say some. "Distill, then prune". "Both at once". Here is a fair race, from [lesson5_orders.py](experiments/lesson5_orders.py). All students have three layers and end with a quarter of the heads and FFN neurons. All see the same sentences in six stages, with the same learning rates. Only
+# Some people prune first and distill afterwards, some do the reverse, and some do both at once. Here is a fair race, from [lesson5_orders.py](experiments/lesson5_orders.py). All students have three layers and end with a quarter of their heads and FFN neurons. All see the same sentences in six stages, with the same learning rates. Only
 # one thing differs: how much of the width is left in each stage.
 
 # %%
@@ -308,146 +311,150 @@ widths = orders.recipe["widths"]
 diagrams.orders(widths, end=orders.recipe["end"])
 
 # %% [markdown]
-# The last two start alike. But "distill, prune, recover" makes its cut one stage earlier, so that a short training follows. (It has one seed, and the others have three.)
+# The last two orders both train at full width for five stages. "Distill, prune, recover" then makes its cut, so one short stage of training follows. "Distill, then prune" makes its cut at the very end.
 #
 # **Predict first.** Which order is best? And how much does the short recovery bring?
 
 # %% jupyter={"source_hidden": true}
-order = {n: test.stored(n, torch.stack(orders.column("test", order=n))) for n in widths}
+order = {n: tables.stored(orders, test, order=n) for n in widths}
 look = {"xlabel": "test accuracy", "title": "Do not end with a cut"}
 look["roles"] = dict.fromkeys(widths, "student")
 plots.show(plots.intervals({n: orders.runs(order=n) for n in widths}, **look))
 early = "prune, then distill"
-
-
-def against_early(n):
-    return order[n], order[early][: len(order[n])]
-
-
-tables.differences({f"{n} − {early}": against_early(n) for n in widths if n != early})
+pairs = {n: (order[n], order[early][: len(order[n])]) for n in widths if n != early}
+tables.differences({f"{n}, minus “{early}”": pair for n, pair in pairs.items()})
 
 # %% [markdown]
-# What is cut at the end stays broken: "distill, then prune" is last, and its seeds lie far apart. What hurts it is that no training follows the cut.
+# "Distill, then prune" is last, and its seeds lie far apart. "Distill, prune, recover" differs only in that its cut comes one stage earlier, and it is level with the other orders. (It has one seed, and the others have three.)
 #
-# So the rule is: **cut before the training ends.** Cutting in the middle was best here: "distill, prune, distill" is the only order whose whole interval lies above zero. Pruning first is simpler, and all its stages train the small model, so they should be faster (we did not time them). The pruned students of this lesson use that simple order.
+# So the rule is: **cut before the training ends.** Cutting in the middle was best here: in the table, "distill, prune, distill" is the only order whose whole interval lies above zero. Pruning first is simpler, and all its stages train a small model. The pruned students of this lesson were made in that order.
 #
 # ## 6 · The stack
 #
-# Now all techniques come on top of each other: heads and units → tokens → narrow embeddings → distillation → int8.
+# Now all techniques come on top of each other: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
 #
-# What does so small a student learn from? The teacher can answer any text, so there is no need for labels. Besides the labeled sentences there is the **transfer set** of lesson 3, and sentences that we **found** in movie reviews of IMDb (Maas et al. 2011). A third kind is **varied**: pieces of sentences, and sentences with words replaced by their neighbors
-# in the teacher's embedding table (after Jiao et al. 2020, section 3.2). [A page of its own](../docs/lesson5_experiments.md) says what each kind of text brought, what else was tried, and how we looked for leaks.
+# Which text does such a small student learn from? The teacher can answer any text, so text without labels works, too. Besides the labeled sentences, there are three kinds:
 #
-# "Six layers" and "narrow" learned in two passes. In the first one, their hidden states were compared with the teacher's after each layer. The others learned from the teacher's answers alone.
+# - the **transfer set** of lesson 3;
+# - **found** sentences, from movie reviews of IMDb (Maas et al. 2011);
+# - **varied** sentences: pieces of sentences, and sentences in which words are replaced by their neighbors in the teacher's embedding table (after Jiao et al. 2020, section 3.2).
+#
+# [Another page](../docs/lesson5_experiments.md) says what each kind brought, what else was tried, and how we looked for leaks.
+#
+# "Six layers" and "narrow" trained twice: first to match the teacher's hidden states after each layer, then to match its answers. The other students trained on its answers only.
 #
 # **Predict first.** The three-layer student and the six-layer student have files of about the same size. Which one is faster, and which one is more accurate?
 
 # %% jupyter={"source_hidden": true}
-key = {n: n for n in names} | {"teacher": reference}
-speed = {n: evaluation.speedup(took[reference], took[key[n]]) for n in names}
-table = {}
+speed = {n: evaluation.speedup(took[reference], took[n]) for n in names}
+linear, table = test.stored("TF-IDF", tfidf.correct), {}
 for n in names:
     table[n] = {
         "MB": f"{megabytes[n]:.2f}",
-        "smaller": f"{megabytes['teacher'] / megabytes[n]:.0f} ×",
-        "as fast, same runtime": f"{speed[n].value:.1f} ×",
-        "as fast as in PyTorch": f"{evaluation.speedup(in_pytorch, took[n]).value:.1f} ×",
+        "times smaller": f"{megabytes['teacher'] / megabytes[n]:.0f} ×",
+        "as fast, both in ONNX Runtime": f"{speed[n].value:.1f} ×",
+        "as fast, teacher in PyTorch": f"{evaluation.speedup(in_pytorch, took[n]).value:.1f} ×",
         "test accuracy": f"{100 * accuracy[n].value:.1f} %",
-        "share of the teacher's": f"{100 * evaluation.retained(right[n], taught_by).value:.1f} %",
-        "share of its gain over TF-IDF": f"{evaluation.retained(right[n], taught_by, linear).value:.0%}",
+        "share of the teacher's": f"{100 * kept[n].value:.1f} %",
+        "share of its lead": f"{100 * evaluation.retained(right[n], taught_by, linear).value:.0f} %",
     }
-points = {n: (took[key[n]].median, accuracy[n]) for n in ["teacher", *names]}
-look = {"xlabel": "milliseconds in ONNX Runtime (log scale)", "title": "Fewer layers are faster"}
+points = {n: (took[n].median, accuracy[n]) for n in names}
+points = {"teacher": (took[reference].median, accuracy["teacher"])} | points
+look = {
+    "xlabel": "milliseconds in ONNX Runtime (log scale)",
+    "title": "Fewer and narrower layers both save time",
+}
 look["roles"] = dict.fromkeys(names, "student")
 plots.show(plots.scatter(points, lines={"TF-IDF": tfidf.test}, **look))
 pd.DataFrame(table).T
 
 # %% [markdown]
-# Three layers are faster than six of about the same width, because layers run one after the other. But width counts, too: "narrow" has six layers and is nearly as fast as three wider ones. "Six layers" is much more accurate than "three layers". But it also read far more text, so we cannot say that depth is the reason. Look at "three layers" in the picture: it is hardly better than TF-IDF, so its speed buys little.
+# Three layers are faster than six of about the same width, because layers run one after the other. But width counts, too: "narrow" has six layers and is nearly as fast as "three layers".
 #
-# "Same runtime" compares with the teacher in ONNX Runtime, in float32. The next column compares with PyTorch: that is what you gain if you come from there. The share of the gain is what is left of the teacher's lead over a linear model. The tokenizer is a file, too, and comes on top of the megabytes.
+# "Six layers" is much more accurate than "three layers". But it also read far more text, so we cannot say that depth is the reason. "Three layers" is hardly better than TF-IDF, so its speed buys little.
+#
+# Judge a student by the column "both in ONNX Runtime". The next column is your gain if you come from PyTorch. The last one says how much of the teacher's lead over TF-IDF is left. The tokenizer's file comes on top of the megabytes.
 #
 # ### From the real files
 #
-# Here are the stored files of the first seed. They answer the test set once more. "A quarter wide" was made later and has no stored file, because lesson 6 makes that model itself. So it is missing here and in the next table.
+# These are the stored files of the first seed, and they answer the test set once more. "A quarter wide" is missing here and in the next table. It was made later, without a stored file, because lesson 6 makes that model itself.
 
 # %%
-files, readers, readings = {}, {}, {}
+files, tokenizers = {}, {}
 written = datasets.reviews()["test"].select(range(settings.scored))
 for row in students.rows:
     if "file" in row:
         name, content = row["student"], row["file"].numpy().tobytes()
         files[name] = quantization.OnnxClassifier(content)
         seen = datasets.tokens_seen(reviews["train"], at_least=made[name]["seen"])
-        readers[name] = structured.prune_vocabulary(teacher, tokenizer, seen)[1]
-        again = evaluation.correct(files[name], datasets.tokenize(written, readers[name]))
+        tokenizers[name] = structured.prune_vocabulary(teacher, tokenizer, seen)[1]
+        again = evaluation.correct(files[name], datasets.tokenize(written, tokenizers[name]))
         differ = int((again != row["test"][: settings.scored]).sum())
         print(f"{name}: {again.double().mean():.1%}, {differ} answers are not as stored")
 
 # %% [markdown]
-# On another processor a few answers may differ. Processors without special instructions (VNNI) add two products in 16 bits, and a sum that is too large is **saturated**: it becomes the largest number there is. `OnnxClassifier` asks for a slower way that avoids this. <!-- not measured: a processor's instruction -->
+# On another processor a few answers may differ, because some processors compute int8 sums in another way.
 #
 # ### A test set that nobody looked at
 #
-# Here is a confession. The recipes of "six layers", "narrow", and "text CNN" were not our first ones. Earlier recipes had been measured on the same test set and missed the goals, so the search went on. No recipe was *chosen* by its test answers, but *when to stop* was. So these numbers are a little too good.
+# Here is a confession. The recipes of "six layers", "narrow", and "text CNN" were not our first ones. We had measured earlier recipes on the same test set, they missed the goals, and so the search went on. We did not use the test set to choose a recipe, but we used it to decide when to stop. So these numbers are a little too good.
 #
-# What helps is text that no recipe met: short reviews of IMDb with their authors' verdicts. The students read nothing from this part of the source.
+# What helps is text that no recipe met: short reviews of IMDb, labeled by their authors. No student read anything from this part of IMDb.
 #
 # **Predict first.** Will the students keep as much of the teacher's accuracy there?
 
 # %% jupyter={"source_hidden": true}
-fresh = datasets.short_reviews()
-fresh = fresh.select(range(min(settings.fresh, len(fresh))))
-on_fresh = evaluation.correct(teacher, datasets.tokenize(fresh, tokenizer))
-guesses = torch.from_numpy(tfidf.pipeline.predict(fresh["text"][:]))
-guesses = guesses == torch.tensor(fresh["label"][:])
+unread = datasets.short_reviews()
+unread = unread.select(range(min(settings.fresh, len(unread))))
+fresh = lessons.TestSet(unread, "fresh test set")
+
+
+def on_fresh(name, model, reader):  # bool [reviews]: which answers are right
+    return fresh.stored(name, evaluation.correct(model, datasets.tokenize(unread, reader)))
+
+
+teacher_fresh = on_fresh("teacher", teacher, tokenizer)
+truth = torch.tensor(unread["label"][:])
+guesses = fresh.stored(
+    "TF-IDF", torch.from_numpy(tfidf.pipeline.predict(unread["text"][:])) == truth
+)
 fresh_share, rows = {}, {}
 for name, file in files.items():
-    answers = evaluation.correct(file, datasets.tokenize(fresh, readers[name]))
-    fresh_share[name] = evaluation.retained(answers, on_fresh)
+    answers = on_fresh(name, file, tokenizers[name])
+    fresh_share[name] = evaluation.retained(answers, teacher_fresh)
     rows[name] = {"accuracy": f"{answers.double().mean():.1%}", "share": fresh_share[name]}
-for name, answers in {"teacher": on_fresh, "TF-IDF": guesses}.items():
+for name, answers in {"teacher": teacher_fresh, "TF-IDF": guesses}.items():
     rows[name] = {"accuracy": f"{answers.double().mean():.1%}", "share": ""}
 pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"})
 
 # %% [markdown]
-# The shares are about those of the test set, or higher. Compare the shares and not the accuracies: these reviews are longer, and all students but "three layers" have read *other* reviews of the same site. The teacher has not.
+# The shares are about those of the test set, or higher. Do not compare the accuracies with those of the test set, because these reviews are longer. The shares have a catch, too: all students but "three layers" have read *other* reviews of the same site, and the teacher has not.
 #
 # ## 7 · The compression explorer
 #
 # Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. Most of them trained longer, so the lines leave them out.
 #
-# - The three numbers of tokens: all, those seen in the labeled sentences, and those seen there at least three times.
-# - The bytes of the grid are arithmetic, and zeros count as if a format skipped them.
-# - Times are those of ONNX Runtime, in int8 for eight bits, else in float32. No program here computes faster with zeros or four bits.
-# - Accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
+# - The numbers of tokens are all, those seen in the labeled sentences, and those seen there three times.
+# - The bytes are computed, and zeros count as if the file skipped them.
+# - The times are of int8 at eight bits, and of float32 otherwise: no program here is faster with zeros or four bits.
+# - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
-# The line in each picture is its **Pareto front**: the points that no other point beats in both accuracy and that cost. A blue point is one that no other beats in accuracy, size, and latency together, so it may lie below both lines. Hover over a point to see what it is.
+# A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line in each picture is the front of accuracy and that cost. Hover over a point to see its name.
 #
 # **Predict first.** Which sliders move the point sideways in the left picture but not in the right one?
 
 # %% jupyter={"source_hidden": true}
-grid, shape_rows = {}, lessons.results("lesson5_grid").rows
-for row in shape_rows:
-    for tokens, bits, zeros, size, correct in row["variants"]:
-        layers, width = row["layers"], row["width"]
-        runs_as = f"{layers} layers, {width:g} wide, {'int8' if bits == 8 else 'float32'}"
-        name = f"{layers} layers, {100 * width:.0f} % of the width, {tokens:,} tokens, {bits} bits"
-        name += f", {100 * zeros:.0f} % zeros"
-        spot = (layers, width, tokens, bits, zeros)
-        found_right = evaluation.Accuracy(correct, row["n"])
-        grid[spot] = sliders.Variant(name, size, took[runs_as].median, found_right)
+grid = sliders.grid_variants(lessons.results("lesson5_grid").rows, took)
 marked = {}
 for n in names:
-    row = students.column("validation", student=n)[0]
-    found_right = evaluation.Accuracy(int(row.sum()), len(row))
-    size = students.column("bytes", student=n)[0]
-    marked[n] = sliders.Variant(n, size, took[n].median, found_right)
+    found_right = tables.accuracy(students.column("validation", student=n)[0])
+    size_of_file = students.column("bytes", student=n)[0]
+    marked[n] = sliders.Variant(n, size_of_file, took[n].median, found_right)
 dials = ("layers", "width", "tokens", "bits", "zeros")
 sliders.compression_explorer(grid, dials, marked)
 
 # %% [markdown]
-# "Tokens" and "zeros" change the size and not the latency: on the right, the point moves at most up or down. A row of the embedding table is looked up and not multiplied, so a row that nobody asks for takes bytes and no time.
+# "Tokens" and "zeros" change the size and not the latency, so in the right picture the point can only move up or down. A model looks up the embedding rows of its tokens and does not multiply by the table, so an unused row takes bytes and no time.
 #
 # 1. Start with everything large and go from 32 to 8 bits, then to 4. What do you lose?
 # 2. Compare one layer of full width with six layers of a quarter. Which is smaller, faster, better?
@@ -456,18 +463,19 @@ sliders.compression_explorer(grid, dials, marked)
 # <details><summary>Answers</summary>
 #
 # 1. Almost nothing, and then points. Section 3 shows why.
-# 2. The single layer is smaller and faster, and the six narrow layers are far more accurate.
-# 3. Bits, always. With eight bits you need fewer tokens, too. Four bits make even the whole table fit, but cost accuracy.
+# 2. The single layer is faster and a little smaller, and the six narrow layers are far more accurate.
+# 3. Bits, always. With eight bits you need fewer tokens, too. With four bits, narrow models fit with all tokens, but they lose accuracy.
 # </details>
 #
-# What does each step of a slider cost? The next table takes all healthy points, with no zeros and at least eight bits, and averages over all pairs that are one step apart.
+# What does each step of a slider cost? The next table takes the models with no zeros and at least eight bits, because the others lose too much to compare. It averages over all pairs that are one step apart.
 
 # %%
+# a spot: (layers, width, tokens, bits, zeros)
 healthy = {spot: one for spot, one in grid.items() if spot[3] >= 8 and spot[4] == 0}
 pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 
 # %% [markdown]
-# Begin with the steps of the lowest price. The last step of a slider costs most for each MB, but not always most points. With one seed a point, a few tenths of a point are noise.
+# The last column is the price of a megabyte, so begin with the steps where it is lowest. The last step of a slider has its highest price, but does not always cost the most points. With one seed for each point, a few tenths of a point are noise.
 #
 # ## 8 · Choosing
 #
@@ -476,7 +484,7 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 # | you want | try | expect | stop when |
 # |---|---|---|---|
 # | a smaller file today | int8 in ONNX Runtime, no training | a quarter of the size; part of the speed is the runtime's | the file is small enough |
-# | a small file | lesson 6's default, below | a tenth of the size | the whole interval of the change lies above what you may lose: above −2 points, if that is 2 |
+# | a small file | lesson 6's default, below | a tenth of the size | the whole interval of the change lies above your limit |
 # | speed | fewer layers or less width; distill, int8 | time falls with both, and so does the accuracy | the latency is low enough |
 # | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good; then take that one |
 # | a small multilingual model | remove tokens first | most of its file is the table | removing more would split your words into many pieces |
@@ -490,52 +498,50 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 tables.differences({n: (right[n], taught_by.expand_as(right[n])) for n in names})
 
 # %% [markdown]
-# Take "six layers": it is the only one whose whole interval lies above −2 points. (Of several, take the smallest.) If an interval crosses −2, as those of "narrow" and our default do, you cannot tell. A larger test set would help, and so might more text for the student.
+# Take "six layers": it is the only one whose whole interval lies above −2 points. (Of several, take the smallest.) If an interval crosses −2, as those of "narrow" and of our default do, you cannot tell. A larger test set would help, and so might more text for the student.
 #
 # ## The claims
 #
-# The margins were written down before the measurement. Intervals of speeds are over the rounds of the measuring run.
+# The margins were written down before the measurement.
 
 # %% jupyter={"source_hidden": true}
+claims = lessons.Claims(test, fresh)
+points, ratio, share = (partial(claims.add, unit=unit) for unit in ("points", "×", "%"))
 said = "int8 changes the teacher's accuracy by less than 1 point"
-claims.add(said, value=int8_costs, margin=0.01, side="within", unit="points")
+points(said, value=int8_costs, margin=0.01, side="within")
 said = "int8 makes the teacher at least 2 times as fast, both in ONNX Runtime"
-claims.add(said, value=int8_alone, margin=2, unit="×")
-source = {"source": "many web pages: 5–8 × smaller at 97 %", "margin": 5, "unit": "×"}
-said = "DistilBERT is 5–8 × smaller than BERT with int8 in its linear layers"
-claims.add(said, value=linear_layers, **source)
-said = "DistilBERT is 5–8 × smaller than BERT with int8 in its embeddings, too"
-claims.add(said, value=everything, **source)
-said, value = "Prune, then distill beats distill, then prune", order["distill, then prune"]
-claims.add(said, value=tables.gap(order[early], value), margin=0, unit="points")
-said, value = "Both at once beats prune, then distill", order["prune while distilling"]
-claims.add(said, value=tables.gap(value, order[early]), margin=0, unit="points")
+ratio(said, value=int8_alone, margin=2)
+for where, value in {"linear layers": linear_layers, "embeddings, too": everything}.items():
+    said = f"DistilBERT is 5–8 × smaller than BERT with int8 in its {where}"
+    ratio(said, value=value, margin=5, source="many web pages: 5–8 × smaller at 97 %")
+value = tables.gap(order[early], order["distill, then prune"])
+points("Prune, then distill beats distill, then prune", value=value, margin=0)
+value = tables.gap(*pairs["prune while distilling"])
+points("Both at once beats prune, then distill", value=value, margin=0)
 said = "With a short recovery, distilling first loses less than 1 point to pruning first"
-value = tables.gap(*against_early("distill, prune, recover"))
-claims.add(said, value=value, margin=-0.01, unit="points")
-value, kept = right["a quarter wide"], evaluation.retained(right["a quarter wide"], taught_by)
+points(said, value=tables.gap(*pairs["distill, prune, recover"]), margin=-0.01)
 said = "A model can be 10 × smaller with a loss of only 5 %"
-claims.add(said, value=kept, margin=0.95, unit="%", source="many web pages")
-said, value = "a quarter wide: loses less than 2 points", tables.gap(value, taught_by.expand(3, -1))
-claims.add(said, value=value, margin=-0.02, unit="points")
-goals = {"three layers": (7, 0.98), "six layers": (7, 0.98), "narrow": (10, 0.97)}
-goals |= {"text CNN": (40, 0.95)}
-for n, fast in {"a quarter wide": 4, **{n: goal[0] for n, goal in goals.items()}}.items():
-    said = f"{n}: {fast} × as fast as the teacher, both in ONNX Runtime"
-    claims.add(said, value=speed[n], margin=fast, unit="×")
-for n, (_, share) in goals.items():
-    kept = evaluation.retained(right[n], taught_by)
-    claims.add(f"{n}: keeps {share:.0%} of the accuracy", value=kept, margin=share, unit="%")
+share(said, value=kept["a quarter wide"], margin=0.95, source="many web pages")
+value = tables.gap(right["a quarter wide"], taught_by.expand(3, -1))
+points("a quarter wide: loses less than 2 points", value=value, margin=-0.02)
+
+# %% jupyter={"source_hidden": true}
+fast = {"a quarter wide": 4, "three layers": 7, "six layers": 7, "narrow": 10, "text CNN": 40}
+least = {"three layers": 0.98, "six layers": 0.98, "narrow": 0.97, "text CNN": 0.95}
+for n, margin in fast.items():
+    said = f"{n}: {margin} × as fast as the teacher, both in ONNX Runtime"
+    ratio(said, value=speed[n], margin=margin)
+for n, margin in least.items():
+    share(f"{n}: keeps {margin:.0%} of the accuracy", value=kept[n], margin=margin)
 for n, value in fresh_share.items():
-    said, share = f"{n}, on the fresh test set: keeps {goals[n][1]:.0%}", goals[n][1]
-    claims.add(said, value=value, margin=share, unit="%", n=len(fresh))
+    said = f"{n}, on the fresh test set: keeps {least[n]:.0%}"
+    share(said, value=value, margin=least[n], n=len(fresh))
 value = evaluation.speedup(took["BERT-base, float32"], took["text CNN"])
-said = "The text CNN is 250 × as fast as BERT-base, both in ONNX Runtime"
-claims.add(said, value=value, margin=250, unit="×")
+ratio("The text CNN is 250 × as fast as BERT-base, both in ONNX Runtime", value=value, margin=250)
 claims
 
 # %% [markdown]
-# The students' sizes are no claims: we chose the shapes so that they fit. The rows on the fresh test set are about the first seed's files. The orders and the students have three seeds, except "distill, prune, recover" and "three layers", which have one. The explorer's points have one seed, too.
+# Intervals of speeds are over the rounds of the measuring run. The rows on the fresh test set are about the first seed's files. The orders and the students have three seeds, except "distill, prune, recover" and "three layers", which have one.
 #
 # ## Recap
 #
@@ -562,20 +568,12 @@ claims
 # **5.** Of 324 variants you take the one with the best validation accuracy. What do you expect on the test set?
 # <details><summary>Answer</summary>Less, because the best of many was also lucky. Choose on validation, and report the number of the test set, once.</details>
 #
-# **6.** You distill a student for a day, then remove half of its units, and the accuracy drops by ten points. You have one hour left. What do you do?
-# <details><summary>Answer</summary>Distill again: the short training after the cut repairs it (section 5, one seed).</details>
-#
-# ## Try it yourself
-#
-# - Measure one student's speed on your own computer: `evaluation.latency({"it": files["narrow"]}, …)`.
-# - Take [lesson 6](06_your_own_model.ipynb) and compress a model of your own.
-#
-# **Exercises**: [exercises/05_combined_compression.ipynb](../exercises/05_combined_compression.ipynb).
+# **Exercises**: [exercises/05_combined_compression.ipynb](../exercises/05_combined_compression.ipynb). **Next**: compress a model of your own in [lesson 6](06_your_own_model.ipynb).
 #
 # ## References
 #
 # - Jacob et al. 2018, *Quantization and training of neural networks for efficient integer-arithmetic-only inference*: sections 2.1 and 3.
-# - Zafrir et al. 2019, *Q8BERT*: section 3. Frantar et al. 2023, *GPTQ*: section 3.
+# - Frantar et al. 2023, *GPTQ*: section 3.
 # - Lan et al. 2020, *ALBERT*: section 3.1. Eckart & Young 1936, *The approximation of one matrix by another of lower rank*.
 # - Jiao et al. 2020, *TinyBERT*: sections 3.1 and 3.2. Maas et al. 2011, *Learning word vectors for sentiment analysis*: section 4.3.2.
 # - Michel, Levy & Neubig 2019, *Are sixteen heads really better than one?*: equation 2. Zhu & Gupta 2017, *To prune, or not to prune*: equation 1.

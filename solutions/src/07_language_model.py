@@ -158,13 +158,13 @@ checks.padded_kl(padded_kl)
 # %% nbgrader={"grade": false, "grade_id": "drop_layers", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def drop_layers(model, keep):
     ### BEGIN SOLUTION
-    small = copy.deepcopy(model)
-    layers = [small.model.layers[i] for i in keep]
-    for place, layer in enumerate(layers):
+    shallow = copy.deepcopy(model)
+    stay = [shallow.model.layers[i] for i in keep]
+    for place, layer in enumerate(stay):
         layer.self_attn.layer_idx = place
-    small.model.layers = torch.nn.ModuleList(layers)
-    small.config.num_hidden_layers = len(layers)
-    return small
+    shallow.model.layers = torch.nn.ModuleList(stay)
+    shallow.config.num_hidden_layers = len(stay)
+    return shallow
     ### END SOLUTION
 
 

@@ -87,7 +87,7 @@ def copy_notebook(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 @contextmanager
 def serve(home: Path) -> Iterator[Lab]:
-    """Start JupyterLab on a free port, with folders of its own below `home`; stop it afterwards."""
+    """Start JupyterLab on a free port, with folders of its own below `home`; stop it afterward."""
     folder, settings = home / "course" / "notebooks", home / "settings"
     folder.mkdir(parents=True)
     for name, values in SETTINGS.items():

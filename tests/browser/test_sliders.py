@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from labdriver import (
@@ -97,8 +98,9 @@ def test_the_harness_reports_a_cell_that_fails(lab, page):
 
 
 def test_each_slider_moves_number_and_picture_and_keeps_its_height(lab, page, tmp_path):
-    errors = []
+    errors, asked = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.append(urlsplit(request.url)))
     open_samples(page, lab, *(f"slider_samples.make({name!r})" for name in MOVES))
     page.locator(".course-chart svg").nth(len(MOVES) - 1).wait_for()
     for name, (description, words) in MOVES.items():
@@ -113,6 +115,8 @@ def test_each_slider_moves_number_and_picture_and_keeps_its_height(lab, page, tm
         assert height(slider) == tall, name
         page.screenshot(path=tmp_path / f"{name}.png")
     assert not errors
+    hosts = {url.netloc for url in asked if url.scheme not in ("data", "blob")}
+    assert hosts == {urlsplit(lab.url).netloc}  # no chart library from elsewhere
 
 
 def test_hovering_names_a_point_and_only_ctrl_and_the_wheel_zoom(lab, page):

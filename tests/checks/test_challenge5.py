@@ -16,11 +16,12 @@ from course_lib import checks, datasets, models, quantization
 from course_lib.checks import lesson5
 from course_lib.datasets import sentences
 from course_lib.quantization import onnx_export
+from course_lib.quantization.int8 import Int8Embedding
 
 
 @pytest.mark.parametrize(("words", "width"), [(10, 4), (3, 1), (50, 12)])
 def test_the_bytes_are_those_of_the_courses_int8_embedding(words, width):
-    table = quantization.Int8Embedding(nn.Embedding(words, width))
+    table = Int8Embedding(nn.Embedding(words, width))
     right = lesson5.int8_bytes.made(lesson5.int8_bytes.right)
     assert right(words, width) == sum(b.nbytes for b in table.buffers())
 

@@ -8,6 +8,7 @@ import pytest
 
 from course_lib.compression.model_card import card
 from course_lib.compression.report import Report, stored_report
+from course_lib.lessons import Claims
 
 REPORT = Report(
     folder="small",
@@ -46,6 +47,11 @@ def test_the_verdict_follows_from_the_interval(differing, verdict, words):
     assert (len(report.advice()) > 1) == (verdict != "holds")
 
 
+def test_a_lessons_claims_count_what_was_scored_on_the_test_part():
+    summary = "3 models were scored on the test set: teacher, student, TF-IDF."
+    assert Claims(REPORT).scored == summary
+
+
 def test_it_advises_by_what_it_has_seen():
     worse = {"before": (90, 20), "TF-IDF": (25, 100)}
     found = replace(REPORT, differing=worse).advice()
@@ -69,6 +75,16 @@ def test_the_table_and_the_card_have_every_number():
     assert "cut at 64 tokens" in text and "variations of them" in text
     assert "88.0 % (85.8–89.9, n = 1,000)" in text
     assert "a | b" in REPORT._repr_html_() and "90.9 MB" in REPORT.picture().alt
+
+
+def test_what_was_counted_has_a_name():
+    assert (REPORT.only_teacher_right, REPORT.only_student_right, REPORT.test_texts) == (
+        15,
+        10,
+        1000,
+    )
+    assert REPORT.change.value == (10 - 15) / 1000
+    assert REPORT.times_smaller == 90.9 / 7.8
 
 
 def test_it_travels_as_json(tmp_path):

@@ -44,6 +44,21 @@ def test_signs_without_words_are_not_all_the_same_text(tmp_path):
     assert sum(map(len, read_examples(file).values())) == 242
 
 
+def test_classes_are_counted_and_a_text_with_two_labels_is_named(tmp_path, capsys):
+    file = written(tmp_path, ("no", "yes"), 250)
+    read_examples(file)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("test 50; no 125, yes 125.")
+    with file.open("a") as more:
+        more.write(f'\n"{sentences(1)[0].upper()}!", yes \n"{sentences(2)[1]}",yes')
+    read_examples(file)
+    _, conflicts = capsys.readouterr().out.splitlines()
+    assert conflicts.startswith(
+        "Of the dropped ones 1 have another label than the same text before"
+    )
+    assert "was kept: row 251: yes, not no. Which is right?" in conflicts
+
+
 def test_there_is_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*nothing\.csv"):
         read_examples(tmp_path / "nothing.csv")
@@ -64,6 +79,10 @@ REFUSED = {
     "a rare class": (lambda s: s + "\na film,maybe", "'maybe': 1"),
     "a gap": (lambda s: s.replace(",no", ",1").replace(",yes", ",2"), "1, 2; expected.*0, 1"),
     "signs": (lambda s: s.replace(",no", ",-1").replace(",yes", ",1"), "-1, 1; expected.*0, 1"),
+    "case": (
+        lambda s: s.replace(",no", ",No", 20).replace(",yes", ",YES", 20),
+        r"'No', 'YES', 'no', 'yes' of mine\.csv differ in case alone; expected one word",
+    ),
     "fractions": (lambda s: s.replace(",no", ",0.0").replace(",yes", ",1.0"), "0.0, 1.0; exp"),
 }
 

@@ -51,7 +51,7 @@ def test_no_sentence_is_in_two_parts(parts):
 
 
 def test_the_dropped_ones_are_counted():
-    selection = datasets.reviews_selection()
+    selection = sentences.reviews_selection()
     assert selection.read == 10605
     assert selection.near_neutral + selection.duplicates + len(selection.kept) == selection.read
     assert all(abs(sentence.rating) > 0.5 for sentence in selection.kept)
@@ -151,17 +151,17 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
 def test_a_hostile_archive_is_refused(tmp_path, hostile):
     archive = archive_with(tmp_path / "archive.tar.gz", hostile)
     with pytest.raises(ValueError, match="could leave the folder"):
-        datasets.read_member(archive, "good.txt")
+        sentences.read_member(archive, "good.txt")
     assert list(tmp_path.iterdir()) == [archive]
 
 
 def test_a_good_archive_is_read_in_place(tmp_path):
     archive = archive_with(tmp_path / "archive.tar.gz", member("folder/a..b.txt"))
-    assert datasets.read_member(archive, "good.txt") == "café"
-    assert datasets.read_member(archive, "a..b.txt") == "café"
+    assert sentences.read_member(archive, "good.txt") == "café"
+    assert sentences.read_member(archive, "a..b.txt") == "café"
     assert list(tmp_path.iterdir()) == [archive]
     with pytest.raises(ValueError, match=r"no file other\.txt"):
-        datasets.read_member(archive, "other.txt")
+        sentences.read_member(archive, "other.txt")
 
 
 def test_another_package_of_that_name_is_refused_before_its_code_runs(

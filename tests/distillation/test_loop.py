@@ -10,6 +10,7 @@ from functools import partial
 import datasets
 import pytest
 import torch
+import transformers
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
@@ -17,7 +18,7 @@ from transformer_zoo import tiny, without_dropout
 from two_processes import run_on_two
 
 from course_lib.distillation.loop import distill, distill_hidden, distill_tokens
-from course_lib.distillation.losses import distillation_loss, triple_loss
+from course_lib.distillation.losses import distillation_loss, token_kl, triple_loss
 from course_lib.distillation.students import distilbert_from_bert, student_from_teacher
 from course_lib.evaluation.prediction import evaluate, predict
 from course_lib.modules import forward
@@ -238,6 +239,25 @@ def test_bad_input_is_named():
         distill(network(4), torch.zeros(4, 5), {"train": train})
 
 
+def test_probabilities_in_place_of_logits_are_refused():
+    train = TensorDataset(points(4, 0), torch.zeros(4, dtype=torch.long))
+    logits = predict(sharp(), train)
+    once = Recipe(epochs=1, batch_size=4)
+    for wrong in (
+        logits.softmax(-1),
+        logits.half().softmax(-1),
+        nn.Sequential(sharp(), nn.Softmax(-1)),
+    ):
+        with pytest.raises(ValueError, match=r"probabilities; expected logits.*teacher\.log\(\)"):
+            distill(network(4), wrong, {"train": train}, once)
+    loss = functools.partial(distillation_loss, T=1.0)  # with which the advice changes nothing
+    a, b = (
+        distill(network(4), given, {"train": train}, once, loss=loss).history[0]["loss"]
+        for given in (logits, logits.softmax(-1).log())
+    )
+    assert a == pytest.approx(b, rel=1e-5)
+
+
 # --- larger than one machine: interrupted, in bf16, on two processes
 
 
@@ -343,3 +363,28 @@ def test_a_language_model_with_other_tokens_is_refused():
     other.config.vocab_size += 1
     with pytest.raises(ValueError, match="The student has 259 tokens and the teacher 260"):
         distill_tokens(model, other, {"train": TensorDataset(torch.ones(2, 3).long())})
+
+
+def test_padded_rows_are_cut_or_left_to_a_loss_that_knows_them():
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8}
+    config = partial(transformers.LlamaConfig, **sizes, num_attention_heads=2)
+    student, teacher = (
+        transformers.LlamaForCausalLM(config(vocab_size=rows)) for rows in (1016, 1024)
+    )
+    data, once = {"train": TensorDataset(torch.ones(2, 3).long())}, Recipe(epochs=1, batch_size=2)
+    with pytest.raises(ValueError, match=r"padding, cut them: logits\[\.\.\., :1016\]"):
+        distill_tokens(student, teacher, data, once)
+    fitted = distill_tokens(student, teacher, data, once, loss=partial(token_kl, vocabulary=1016))
+    assert fitted.history[0]["loss"] > 0
+
+    kind = transformers.LlamaForSequenceClassification
+    student, teacher = (kind(config(vocab_size=rows, pad_token_id=0)) for rows in (1016, 1024))
+    rows = datasets.Dataset.from_dict({"input_ids": [[5]], "attention_mask": [[1]], "labels": [0]})
+    for learn in (distill, distill_hidden):
+        words = (
+            r"1,016 tokens and the teacher 1,024.*cut the padded rows.*resize_token_emb.*\(1016\)"
+        )
+        with pytest.raises(ValueError, match=words):
+            learn(student, teacher, {"train": rows}, once)
+    teacher.resize_token_embeddings(1016)
+    distill(student, teacher, {"train": rows}, Recipe(epochs=1, batch_size=1))

@@ -447,3 +447,18 @@ def test_in_pieces_it_is_the_same(monkeypatch, reverse):
     loss = token_kl(s, t, T=2.0, reverse=reverse)
     (pieces,) = torch.autograd.grad(loss, s)
     assert torch.allclose(whole, pieces)
+
+
+def test_in_pieces_a_token_that_one_of_them_rules_out_is_the_same(monkeypatch):
+    s, t = draw(300, 5), draw(300, 5, seed=1)
+    t[:, 2] = -torch.inf  # ruled out by the teacher alone, and the next by both
+    s[:, 3] = t[:, 3] = -torch.inf
+    s.requires_grad_()
+    loss = token_kl(s, t)
+    (whole,) = torch.autograd.grad(loss, s)
+    monkeypatch.setattr("course_lib.distillation.losses.LARGE", 100)
+    again = token_kl(s, t)
+    (pieces,) = torch.autograd.grad(3 * again, s)
+    assert torch.isfinite(whole).all() and torch.allclose(loss, again)
+    assert torch.allclose(3 * whole, pieces)
+    assert torch.equal(token_kl(s.detach(), t), again.detach())

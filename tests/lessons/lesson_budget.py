@@ -1,6 +1,10 @@
 """What a lesson promises, read off its source: budgets and house rules.
 
 Each rule takes the cells of a lesson and returns what breaks it, in words; `problems` has them all.
+
+Exempt are the setup cell, the same in all lessons (from every rule), and collapsed cells, which a
+learner need not read (from the numbers of code cells and lines, which have `COLLAPSED_LINES` instead,
+and from the formula of minutes).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from nbformat import NotebookNode
 from course_lib.lessons.settings import profiles_of
 
 CELLS, CODE_CELLS, CELL_LINES, CODE_LINES = 50, 25, 15, 250
+COLLAPSED_LINES = 140  # of a lesson's collapsed cells together
 SCHEMATICS = 3
 WORDS_A_MINUTE = 200
 TOLERANCE = 0.15  # of the stated minutes
@@ -22,6 +27,13 @@ PLUMBING = {"base64", "hashlib", "importlib", "io", "json", "os", "pathlib", "pi
 PLUMBING |= {"shutil", "subprocess", "sys", "tempfile"}
 PARSING = {"split", "rsplit", "splitlines", "partition", "rpartition"}
 VERDICTS = {"holds", "does not hold", "cannot tell", "holds in part", "in part"}
+SCORING = {"evaluate", "correct", "predict", "perplexity"}
+COUNTING = {"stored", "measured"}  # of a `TestSet`: what stands in their brackets is counted
+TEST_DATA = {"test", "TestSet", "amazon_test", "short_reviews"}
+# Names of test data that a lesson may score without counting, because the models are counted already.
+SCORED_AGAIN = {
+    "written"
+}  # lesson 5: the stored files answer once more, to compare with the record
 PICTURES = {"plots", "diagrams", "sliders", "widgets"}
 PREDICTION = "**Predict first"
 LAYER_0 = re.compile(r"\blayers?\s+0\b", re.IGNORECASE)
@@ -36,7 +48,8 @@ Cells = list[NotebookNode]
 def problems(source: str) -> list[str]:
     """All that is wrong with a lesson, by the text of its py:percent source; [] for a good one."""
     cells = jupytext.reads(source, fmt="py:percent").cells
-    rules = [budgets, plumbing, predictions, questions, minutes, layers, schematics, start_first]
+    rules = [budgets, plumbing, test_set, predictions, questions, minutes, layers, schematics]
+    rules.append(start_first)
     return [found for rule in rules for found in rule(cells)]
 
 
@@ -64,21 +77,43 @@ def settings_out_of_step(source: str) -> list[str]:
 
 
 def budgets(cells: Cells) -> Iterator[str]:
-    """Cells, code cells, lines of a cell, lines of code; collapsed code cells do not count as code."""
+    """Cells, code cells, lines of a cell, lines of code; collapsed code cells have their own limit."""
     shown = list(shown_code(cells))
     lines = [len(cell.source.splitlines()) for cell in shown]
+    every = sum(len(cell.source.splitlines()) for cell in own_code(cells))
     yield from too_many("cells", len(cells), CELLS)
     yield from too_many("code cells", len(shown), CODE_CELLS)
     yield from too_many("lines of code", sum(lines), CODE_LINES)
+    yield from too_many("lines in collapsed cells", every - sum(lines), COLLAPSED_LINES)
     for cell, count in zip(shown, lines, strict=True):
         yield from too_many(f"lines in the cell {label(cell)}", count, CELL_LINES)
 
 
 def plumbing(cells: Cells) -> Iterator[str]:
-    """Code that a learner should not have to read."""
-    for cell in shown_code(cells):
+    """Code that a learner should not have to read: not even in a collapsed cell, which opens."""
+    for cell in own_code(cells):
         words = dict.fromkeys(unwanted(node) for node in ast.walk(parsed(cell)))
         yield from (f"{word} in the cell {label(cell)}" for word in words if word)
+
+
+def test_set(cells: Cells) -> Iterator[str]:
+    """Test data meet a model only through a `TestSet`, which counts it: ``test.accuracy(…)``."""
+    known = TEST_DATA | names_of_test_data(cells)
+    for cell in own_code(cells):
+        nodes = list(ast.walk(parsed(cell)))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        counting = [one for one in calls if isinstance(one.func, ast.Attribute)]
+        counting = [one for one in counting if one.func.attr in COUNTING]
+        counted = {id(node) for one in counting for node in ast.walk(one)}
+        for call in calls:
+            name = ast.unparse(call.func).rpartition(".")[2]
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            if (
+                name in SCORING
+                and id(call) not in counted
+                and any(about(one, known) for one in given)
+            ):
+                yield f"{name}( on test data, uncounted, in the cell {label(cell)}"
 
 
 def predictions(cells: Cells) -> Iterator[str]:
@@ -171,6 +206,37 @@ def shown_code(cells: Cells) -> Iterator[NotebookNode]:
         hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
         if not hidden and "setup" not in cell.metadata.get("tags", []):
             yield cell
+
+
+def own_code(cells: Cells) -> Iterator[NotebookNode]:
+    """The code cells without the setup, which is the same in all lessons."""
+    return (cell for cell in code(cells) if "setup" not in cell.metadata.get("tags", []))
+
+
+def about(node: ast.AST, names: set[str]) -> bool:
+    """Whether an expression reads one of these names, attributes or texts, and no allowed one."""
+    words = {
+        getattr(one, key)
+        for one in ast.walk(node)
+        for kind, key in ((ast.Name, "id"), (ast.Attribute, "attr"), (ast.Constant, "value"))
+        if isinstance(one, kind)
+    }
+    return bool(words & names) and not words & SCORED_AGAIN
+
+
+def names_of_test_data(cells: Cells) -> set[str]:
+    """Names that a lesson gives to test data, or to what it makes of them."""
+    names: set[str] = set()
+    for cell in own_code(cells):
+        for node in ast.walk(parsed(cell)):
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                both = [target, node.value]
+                tuples = all(isinstance(side, ast.Tuple) for side in both)
+                lefts, rights = ([*side.elts] if tuples else [side] for side in both)
+                for left, right in zip(lefts, rights, strict=False):
+                    if isinstance(left, ast.Name) and about(right, TEST_DATA | names):
+                        names.add(left.id)
+    return names
 
 
 def parsed(cell: NotebookNode) -> ast.Module:

@@ -79,7 +79,9 @@ plots.show(diagrams.mask(torch.eye(4)), alt="half of the squares are dark")
 # <details><summary>Answers</summary>The smallest. Fewer inputs.</details>
 
 # %% jupyter={"source_hidden": true}
-import re
+test = lessons.TestSet(data.load()["test"])
+right = test.stored("again", evaluation.correct(model, test.dataset))
+evaluation.correct(model, test.dataset.select(written))
 
 # %%
 diagrams.rows(settings.epochs)
@@ -118,6 +120,23 @@ BAD = {
     "JSON": (GOOD + CELL.format("from json import loads"), "import json in the cell"),
     "patterns": (GOOD + CELL.format("import re as patterns"), "import re in the cell"),
     "a path": (GOOD + CELL.format("import os.path"), "import os in the cell"),
+    "collapsed plumbing": (
+        GOOD + '\n# %% jupyter={"source_hidden": true}\nimport re\n',
+        "import re in the cell",
+    ),
+    "much collapsed": (
+        GOOD + '\n# %% jupyter={"source_hidden": true}\n' + "x = 1\n" * 140,
+        "143 lines in collapsed cells, 140 are the most",
+    ),
+    "an uncounted test set": (
+        GOOD + CELL.format('evaluate(model, images["test"])'),
+        "evaluate( on test data, uncounted, in the cell",
+    ),
+    "test data by another name": (
+        GOOD
+        + CELL.format("few = test.dataset.select(range(9))\np = evaluation.predict(model, few)"),
+        "predict( on test data, uncounted, in the cell",
+    ),
     "string parsing": (GOOD + CELL.format('x = "a b".split()'), ".split( in the cell"),
     "a verdict in words": (GOOD + CELL.format('x = "cannot tell"'), "a verdict by hand in"),
     "a verdict by keyword": (GOOD + CELL.format("claims.add(holds=True)"), "a verdict by hand in"),
@@ -189,6 +208,8 @@ def test_each_rule_can_fail(lesson, message):
         CELL.format("%matplotlib inline\n!ls"),
         CELL.format("x = 1 if n > 3 else 2"),
         CELL.format("kept = scores.low_rank > 3"),
+        CELL.format('evaluation.evaluate(model, images["validation"])'),
+        CELL.format("test.accuracy('dense', model)"),
         PROSE.format("Layer 10 and layers 1 to 3; in code `layers[0]`."),
         PROSE.format("Where it says *Predict first*, write down a guess."),
         PROSE.format("1. Prune.\n# 2. Train."),

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgba
 
 from course_lib.lessons import diagrams, diagrams_structure, style
-from course_lib.lessons.sketch import PRUNED, Drawing
+from course_lib.lessons.sketch import PRUNED, SVG, Drawing
 
 # Each drawing: as it is, and with other arguments, some of them at the limits of what is allowed.
 OTHERS = {
@@ -208,9 +208,11 @@ def test_a_drawing_travels_as_png_and_svg_with_its_alt_text(name):
     data, metadata = drawing._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert data["text/plain"] == metadata["image/png"]["alt"] == drawing.alt
-    svg = ElementTree.fromstring(drawing.svg())
+    svg = ElementTree.fromstring(data[SVG])
+    assert len(data[SVG]) < 80_000
     assert svg.find("{http://www.w3.org/2000/svg}title").text == drawing.alt
     assert drawing.svg() == getattr(diagrams, name)().svg()
+    assert SVG not in Drawing(drawing.figure, "a plot")._repr_mimebundle_()[0]
 
 
 def test_a_cell_displays_it_as_png_with_alt_text():
@@ -275,6 +277,9 @@ def test_the_int8_line_rounds_and_clips():
     assert {"25", "−127", "55", "clipped"} <= set(words(drawing))
     assert words(drawing).count("clipped") == 1
     assert "clipped" not in words(diagrams.int8_number_line([0.5], limit=1.0, zoom=0))
+    small = diagrams.int8_number_line([-0.0087, 0.0882], limit=0.0882, zoom=0)
+    assert {"−0.009", "0.088", "−13", "127"} <= set(words(small)) and "clipped" not in words(small)
+    assert "scale = 0.0882 / 127 = 0.000694" in words(small)
 
 
 @pytest.mark.parametrize("weight", [1.0, -1.0, 0.999, 0.0])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import training  # noqa: F401  a module of the library that is loaded
-from course_lib.lessons import experiments, results, settings
+from course_lib.lessons import experiments, results, results_if_stored, settings
 from course_lib.lessons.experiments import Experiment, main
 
 ROOT = Path(__file__).parents[2]
@@ -201,6 +201,19 @@ def test_a_module_that_a_case_loads_is_noted_and_its_change_starts_anew(
     assert len(ran) == 8
 
 
+def test_a_note_is_printed_and_the_record_stays_whole(script, capsys):
+    run_it(script)
+    record = script.with_suffix(".json")
+    experiments.annotate(record, "seconds estimated")
+    capsys.readouterr()
+    assert results("small").note == "seconds estimated"
+    assert capsys.readouterr().out.endswith("(2 seeds; seconds estimated)\n")
+    with pytest.raises(ValueError, match="has a note already"):
+        experiments.annotate(record, "again")
+    change(record, "seconds estimated", "seconds measured")
+    assert results("small").note == ""  # damaged, and made anew from its parts
+
+
 # --- refused
 
 
@@ -212,6 +225,15 @@ def test_there_is_no_such_experiment(script):
 def test_nothing_was_stored_yet(script):
     with pytest.raises(FileNotFoundError, match=r"python notebooks/experiments/small.py$"):
         results("small")
+
+
+def test_a_lesson_can_go_on_without_what_was_not_stored_yet(script, capsys):
+    assert results_if_stored("small") is None
+    assert capsys.readouterr().out.startswith("small has stored no results yet: python notebooks/")
+    with pytest.raises(FileNotFoundError, match="no experiment 'smal'"):
+        results_if_stored("smal")
+    run_it(script)
+    assert len(results_if_stored("small").rows) == len(results("small").rows) == 4
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from course_lib import evaluation, models
 from course_lib.evaluation.accuracy import Accuracy, Runs
-from course_lib.evaluation.significance import Gap
+from course_lib.evaluation.significance import Gap, Share
 from course_lib.evaluation.timing import Speedup
 from course_lib.lessons import plots, plots_axes, style
 from course_lib.lessons.sketch import Drawing
@@ -60,6 +60,7 @@ SHARES = (0.87, 0.862, 0.861, 0.845, 0.844, 0.83, 0.829, 0.79, 0.788, 0.775, 0.7
 POINTS = {f"student number {i + 1}": (COSTS[i], accuracy(SHARES[i])) for i in range(12)}
 LINES = {"linear": accuracy(0.81), "large": 300}
 PERPLEXITY = evaluation.Perplexity(torch.tensor([3.0, 4.0, 5.0]), torch.ones(3))
+SHARED = [Share(share, 0.9 * share, 1.1 * share, 24) for share in (0.0, 0.5, 0.8)]
 LATENCY = SimpleNamespace(median=0.31, q1=0.28, q3=0.4, setting="batch 1, 1 thread")
 HEADS, FFN = (9, 10, 8, 12, 1, 4), (1242, 1102, 1536, 1142, 25, 1)
 WIDTHS = {f"layer.{i}.heads": (kept, 12) for i, kept in enumerate(HEADS)}
@@ -125,6 +126,12 @@ def pictures() -> dict[str, Drawing]:
         "reliability": plots.reliability({"a": answers, "b": answers}),
         "latency_bars": plots.latency_bars({"dense": LATENCY, "97 % zeros": LATENCY}),
         "size_bars": plots.size_bars({"dense": 1_070_000, "97 %, with indices": 99_000}),
+        "layer_scores": plots.layer_scores(
+            {"influence": [0.9, 0.1, 0.2], "perplexity": [2000.0, 1.0, 4.0]}, title=TITLE, marked=[2]
+        ),
+        "recovery": plots.recovery(
+            {way: ([0, 20, 100], SHARED) for way in ("distilled", "fine-tuned")}, title=TITLE
+        ),
         "layer_widths": plots.layer_widths(WIDTHS, title=TITLE),
         "unit_map": plots.unit_map(torch.rand(6, 12), "layer", "head", "importance"),
         "mask_rows": plots.mask_rows(torch.eye(4).repeat(2, 8).bool()),
@@ -207,6 +214,15 @@ def test_an_interval_over_seeds_looks_unlike_one_over_examples_and_the_legend_sa
     assert explained(curves) == ["a", *over]
     low, high = curves.figure.axes[0].get_ylim()
     assert low < runs(0.9).interval[0] and high > runs(0.9).interval[1]
+
+
+def test_a_row_without_a_result_is_a_gap_between_two_groups():
+    rows = {"a": runs(0.9), "": None, "b": runs(0.8)}
+    drawing = plots.intervals(rows, title="t", xlabel="accuracy", roles={"b": "student"})
+    (ax,) = drawing.figure.axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b"]
+    assert list(ax.get_yticks()) == [0, 2] and ax.get_ylim() == (2.5, -0.5)
+    assert "; b " in drawing.alt
 
 
 def test_rows_stand_from_top_to_bottom_with_their_numbers_and_seeds():

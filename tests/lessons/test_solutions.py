@@ -2,6 +2,7 @@
 
 import torch
 
+from course_lib.evaluation.significance import PairedTest
 from course_lib.lessons import solutions
 
 WEIGHT = torch.tensor([[0.9, -0.1, 0.4], [0.2, -0.6, 0.3]])
@@ -51,3 +52,33 @@ def test_nearest_table():
         assert torch.linalg.matrix_rank(near, atol=1e-4) == rank
         lost = torch.linalg.svdvals(table)[rank:].square().sum()
         assert torch.allclose((table - near).square().sum(), lost, atol=1e-4)
+
+
+def test_student_megabytes():
+    """As in the lesson: the weights of MiniLM's layers and its embeddings, one byte each."""
+    layer = 4 * 384 * 384 + 2 * 384 * 1536
+    assert solutions.student_megabytes(30_522, 6, 1.0) == (30_522 * 384 + 6 * layer) / 1e6
+    halves = [solutions.student_megabytes(0, 6, 0.5), solutions.student_megabytes(0, 3, 1.0)]
+    assert halves == [3 * layer / 1e6] * 2
+
+
+def test_change_interval():
+    """Close to the interval of the paired test, which adds half a text to each count."""
+    ours = solutions.change_interval(90, 80, 2000)
+    assert torch.allclose(
+        torch.tensor(ours), torch.tensor(PairedTest(80, 90, 2000).interval), atol=1e-4
+    )
+
+
+def test_perplexity_of():
+    logits, ids = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), torch.tensor([2, 1])
+    p = torch.tensor([2.0, 0.0, 1.0]).softmax(0)[1]
+    assert abs(solutions.perplexity_of(logits, ids) - float(1 / p)) < 1e-4
+
+
+def test_wanda_mask():
+    norms = torch.tensor([0.1, 1.0, 1.0])
+    assert solutions.wanda_mask(WEIGHT, norms, 0.4).tolist() == [
+        [False, True, True],
+        [False, True, True],
+    ]

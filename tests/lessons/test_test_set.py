@@ -8,6 +8,17 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_lib.lessons import Claims, TestSet, test_set
+from course_lib.lessons.claims import MIME
+
+
+class Packed(nn.Linear):
+    """As PyTorch packs int8: not all of its state is tensors, so the object is the model."""
+
+    def get_extra_state(self):
+        return ("packed", 8)
+
+    def set_extra_state(self, state):
+        pass
 
 
 def linear(seed=0):
@@ -80,6 +91,26 @@ def test_each_seed_is_a_model(test):
     assert test.summary == "4 models were scored on the test set: gradual (3 seeds), dense."
 
 
+def test_another_measure_counts_the_model_too(test):
+    model = linear()
+    assert test.measured("dense", model, lambda one, dataset: len(dataset)) == 20
+    test.accuracy("dense", model)
+    packed = Packed(4, 3)
+    for _ in range(2):
+        test.accuracy("int8", packed)
+    assert test.models == ("dense", "int8")
+
+
+def test_evaluate_alone_is_refused_and_told_what_to_call(test):
+    from course_lib.evaluation import evaluate
+
+    with pytest.raises(TypeError, match=r"test\.accuracy\('dense', model\)"):
+        evaluate(linear(), test)
+    with pytest.raises(TypeError, match=r"test\.dataset\[0\]"):
+        test[0]
+    assert test.models == ()
+
+
 def test_a_model_that_fails_is_not_counted(test):
     with pytest.raises(RuntimeError):
         test.correct("wrong shape", nn.Linear(5, 3))
@@ -90,5 +121,12 @@ def test_the_table_of_claims_says_how_many(test):
     claims = Claims(test)
     test.accuracy("dense", linear())
     assert "1 model was scored on the test set: dense." in claims._repr_html_()
+    text = TestSet(test.dataset, "reviews")
+    text.accuracy("student", linear(1))
+    both = Claims(test, text)
+    assert repr(both).endswith(
+        "1 model was scored on the test set: dense. 1 model was scored on the reviews: student."
+    )
+    assert both._repr_mimebundle_()[MIME]["models"] == ["dense", "student"]
     assert repr(test) == "TestSet of 20 examples, models scored: dense"
     assert test_set.TestSet.__test__ is False

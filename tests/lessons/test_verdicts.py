@@ -241,7 +241,7 @@ def scored(*models: str) -> TestSet:
 
 
 def lesson() -> Claims:
-    claims = Claims(test=scored("dense", "97 % <sparse>"))
+    claims = Claims(scored("dense", "97 % <sparse>"))
     claims.add(
         "It stays within 1 point", value=(0.0, -0.02, 0.01), margin=-0.01, unit="points", n=1000
     )
@@ -272,7 +272,7 @@ def test_the_models_are_counted_when_the_table_is_shown():
 
 def test_html_is_escaped_everywhere():
     nasty = "<script>&"
-    claims = Claims(test=scored(nasty))
+    claims = Claims(scored(nasty))
     one = claims.add(nasty, value=1, margin=0, unit=nasty, source=nasty)
     for html in (claims._repr_html_(), one._repr_html_()):
         assert "<script>" not in html

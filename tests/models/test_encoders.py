@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from family_zoo import family
 from hub_double import run_online, serving
 from huggingface_hub import constants as hub
+from torch.nn.utils import prune as torch_prune
 
-from course_lib import datasets
+from course_lib import datasets, pruning, structured
+from course_lib.folder_checks import checked_folder, tensors_in
 from course_lib.models.encoders import load_encoder, load_tokenizer
+from course_lib.serialization import load, save
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,53 @@ def test_a_folder_is_loaded_as_it_is(tiny_folder):
     model = load_encoder(str(tiny_folder))
     assert model.config.hidden_size == 8
     assert len(load_tokenizer(str(tiny_folder))) == 30522
+
+
+@pytest.mark.parametrize(
+    ("mask", "key"),
+    [
+        (lambda model: pruning.prune_weights(model, 0.5), r"parametrizations\.weight\.0\.mask"),
+        (
+            lambda model: [
+                torch_prune.l1_unstructured(layer, "weight", 0.5)
+                for layer in model.modules()
+                if isinstance(layer, torch.nn.Linear)
+            ],
+            "weight_mask",
+        ),
+    ],
+    ids=["ours", "torch.prune"],
+)
+def test_a_masked_model_would_get_random_layers_and_is_refused(tiny_folder, tmp_path, mask, key):
+    model = load_encoder(str(tiny_folder))
+    masked = mask(model)
+    masked = model if isinstance(masked, list) else masked
+    masked.save_pretrained(tmp_path / "masked")
+    with pytest.raises(ValueError, match=rf"'masked' are masked.*{key}.*make_permanent\(model\)"):
+        load_encoder(str(tmp_path / "masked"))
+    pruning.make_permanent(masked).save_pretrained(tmp_path / "masked")
+    load_encoder(str(tmp_path / "masked"))
+
+
+def test_a_norm_that_is_a_parametrization_is_no_mask(tmp_path):
+    family("Wav2Vec2").save_pretrained(tmp_path / "sound")
+    assert any(
+        "parametrizations" in name for name in tensors_in(checked_folder(tmp_path / "sound"))
+    )
+
+
+def test_a_pruned_folder_and_a_trainers_checkpoint_say_what_reads_them(tiny_folder, tmp_path):
+    model = load_encoder(str(tiny_folder))
+    small = structured.remove(model, {"layer.0.heads": [1]})
+    save(small, tmp_path / "pruned")
+    with pytest.raises(ValueError, match=r"widths in compressed\.json: course_lib\.load reads it"):
+        load_encoder(str(tmp_path / "pruned"))
+    small.save_pretrained(tmp_path / "checkpoint")  # so does Trainer
+    words = r"checkpoint of Trainer does not hold the widths; course_lib\.save\(trainer\.model"
+    with pytest.raises(ValueError, match=words):
+        load_encoder(str(tmp_path / "checkpoint"))
+    with pytest.raises(FileNotFoundError, match=r"checkpoint of Trainer is not enough: save\("):
+        load(tmp_path / "checkpoint")
 
 
 # --- the Hub

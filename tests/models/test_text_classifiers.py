@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bag_of_embeddings import BagOfEmbeddings
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from course_lib.datasets.tokenization import tokenize, tokens_seen
 from course_lib.evaluation.prediction import evaluate
 from course_lib.models.encoders import load_tokenizer
 from course_lib.models.networks import build
-from course_lib.models.text_classifiers import BagOfEmbeddings, SmallVocabulary, TextCNN
+from course_lib.models.text_classifiers import SmallVocabulary, TextCNN
 from course_lib.modules import forward, logits_of
 from course_lib.training.loop import fit
 from course_lib.training.recipe import Recipe

@@ -50,14 +50,22 @@ def stated(source: str) -> Iterator[str]:
     """What the calls in a lesson's source that make a claim state: their first argument, or what was
     assigned to the name that stands there."""
     nodes = list(ast.walk(ast.parse(source)))
+    adding = {"claims.add", "claim", *helpers(nodes)}
     for node in nodes:
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-            ("claims.add", "claim")  # a lesson's own helper is named …claim
-        ):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in adding:
             first = ast.unparse(node.args[0])
             assigned = [value for name, value in assignments(nodes) if name == first]
             for value in assigned or [node.args[0]]:
                 yield value.value if isinstance(value, ast.Constant) else ast.unparse(value)
+
+
+def helpers(nodes: list[ast.AST]) -> Iterator[str]:
+    """The names that a lesson gives to `claims.add` with some arguments: ``partial(claims.add, …)``."""
+    for node in nodes:
+        if isinstance(node, ast.Assign) and "partial(claims.add" in ast.unparse(node.value):
+            (target,) = node.targets
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            yield from map(ast.unparse, names)
 
 
 def assignments(nodes: list[ast.AST]) -> Iterator[tuple[str, ast.expr]]:

@@ -1,14 +1,18 @@
 """The committed lessons: in step with their sources, executed, clean and readable."""
 
+import json
+from collections.abc import Iterator
+
 import pytest
 from cells import claims_output
+from lesson_budget import LAYER_0
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import notebooks as tool
 
 LONGEST_CELL = 25  # lines
-LONGEST_COLLAPSED = 36  # of a cell that a learner does not see: plots and claims
+LONGEST_COLLAPSED = 26  # of a cell that a learner does not see: plots and claims
 SOURCES = tool.find_sources([])
 each_lesson = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 
@@ -35,9 +39,26 @@ def house_rules(notebook: NotebookNode) -> list[str]:
         found.append('one cell is tagged `parameters` and says profile = "full"')
     if not any("nbval-check-output" in tool.tags(c) for c in cells):
         found.append("no cell is tagged `nbval-check-output`: nbval would compare nothing")
+    found += [
+        f"{match.group()!r} in what cell {c.id} shows: count layers from 1"
+        for c in cells
+        for output in c.outputs
+        for text in texts(output)
+        if (match := LAYER_0.search(text))
+    ]
     if not tool.collect_claims(notebook):
         found.append("no claim is shown: what does this lesson check?")
     return found
+
+
+def texts(output: NotebookNode) -> Iterator[str]:
+    """What a reader of an output finds in words: text, tables, and the alt text of pictures."""
+    yield output.get("text", "")
+    for kind, content in output.get("data", {}).items():
+        if not kind.startswith("image/"):
+            yield content if isinstance(content, str) else json.dumps(content)
+    for of_kind in output.get("metadata", {}).values():
+        yield of_kind.get("alt", "") if isinstance(of_kind, dict) else ""
 
 
 @each_lesson
@@ -147,6 +168,12 @@ def test_house_rules_can_be_broken():
     assert "`parameters`" in broken(new_notebook(cells=lesson().cells[:2]))
     for message in ("no claim", "nbval would compare nothing"):
         assert message in broken(new_notebook(cells=lesson().cells[:3]))
+    for shown in (
+        new_output("stream", text="accuracy of layer 0: 90 %"),
+        new_output("display_data", {"text/html": "<td>Layers 0 to 2</td>"}),
+        picture(**{"image/png": {"alt": "layer 0 goes first"}}),
+    ):
+        assert "count layers from 1" in broken(lesson(shown))
     quick = lesson()
     quick.cells[2].source = 'profile = "quick"'
     assert "`parameters`" in broken(quick)

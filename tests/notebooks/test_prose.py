@@ -8,7 +8,7 @@ A number with a unit, or with a decimal point, must have a reason to stand in th
    one of the lesson's claims has measured is refused; or
 3. its paragraph says why, unseen by the reader: <!-- not measured: the reason -->
 
-Numbers that are spelt out ("twice") and whole ones without a unit ("8,000 weights") pass unseen.
+Numbers that are spelled out ("twice") and whole ones without a unit ("8,000 weights") pass unseen.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from course_lib.evaluation.prediction import evaluate, predict
 from course_lib.models.networks import LeNet300
 from course_lib.models.text_classifiers import TextCNN
 from course_lib.models.zoo import cached_logits
-from course_lib.quantization import run_onnx
+from course_lib.quantization import onnx_export, run_onnx
 from course_lib.quantization.int8 import quantize
 from course_lib.quantization.onnx_export import (
     EXACT_INT8,
@@ -110,6 +110,37 @@ def test_the_file_answers_as_the_model_at_every_shape(name, tmp_path):
             answers = model(**batch)
         wanted = answers if isinstance(answers, Tensor) else answers.logits
         torch.testing.assert_close(reader(**batch).logits, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "padding", "longest"), [("gpt2-classifier", 39, 32), ("roberta", 1, 30)]
+)
+def test_a_padding_id_of_the_models_own_is_in_the_file(name, padding, longest, tmp_path):
+    """GPT-2 looks for the last token that is no padding, by its id; batches are padded with 0."""
+    model = tiny(name)
+    model.config.pad_token_id = padding
+    assert onnx_export._input_limits(model) == (40, longest)
+    reader = OnnxClassifier(export_onnx(model, tmp_path / "padded.onnx").path)
+    batch = batch_for(model)
+    batch["input_ids"] *= batch["attention_mask"]
+    alone = {key: value[1:2, :6] for key, value in batch.items()}
+    with torch.inference_mode():
+        torch.testing.assert_close(reader(**batch).logits[1:2], model(**alone).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_at_once(dtype, tmp_path):
+    model = cnn().to(dtype)
+    for export in (
+        lambda: export_onnx(model, tmp_path / "half.onnx"),
+        lambda: quantize(model),
+        lambda: quantize(model, backend="torch"),
+        lambda: quantize(model, backend="embeddings"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"TextCNN are {dtype}; expected float32.*\.float\(\)"
+        ):
+            export()
 
 
 def test_the_file_is_whole_and_says_nothing_of_this_machine(file):

@@ -140,6 +140,11 @@ def test_a_text_is_cut_before_it_is_tokenized(folder, monkeypatch):
     assert seen == [1600, 80]
 
 
+def test_a_folder_may_be_given_by_its_name(folder):
+    """As lesson 6 says: ``OUT = "my-small-model"``. A text had no ``/``."""
+    assert run_onnx.load(str(folder))(["film"]) == run_onnx.load(folder)(["film"])
+
+
 def test_a_loop_without_an_end_is_ended_and_the_next_call_works(folder):
     put(folder, "model.onnx", model(turns=FOREVER))
     classify = run_onnx.load(folder, seconds=0.3)

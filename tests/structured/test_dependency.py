@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 from transformer_zoo import TINY, tiny
 
 from course_lib.models.networks import LeNet300
+from course_lib.modules import make_permanent
 from course_lib.pruning.unstructured import prune_weights as mask_weights
 from course_lib.structured.dependency import groups, groups_of
 from course_lib.structured.transformers import layers_of
@@ -45,14 +47,22 @@ def test_a_masked_model_is_refused_and_told_what_to_do(hide):
         groups(hide(LeNet300()))
 
 
-class Compiled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self._orig_mod = LeNet300()
+class Lora(nn.Module):
+    def merge_and_unload(self) -> None: ...
 
 
 class Adapted(nn.Module):
-    def merge_and_unload(self) -> None: ...
+    """As in peft: what the wrapper lacks is looked up inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_model = Lora()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_model"), name)
 
 
 class Hiding(nn.Module):
@@ -67,7 +77,7 @@ def chain_with(norm: Any) -> nn.Module:
 
 NORM = r"'0' is under weight norm.*Take the norm off first"
 WRAPPED = {
-    "compiled": (Compiled, r"was compiled. Cut model\._orig_mod"),
+    "compiled": (lambda: torch.compile(LeNet300()), r"was compiled. Cut model\._orig_mod"),
     "peft": (Adapted, r"adapters of peft.*model\.merge_and_unload\(\)"),
     "hidden": (Hiding, r"'encoder' is a BertModel inside a Hiding.*model\.encoder = remove\("),
     "weight norm": (lambda: chain_with(nn.utils.weight_norm), NORM),
@@ -85,6 +95,20 @@ WRAPPED = {
 def test_what_hides_its_layers_is_refused_and_told_what_to_do(make, words):
     with pytest.raises(ValueError, match=words):
         groups(make())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_weight_norm_is_taken_off_as_the_refusal_says():
+    newer = chain_with(nn.utils.parametrizations.weight_norm)
+    parametrize.remove_parametrizations(newer[0], "weight")
+    # `make_permanent` takes the newer one off, too, and leaves the older one, which is no mask
+    permanent = make_permanent(chain_with(nn.utils.parametrizations.weight_norm))
+    older = make_permanent(chain_with(nn.utils.weight_norm))
+    with pytest.raises(ValueError, match=NORM):
+        groups(older)
+    nn.utils.remove_weight_norm(older[0])
+    for net in (newer, permanent, older):
+        assert groups(net)["0"].units == 4
 
 
 # --- transformers -----------------------------------------------------------------------------

@@ -149,6 +149,18 @@ def test_taylor_counts_every_example_once_and_leaves_the_model_alone():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("kind", ["bert", "network"])
+def test_taylor_of_a_frozen_model_is_that_of_a_free_one(kind):
+    model: Any = tiny("bert") if kind == "bert" else network("nn.Flatten")
+    data: Any = texts() if kind == "bert" else TensorDataset(images(), torch.arange(5) % 4)
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    free, of_frozen = gate_taylor(model, data), gate_taylor(frozen, data)
+    for group in groups(model).values():
+        assert free(model, group).sum() > 0
+        torch.testing.assert_close(of_frozen(frozen, group), free(model, group))
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
 def test_taylor_with_a_loss_of_one_s_own():
     model = network("nn.Flatten")
     data = TensorDataset(images(), torch.zeros(5, dtype=torch.long))

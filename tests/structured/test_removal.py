@@ -379,7 +379,7 @@ def test_a_smaller_model_is_copied_and_trained(model, x):
     assert all(parameters[name].grad.abs().sum() > 0 for name in cut & parameters.keys())
     optimizer.step()
     assert all(not torch.equal(parameters[name], before[name]) for name in cut & parameters.keys())
-    # neither the copy nor the original has learnt anything
+    # neither the copy nor the original has learned anything
     assert all(torch.equal(v, before[k]) for k, v in twin.state_dict().items())
     assert all(torch.equal(v, original[k]) for k, v in model.state_dict().items())
 

@@ -157,6 +157,27 @@ def test_a_layer_of_one_s_own_stays_and_the_rest_is_exact():
     assert layers_of(model)[0] == "bert.encoder.layer"
 
 
+def test_heads_that_are_mixed_behind_the_attention_are_found_out():
+    model: Any = tiny("bert")
+
+    def mix(module: Any, _inputs: Any, output: Any) -> Any:
+        heads = output[0].unflatten(-1, (-1, module.attention_head_size))
+        return (heads + heads.roll(1, -2)).flatten(-2), *output[1:]
+
+    model.bert.encoder.layer[1].attention.self.register_forward_hook(mix)
+    assert {group.kind for group in groups(model).values()} == {"feed-forward units"}
+    dense = r"'bert\.encoder\.layer\.1\.attention\.output\.dense'"
+    words = (
+        rf"without some of them differs by [\d.]+ of the largest output.*, at the output of {dense}"
+    )
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"'layer\.1\.heads' cannot be made smaller: .*{words}"):
+        remove(model, {"layer.1.heads": [0]})
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    keep = half(model)
+    assert apart(says(masked(model, keep)), says(remove(model, keep))) < 1e-5
+
+
 HEADS_IN_CONFIG = {  # those with a field for the size of a head
     *("Llama", "Qwen2", "Gemma 2", "ViT", "DINOv2", "BEiT", "T5 encoder, gated"),
 }

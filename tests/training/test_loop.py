@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from bag_of_embeddings import BagOfEmbeddings
 from blobs import DATA, RECIPE, SCRIPT, Scripted, blobs, net, same, ten
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
@@ -25,7 +26,6 @@ from course_lib import training
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.evaluation.prediction import predict
 from course_lib.models.networks import LeNet300, build
-from course_lib.models.text_classifiers import BagOfEmbeddings
 from course_lib.training import loop
 from course_lib.training.loop import fit
 from course_lib.training.recipe import Recipe

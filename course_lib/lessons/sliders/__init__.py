@@ -16,6 +16,7 @@ from course_lib.lessons.sliders.charts import State
 from course_lib.lessons.sliders.compression import (
     Variant,
     compression_explorer,
+    grid_variants,
     pareto,
     prices,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "compression_explorer",
     "depth_explorer",
     "explore",
+    "grid_variants",
     "measured",
     "overlap",
     "page_script",

@@ -135,7 +135,8 @@ def amount_view(variants: Mapping[float, Smaller], amount: float) -> State:
             for name, (kept, units) in now.widths.items()
         ],
         "costs": [
-            {"what": name, "share": it / full, "text": f"{text}: {ratio}"}
+            {"what": name, "share": it / full, "text": f"{text}: {ratio}",
+             "start": it / full if it < 0.45 * full else 0.0}  # behind a short bar, in a long one
             for (name, it, full, text), ratio in zip(costs, less, strict=True)
         ],
         "accuracies": [
@@ -172,8 +173,8 @@ def amount_chart(variants: Mapping[float, Smaller]) -> Chart:
         "cost, as a share of the whole network's", 260, 22 * len(shown),
         mark("bar", "costs", color=GREEN, opacity=0.45, y=category("what", None, [*shown]),
              x=number("share", "", (0, most), percent=True), tooltip=tooltip(what="cost", text="now")),
-        mark("text", "costs", align="left", fontSize=11, y=category("what", None, [*shown]),
-             x={"value": 5}, text={"field": "text"}),
+        mark("text", "costs", align="left", dx=5, fontSize=11, y=category("what", None, [*shown]),
+             x=number("start", "", (0, most), percent=True), text={"field": "text"}),
     )  # fmt: skip
     looks = {
         "y": category("when", None, ["as cut", "trained"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -37,7 +38,7 @@ def attention_maps(
     """The tokens of a sentence, and for each layer how much each one attends to each other one.
 
     The model is put to its plain ("eager") attention for it, for the fast kinds never form these
-    numbers, and back afterwards. Vaswani et al. 2017, section 3.2.1. Explained in lesson 4.
+    numbers, and back afterward. Vaswani et al. 2017, section 3.2.1. Explained in lesson 4.
 
     Returns:
         The tokens, and one ``[heads, tokens, tokens]`` a layer: row = who attends, column = to whom.
@@ -120,9 +121,9 @@ def attention_view(
     said = " and ".join(title["title"] for title in titles)
     common = ""
     if len(shown) == 2:
-        common = (
-            f"The two have {100 * overlap(*shown.values()):.0f} % of their attention in common."
-        )
+        share = f"{100 * overlap(*shown.values()):.0f} %"
+        common = f"The two have {share} of their attention in common."
+        titles[1]["title"] += f" ({share} in common)"
     words = " ".join(map(readable, tokens))
     return State(
         f"{escape(said)}<br><b>{common}</b>",
@@ -141,7 +142,8 @@ def attention_chart(tokens: Sequence[str], names: Sequence[str]) -> Chart:
     shade = {
         "field": "weight", "type": "quantitative",
         "scale": {"domain": [0, 1], "range": ["#ffffff", BLUE], "type": "sqrt", "interpolate": "rgb"},
-        "legend": {"title": "attention", "values": [0, 0.1, 0.5, 1], "labelExpr": PERCENT},
+        "legend": {"title": ["attention", "(not linear;", "white: < 1 %)"],
+                   "values": [0.01, 0.1, 0.5, 1], "labelExpr": PERCENT},
     }  # fmt: skip
     named = [
         {"calculate": f"tokens[datum['{end}']]", "as": f"{end} word"} for end in ("from", "to")
@@ -187,10 +189,22 @@ def attention_explorer(
     )
 
 
-def answers_view(models: Mapping[str, PreTrainedModel], tokenizer: Any, sentence: str) -> State:
-    """How sure each model is of its answer to a sentence, and whether they disagree. Lesson 4."""
+def answers_view(
+    models: Mapping[str, PreTrainedModel],
+    tokenizer: Any,
+    sentence: str,
+    truth: Mapping[str, str] | None = None,
+) -> State:
+    """How sure each model is of its answer to a sentence, and whether they disagree. Lesson 4.
+
+    Args:
+        models: name → classifier.
+        tokenizer: of all of them.
+        sentence: what they answer.
+        truth: sentence → its label, where it is known; shown behind the sentence.
+    """
     if not sentence.strip():
-        return State("Write a sentence.", "no sentence", {"answers": []})
+        return State("Write a sentence.", "no sentence", {"answers": [], "title": []})
     batch = dict(tokenizer([sentence], return_tensors="pt", truncation=True))
     rows = []
     for name, model in models.items():
@@ -201,15 +215,18 @@ def answers_view(models: Mapping[str, PreTrainedModel], tokenizer: Any, sentence
         rows.append({"model": name, "answer": label, "sure": p[best].item()})
     agree = "They disagree." if len({row["answer"] for row in rows}) > 1 else "They agree."
     said = [f"{row['model']}: {row['answer']}, {100 * row['sure']:.1f} % sure" for row in rows]
+    label = (truth or {}).get(sentence, "")
+    label = f" (its label: {label})" if label else ""
+    title = f"“{textwrap.shorten(sentence, 50, placeholder=' …')}”{label}"
     return State(
         f"<b>{agree}</b><br>{escape(' · '.join(said))}",
-        f"Answers to “{sentence}”: {'; '.join(said)}. {agree}",
-        {"answers": rows},
+        f"Answers to “{sentence}”{label}: {'; '.join(said)}. {agree}",
+        {"answers": rows, "title": [{"text": title}]},
     )
 
 
 def answers_chart(models: Mapping[str, PreTrainedModel]) -> Chart:
-    """A bar for each model: how sure it is; its color is the answer."""
+    """A bar for each model: how sure it is; its color is the answer. The sentence stands above."""
     labels: dict[int, str] = next(iter(models.values())).config.id2label  # type: ignore[assignment]
     colors = dict(zip(labels.values(), (ORANGE, BLUE, GREEN, PINK, GRAY), strict=False))
     answer = color("answer", colors, {"title": "answer", "orient": "right"})
@@ -219,16 +236,21 @@ def answers_chart(models: Mapping[str, PreTrainedModel]) -> Chart:
             mark("bar", "answers", y=category("model", None, list(models)), color=answer,
                  x=number("sure", "probability of its answer", (0, 1), percent=True),
                  tooltip=tooltip(model="model", answer="answer", sure="sure|.1%")),
+            mark("text", "title", fontSize=13, align="left", x={"value": 0}, y={"value": -10},
+                 text={"field": "text"}),
         )
     )  # fmt: skip
 
 
 def answers_explorer(
-    models: Mapping[str, PreTrainedModel], tokenizer: Any, sentence: str
+    models: Mapping[str, PreTrainedModel],
+    tokenizer: Any,
+    sentence: str,
+    truth: Mapping[str, str] | None = None,
 ) -> Explorer:
     """A line to write in, and what each model says of it once you press Enter. Lesson 4."""
     return explore(
         [Control("sentence", sentence, kind="line")],
-        lambda text: answers_view(models, tokenizer, text),
+        lambda text: answers_view(models, tokenizer, text, truth),
         answers_chart(models),
     )

@@ -36,8 +36,7 @@ def bits_view(row: Tensor, found: Found, bits: int) -> State:
     return State(
         f"<b>{name}</b>: {said}<br>the whole model: {megabytes:.1f} MB, accuracy on validation "
         f"<b>{accuracy}</b>",
-        f"{name}: {said}. The whole model: {megabytes:.1f} MB, accuracy {accuracy}.",
-        {
+        data={
             "weights": [
                 {"weight": before, "rounded": after}
                 for before, after in zip(weights.tolist(), rounded.tolist(), strict=True)
@@ -52,9 +51,10 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     """Weights before and after rounding, and accuracy against megabytes for all numbers of bits."""
     reach = 1.05 * row.abs().max().item()
     y = number("rounded", "after rounding", (-reach, reach))
+    y["axis"]["grid"] = False  # the only lines across are the values that there are
     weights = panel(
-        "a row of weights (gray: the values there are)", 280, 230,
-        mark("rule", "levels", color=GRAY, opacity=0.35, clip=True, y={**y, "field": "level"}),
+        "each dot is a weight; lines: the values that there are", 280, 230,
+        mark("rule", "levels", color=ORANGE, opacity=0.5, clip=True, y={**y, "field": "level"}),
         mark("circle", "weights", color=BLUE, size=36, opacity=0.8, y=y,
              x=number("weight", "weight", (-reach, reach)),
              tooltip=tooltip(weight="weight|.4f", rounded="after rounding|.4f")),
@@ -64,12 +64,12 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     ends = [end for _, accuracy in found.values() for end in accuracy.interval]
     at = {
         "x": number("megabytes", "megabytes (log scale)", (least / 1.3, most * 1.9), type="log"),
-        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.03), percent=True),
+        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.045), percent=True),
     }
     whisker = {"x": at["x"], "y": {**at["y"], "field": "low"}, "y2": {"field": "high"}}
     hover = tooltip(name="bits", megabytes="MB|.1f", shown="accuracy")
     accuracies = panel(
-        "the whole model at so many bits (line: 95 % interval)", 280, 230,
+        "the whole model (number: bits; line: 95 % interval)", 280, 230,
         mark("rule", "all", color=GRAY, strokeWidth=2, **whisker),
         mark("circle", "all", color=BLUE, size=60, opacity=1, **at, tooltip=hover),
         mark("text", "all", align="center", dy=-10, fontSize=11, text={"field": "bits"},

@@ -5,6 +5,13 @@ function records({columns, rows}) {
   return rows.map(row => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
 }
 
+// What a screen reader says of a state that has no words of its own: the text of its readout.
+function textOf(readout) {
+  const box = document.createElement("div");
+  box.innerHTML = readout.replaceAll("<br>", "; ");
+  return box.textContent;
+}
+
 // Draw a Vega-Lite chart in `element`; returns the function that shows another state in it.
 async function drawChart(element, chart, state) {
   const tables = Object.entries(state.data).map(([name, table]) => [name, records(table)]);
@@ -15,18 +22,18 @@ async function drawChart(element, chart, state) {
   }
   const options = {actions: false, renderer: "svg", mode: "vega-lite"};
   const {view} = await window.courseVega(element, {...chart, datasets}, options);
-  const describe = alt => {
+  const describe = ({alt, readout}) => {
     const svg = element.querySelector("svg");
     svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", alt);
+    svg.setAttribute("aria-label", alt ?? textOf(readout));
     // To a screen reader the chart is one image; its thousand marks have nothing to add.
     for (const part of svg.children) part.setAttribute("aria-hidden", "true");
   };
-  describe(state.alt);
+  describe(state);
   return async next => {
     for (const [name, table] of Object.entries(next.data)) view.data(name, records(table));
     await view.runAsync();
-    describe(next.alt);
+    describe(next);
   };
 }
 

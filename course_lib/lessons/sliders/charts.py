@@ -7,8 +7,10 @@ slider changes stands in named datasets, so that a move replaces a few rows and 
 from __future__ import annotations
 
 import base64
+import html
 import importlib.metadata
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,22 +51,40 @@ class State:
 
     Attributes:
         readout: HTML with the numbers; names that come from outside are escaped in it.
-        alt: one sentence for those who cannot see the chart.
+        alt: one sentence for those who cannot see the chart (default: the readout's text).
         data: the chart's datasets that this position changes: name → rows.
     """
 
     readout: str
-    alt: str
+    alt: str = ""
     data: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.alt:
+            object.__setattr__(self, "alt", text_of(self.readout))
+
     def packed(self) -> dict[str, Any]:
-        """The state as JSON takes it: column names once, numbers with four digits."""
+        """The state as JSON takes it: column names once, numbers with four digits.
+
+        An `alt` that is the readout's text is left out: the page makes it in the same way.
+        """
         tables = {}
         for name, rows in self.data.items():
             columns = list(rows[0]) if rows else []
             values = [[_short(row[column]) for column in columns] for row in rows]
             tables[name] = {"columns": columns, "rows": values}
-        return {"readout": self.readout, "alt": self.alt, "data": tables}
+        alt = {} if self.alt == text_of(self.readout) else {"alt": self.alt}
+        return {"readout": self.readout, **alt, "data": tables}
+
+
+def text_of(readout: str) -> str:
+    """A readout without its HTML, as `textOf` of chart.js has it.
+
+    Example:
+        >>> text_of("<b>3 bits</b>: a &amp; b<br>8 MB")
+        '3 bits: a & b; 8 MB'
+    """
+    return html.unescape(re.sub(r"<[^>]*>", "", readout.replace("<br>", "; ")))
 
 
 def chart(*panels: Chart, **datasets: Iterable[Row]) -> Chart:

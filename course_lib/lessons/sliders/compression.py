@@ -11,13 +11,21 @@ from html import escape
 from typing import Any
 
 from course_lib.evaluation.accuracy import Accuracy, Runs
+from course_lib.evaluation.timing import Latency
 from course_lib.lessons.sliders.charts import Chart, Row, State, chart, mark, number, panel, tooltip
 from course_lib.lessons.sliders.static import Control
 from course_lib.lessons.sliders.wiring import Explorer, explore
-from course_lib.lessons.style import BLUE, GREEN, ORANGE
+from course_lib.lessons.style import BLUE, ORANGE, PINK, RED
 
-WIDTH, HEIGHT = 320, 260
+WIDTH, HEIGHT = 330, 300
 COSTS = {"megabytes": "megabytes (log scale)", "milliseconds": "milliseconds (log scale)"}
+YOURS, OTHERS = "yours, with its 95 % interval", "another variant"
+BEST = {"megabytes": "best at this size or less", "milliseconds": "best at this latency or less"}
+NAMED = "diamond: a student of section 6"
+ROLES = {
+    YOURS: ORANGE, BEST["megabytes"]: BLUE, BEST["milliseconds"]: PINK,
+    OTHERS: "#c4c4c4", NAMED: RED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,36 @@ class Variant:
     def __str__(self) -> str:
         cost = f"{self.bytes / 1e6:.2f} MB, {self.milliseconds:.3g} ms"
         return f"{self.name}: {cost}, {_row(self)['shown']}"
+
+
+def grid_variants(rows: Iterable[Row], took: Mapping[str, Latency]) -> dict[tuple, Variant]:
+    """The models of `lesson5_grid`: (layers, width, tokens, bits, share of zeros) → variant.
+
+    Args:
+        rows: one a shape, with "layers", "width", "n", and its "variants": a list of
+            [tokens, bits, zeros, bytes, right answers].
+        took: name of a shape in int8 or float32 → latency, as `lesson5_times` stores it. Only int8 is
+            faster than float32, so that is what fewer bits than 8 run as.
+
+    Example:
+        >>> row = {"layers": 1, "width": 0.5, "n": 10, "variants": [[30522, 8, 0.0, 7_000_000, 9]]}
+        >>> took = {"1 layers, 0.5 wide, int8": Latency((2.0, 2.0), 1, 1)}
+        >>> (variant,) = grid_variants([row], took).values()
+        >>> variant.name
+        '1 layer, 50 % of the width, 30,522 tokens, 8 bits, 0 % zeros'
+    """
+    found = {}
+    for row in rows:
+        layers, width = row["layers"], row["width"]
+        shape = f"{layers} layer{'s' * (layers > 1)}, {100 * width:.0f} % of the width"
+        for tokens, bits, zeros, size, right in row["variants"]:
+            name = f"{shape}, {tokens:,} tokens, {bits} bits, {100 * zeros:.0f} % zeros"
+            runs_as = "int8" if bits == 8 else "float32"
+            ms = took[f"{layers} layers, {width:g} wide, {runs_as}"].median
+            found[layers, width, tokens, bits, zeros] = Variant(
+                name, size, ms, Accuracy(right, row["n"])
+            )
+    return found
 
 
 def pareto(variants: Mapping[Any, Variant]) -> list[Any]:
@@ -74,14 +112,13 @@ def explorer_view(variants: Mapping[Any, Variant], at: Any, front: Sequence[Any]
         raise ValueError(f"There is no variant at {at}; there are {len(variants)} others.")
     one = variants[at]
     better = [variants[key] for key in front or pareto(variants) if _beats(variants[key], one)]
-    verdict = "not beaten by any other"
+    verdict = "not beaten by any other in size, latency, and accuracy together"
     if better:
         best = max(better, key=lambda other: other.accuracy.value)
         verdict = f"another one beats it, such as {best}"
     return State(
         f"<b>{escape(str(one))}</b><br>{escape(verdict)}",
-        f"{one}; {verdict}.",
-        {"chosen": [{name: _row(one)[name] for name in (*COSTS, "accuracy", "low", "high")}]},
+        data={"chosen": [{name: _row(one)[name] for name in (*COSTS, "accuracy", "low", "high")}]},
     )
 
 
@@ -96,56 +133,53 @@ def explorer_chart(
             (default: none).
     """
     marked = marked or {}
-    front = set(pareto(variants))
     everyone = [*variants.values(), *marked.values()]
-    rows = [
-        {**_row(one), "role": "on the front" if key in front else "beaten by another"}
-        for key, one in variants.items()
-    ]
+    rows = [_row(one) for one in variants.values()]
     named = [{**_row(one), "name": name} for name, one in marked.items()]
     ends = [end for one in everyone for end in (*one.accuracy.interval,)]
     # The chosen one shows its interval, so the scale holds all of them.
-    y = number("accuracy", "accuracy", (min(ends), max(ends)), percent=True)
-    panels, labels = [], {}
+    y = number("accuracy", "accuracy", (min(ends), max(ends) + 0.02), percent=True)
+    panels, data = [], {}
     for cost, title in COSTS.items():
         costs = [_row(one)[cost] for one in everyone]
         x = number(cost, title, (min(costs) / 1.15, max(costs) * 1.15), type="log")
-        labels[f"{cost} labels"] = _labels(named, cost, x["scale"]["domain"], y["scale"]["domain"])
-        labels[f"{cost} front"] = _staircase(rows, cost)
+        data[f"{cost} labels"] = _labels(named, rows, cost, (x, y))
+        data[f"{cost} front"] = _staircase(rows, cost)
         panels.append(_scatter(cost, x, y))
-    return chart(*panels, variants=rows, named=named, **labels)
+    shown = [{key: row[key] for key in (*COSTS, "name", "accuracy", "shown")} for row in rows]
+    return chart(*panels, variants=shown, named=named, **data)
 
 
 def _scatter(cost: str, x: Chart, y: Chart) -> Chart:
     hover = tooltip(name="model", megabytes="MB|.2f", milliseconds="ms|.3~g", shown="accuracy")
-    yours = "yours, with its 95 % interval"
-    roles = {"beaten by another": "#c4c4c4", "on the front": BLUE, yours: ORANGE}
     role = {
-        "field": "role", "type": "nominal",
-        "scale": {"domain": list(roles), "range": list(roles.values())},
-        "legend": {"title": None, "orient": "bottom", "symbolType": "circle", "symbolOpacity": 1},
+        "type": "nominal", "scale": {"domain": list(ROLES), "range": list(ROLES.values())},
+        "legend": {"title": None, "orient": "bottom", "symbolType": "circle", "symbolOpacity": 1,
+                   "columns": 3},
     }  # fmt: skip
     at = {"x": x, "y": y}
     whisker = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}
-    where = {"x": x, "y": {**y, "field": "label"}}
+    names = {"y": {**y, "field": "label"}, "x": {**x, "field": "end"}, "text": {"field": "name"}}
     axis = cost.replace("milliseconds", "latency").replace("megabytes", "size")
+    halo = {"stroke": "white", "strokeWidth": 3}  # readable where a name lies on a line
     return panel(
-        f"accuracy against {axis} (line: the best at that {axis})", WIDTH, HEIGHT,
-        mark("circle", "variants", zoom=f"{cost}_zoom", clip=True, **at, size=28, color=role,
-             opacity={"condition": {"test": "datum.role == 'on the front'", "value": 0.9},
-                      "value": 0.7}, tooltip=hover),
-        mark("line", f"{cost} front", clip=True, interpolate="step-after", color=BLUE,
-             strokeWidth=1.5, **at),
-        mark("point", "named", clip=True, shape="diamond", size=110, filled=True, opacity=1,
-             color=GREEN, **at, tooltip=hover),
+        f"How accurate can you be at which {axis}?", WIDTH, HEIGHT,
+        mark("circle", "variants", zoom=f"{cost}_zoom", clip=True, **at, size=28, opacity=0.7,
+             color={**role, "datum": OTHERS}, tooltip=hover),
+        mark("line", f"{cost} front", clip=True, interpolate="step-after", strokeWidth=1.5, **at,
+             color={**role, "datum": BEST[cost]}),
+        mark("circle", f"{cost} front", clip=True, **at, size=40, opacity=1,
+             color={**role, "datum": BEST[cost]}, tooltip=hover),
         mark("rule", f"{cost} labels", clip=True, stroke="#888888", **at,
              x2={"field": "end"}, y2={"field": "label"}),
+        mark("point", "named", clip=True, shape="diamond", size=110, filled=True, opacity=1,
+             color={**role, "datum": NAMED}, **at, tooltip=hover),
         *(mark("text", f"{cost} labels", clip=True, align=side, fontSize=11, fontWeight="bold",
-               transform=[{"filter": f"datum.side == '{side}'"}], y=where["y"],
-               x={**x, "field": "end"}, text={"field": "name"}) for side in ("left", "right")),
+               transform=[{"filter": f"datum.side == '{side}'"}], **names, **more)
+          for more in (halo, {}) for side in ("left", "right")),
         mark("rule", "chosen", clip=True, color=ORANGE, strokeWidth=2, **whisker),
         mark("circle", "chosen", clip=True, size=150, opacity=1, stroke="black", **at,
-             color={"datum": yours, "type": "nominal"}),
+             color={**role, "datum": YOURS}),
     )  # fmt: skip
 
 
@@ -243,32 +277,53 @@ def _staircase(rows: Iterable[Row], cost: str) -> list[Row]:
     steps: list[Row] = []
     for row in sorted(rows, key=lambda row: (row[cost], -row["accuracy"])):
         if not steps or row["accuracy"] > steps[-1]["accuracy"]:
-            steps.append({cost: row[cost], "accuracy": row["accuracy"]})
+            steps.append({key: row[key] for key in (*COSTS, "name", "accuracy", "shown")})
     return steps
 
 
-def _labels(named: Iterable[Row], cost: str, xs: Sequence[float], ys: Sequence[float]) -> list[Row]:
-    """Where each name goes: beside its point, toward the middle, and below the names placed before."""
+def _labels(
+    named: Iterable[Row], dots: Iterable[Row], cost: str, axes: tuple[Chart, Chart]
+) -> list[Row]:
+    """Where each name goes: as near to its point as possible, on no other name and few dots."""
+    xs, ys = (axis["scale"]["domain"] for axis in axes)
 
     def place(row: Row) -> tuple[float, float]:
         across = math.log(row[cost] / xs[0]) / math.log(xs[1] / xs[0])
         return across * WIDTH, HEIGHT * (ys[1] - row["accuracy"]) / (ys[1] - ys[0])
 
     rows = sorted(named, key=lambda row: -row["accuracy"])
-    # Pixels: left and right end, from the top; first those of the points themselves.
+    spots = list(map(place, dots))
+    # Boxes in pixels: left and right end, from the top; first those of the points themselves.
     placed = [(x - 8, x + 8, y) for x, y in map(place, rows)]
     found: list[Row] = []
     for row in rows:
-        x, down = place(row)
-        side = "left" if x < WIDTH / 2 else "right"
-        end = x + (14 if side == "left" else -14)
-        long = 7 * len(row["name"])
-        left, right = (end, end + long) if side == "left" else (end - long, end)
-        while any(a < right and left < b and abs(down - y) < 14 for a, b, y in placed):
-            down += 2
+        at, long = place(row), 7 * len(row["name"])
+        boxes = [_beside(at, long, side, up) for up in range(-150, 151, 6) for side in (-1, 1)]
+        left, right, down = min(boxes, key=lambda box: _crowded(box, at, placed, spots))
         placed.append((left, right, down))
+        side, end = ("left", left) if left > at[0] else ("right", right)
         found.append(
             {**row, "side": side, "end": xs[0] * (xs[1] / xs[0]) ** (end / WIDTH),
              "label": ys[1] - down * (ys[1] - ys[0]) / HEIGHT}
         )  # fmt: skip
     return found
+
+
+Box = tuple[float, float, float]  # of a name, in pixels: left and right end, from the top
+
+
+def _beside(at: tuple[float, float], long: int, side: int, up: int) -> Box:
+    """The box of a name left (-1) or right (1) of its point."""
+    start = at[0] + 14 * side
+    return min(start, start + long * side), max(start, start + long * side), at[1] - up
+
+
+def _crowded(
+    box: Box, at: tuple[float, float], placed: Sequence[Box], spots: Iterable[tuple[float, float]]
+) -> float:
+    """How bad a place is: outside or on another name, on dots, far from its point."""
+    left, right, down = box
+    outside = left < 0 or right > WIDTH or not 8 < down < HEIGHT - 8
+    names = sum(a < right and left < b and abs(down - y) < 14 for a, b, y in placed)
+    dots = sum(left < x < right and abs(down - y) < 9 for x, y in spots)
+    return 1000 * outside + 1000 * names + 4 * dots + abs(down - at[1])

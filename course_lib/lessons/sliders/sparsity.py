@@ -123,7 +123,7 @@ def sparsity_chart(model: nn.Module) -> Chart:
         "left", "weights left (log scale)", (0.001, 1), percent=True, type="log", reverse=True,
         values=[1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001],
     )  # fmt: skip
-    y = number("accuracy", "accuracy", (0, 1.03), percent=True)
+    y = number("accuracy", "validation accuracy", (0, 1.03), percent=True)
     hover = tooltip(weights="weights left|,", shown="accuracy")
     curve = panel(
         "accuracy so far, orange: now", 290, 190,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,28 +86,33 @@ def temperature_view(logits: Tensor, names: Sequence[str], T: float, example: st
     return State(readout, alt, {"classes": rows, "setting": [{"setting": where}]})
 
 
-def temperature_chart(examples: Mapping[str, Tensor], names: Sequence[str]) -> Chart:
+def temperature_chart(
+    examples: Mapping[str, Tensor], names: Sequence[str], among: str = ""
+) -> Chart:
     """The probabilities of the classes, and the push on each logit, on scales that hold every T."""
     pushes = [push(logits, T) for logits in examples.values() for T in TEMPERATURES.values()]
     low = 1.1 * min(one.min().item() for one in pushes)
-    high = 1.25 * max(one.max().item() for one in pushes)  # above the bars stand the numbers
+    top = max(one.max().item() for one in pushes)
+    # Above the highest bar stand its number and the setting: 42 of the 180 pixels.
+    high = low + (top - low) * 180 / 138
     x = category("name", "class", names, labelAngle=0 if len("".join(names)) < 40 else -40)
 
-    def bars(title: str, name: str, axis: str, ends: tuple[float, float]) -> Chart:
+    def bars(title: str, name: str, axis: str, ends: tuple[float, float], **ticks: Any) -> Chart:
         sign = {"condition": {"test": f"datum['{name}'] < 0", "value": ORANGE}, "value": BLUE}
         hover = tooltip(name="class", **{name: f"{axis}|.3f"})
         return panel(
             title, 330, 180,
-            mark("bar", "classes", x=x, y=number(name, axis, ends), color=sign, tooltip=hover),
+            mark("bar", "classes", x=x, y=number(name, axis, ends, **ticks), color=sign, tooltip=hover),
             mark("text", "classes", fontSize=9, x=x, y={"value": 8},
                  text={"field": f"{name} text"}),
             setting(),
         )  # fmt: skip
 
     return chart(
-        bars("the teacher's probabilities", "p", "probability", (0, 1.15)),
+        bars("the teacher's probabilities", "p", f"probability {among}".rstrip(), (0, 1.31),
+             values=[0, 0.2, 0.4, 0.6, 0.8, 1]),
         bars("push on a new student's logits", "push", "push on the logit", (low, high)),
-    )
+    )  # fmt: skip
 
 
 def setting() -> Chart:
@@ -117,9 +123,12 @@ def setting() -> Chart:
 
 
 def temperature_explorer(
-    examples: Mapping[str, Tensor], names: Sequence[str], T: float = 1.0
+    examples: Mapping[str, Tensor], names: Sequence[str], T: float = 1.0, among: str = ""
 ) -> Explorer:
-    """The temperature slider over some examples: title → the teacher's logits ``[classes]``."""
+    """The temperature slider over some examples: title → the teacher's logits ``[classes]``.
+
+    Where these are a part of the classes, `among` says so on the axis: "among these 6".
+    """
     controls = [
         Control(
             "example",
@@ -132,5 +141,5 @@ def temperature_explorer(
     return explore(
         controls,
         lambda example, T: temperature_view(example[1], names, T, example[0]),
-        temperature_chart(examples, names),
+        temperature_chart(examples, names, among),
     )

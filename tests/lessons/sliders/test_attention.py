@@ -73,6 +73,8 @@ def test_the_view_shows_both_maps_and_what_they_share():
     state = attention_view(WORDS, models, {"teacher": 0, "student": 0}, 0)
     assert "teacher, layer 1, head 1 and student, layer 1, head 1" in state.readout
     assert "60 % of their attention" in state.readout
+    titles = [row["title"] for row in state.data["titles"]]
+    assert titles == ["teacher, layer 1, head 1", "student, layer 1, head 1 (60 % in common)"]
     found = {(c["model"], c["from"], c["to"]): c["weight"] for c in state.data["cells"]}
     assert found["teacher", 1, 2] == pytest.approx(0.3)
     assert found["student", 1, 2] == pytest.approx(0.2)
@@ -142,6 +144,16 @@ def test_answers_stand_side_by_side_and_say_whether_they_agree():
     assert "They disagree." in state.readout and "&lt;negative&gt;, 88.1 % sure" in state.readout
     assert "<teacher>" not in state.readout
     assert [row["answer"] for row in state.data["answers"]] == ["positive", "<negative>"]
+
+
+def test_the_sentence_stands_above_its_answers_with_its_label_where_that_is_known():
+    models, truth = {"a": model_with(LABELS)}, {"So good!": "positive"}
+    titles = [
+        answers_view(models, Tokenizer(), line, truth).data["title"][0]["text"]
+        for line in ("So good!", "So bad!", "words " * 12)
+    ]
+    assert titles[:2] == ["“So good!” (its label: positive)", "“So bad!”"]
+    assert titles[2].endswith(" …”") and len(titles[2]) <= 52
 
 
 def test_a_sentence_is_answered_and_an_empty_line_asks_for_one():

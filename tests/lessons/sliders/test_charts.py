@@ -58,6 +58,12 @@ def test_a_packed_state_has_each_column_s_name_once_and_four_digits():
     }
 
 
+def test_a_state_without_words_of_its_own_says_its_readout():
+    state = State("<b>1 &lt; 2</b>: yes<br>no")
+    assert state.alt == "1 < 2: yes; no" and "alt" not in state.packed()
+    assert State("<b>1</b>", "one").packed()["alt"] == "one"
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_json_cannot_hold_becomes_null(value):
     packed = State("", "", {"rows": [{"x": value}]}).packed()

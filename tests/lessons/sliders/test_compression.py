@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course_lib.evaluation.accuracy import Accuracy
+from course_lib.evaluation.timing import Latency
 from course_lib.lessons.sliders.compression import (
     HEIGHT,
     WIDTH,
@@ -14,6 +15,7 @@ from course_lib.lessons.sliders.compression import (
     compression_explorer,
     explorer_chart,
     explorer_view,
+    grid_variants,
     pareto,
     prices,
 )  # fmt: skip
@@ -67,6 +69,34 @@ def test_the_line_of_a_panel_goes_through_the_best_at_each_cost():
     assert [row["megabytes"] for row in steps] == [0.008, 0.024, 0.048, 0.192]
     assert [row["accuracy"] for row in steps] == [0.65, 0.75, 0.9, 0.92]
     assert [row["milliseconds"] for row in spec["datasets"]["milliseconds front"]] == [1.5, 4.5, 9]
+
+
+def test_each_panel_has_a_line_and_points_of_its_own_color():
+    size, latency = explorer_chart(GRID)["hconcat"]
+    used = []
+    for panel, cost in ((size, "megabytes"), (latency, "milliseconds")):
+        colors = [
+            layer["encoding"]["color"]
+            for layer in panel["layer"]
+            if layer["data"]["name"] == f"{cost} front"
+        ]
+        assert len(colors) == 2 and colors[0]["datum"] == colors[1]["datum"]
+        scale = colors[0]["scale"]
+        used.append(scale["range"][scale["domain"].index(colors[0]["datum"])])
+    assert used[0] != used[1]
+
+
+def test_the_grid_s_models_run_in_int8_at_eight_bits_alone():
+    bits = (32, 8, 4)
+    row = {"layers": 3, "width": 0.25, "n": 10}
+    row["variants"] = [[6523, one, 0.5, 1000 * one, 5] for one in bits]
+    names = {f"3 layers, 0.25 wide, {form}": ms for form, ms in (("int8", 1.0), ("float32", 2.0))}
+    took = {name: Latency((ms, ms), 1, 1) for name, ms in names.items()}
+    found = grid_variants([row], took)
+    assert list(found) == [(3, 0.25, 6523, one, 0.5) for one in bits]
+    assert [one.milliseconds for one in found.values()] == [2.0, 1.0, 2.0]
+    name = found[3, 0.25, 6523, 4, 0.5].name
+    assert name == "3 layers, 25 % of the width, 6,523 tokens, 4 bits, 50 % zeros"
 
 
 def test_every_variant_lies_inside_the_scales():
