@@ -88,7 +88,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graded(folder):
-    """Submissions, autograde and feedback of a lab, once; what autograde has logged."""
+    """Submissions and autograde of a lab, once; what autograde has logged."""
     logs: dict[int, str] = {}
 
     def log(number: int) -> str:
@@ -102,7 +102,6 @@ def graded(folder):
             logs[number] = run(folder, *AUTOGRADE, name)
             assert sandboxes() <= before
             assert files(folder / "submitted") == handed_in
-            run(folder, "-m", "nbgrader", "generate_feedback", name)
         return logs[number]
 
     return log
@@ -119,12 +118,21 @@ def test_each_gets_exactly_its_points(folder, graded, lab, name):
 
 
 @each
-def test_feedback_shows_no_expected_value_and_no_hidden_file(folder, graded, lab, name):
+def test_no_learner_is_shown_an_expected_value_or_a_hidden_file(folder, graded, lab, name):
     graded(lab)
-    (page,) = (folder / "feedback" / name / f"lab{lab}").rglob("*.html")
-    text = page.read_text("utf-8")
+    place = folder / "autograded" / name / f"lab{lab}" / f"{MASTERS[lab].stem}.ipynb"
+    outputs = [out for cell in notebooks.read(place).cells for out in cell.get("outputs", [])]
+    text = "\n".join(out.get("text", "") + "\n".join(out.get("traceback", [])) for out in outputs)
     assert not re.search(r"^  expected  ", text, re.MULTILINE)
     assert "FOUND /" not in text
+
+
+def test_feedback_is_what_the_learner_may_see(folder, graded):
+    graded(3)
+    run(folder, "-m", "nbgrader", "generate_feedback", "lab3", "--student=half")
+    (page,) = (folder / "feedback" / "half" / "lab3").rglob("*.html")
+    text = page.read_text("utf-8")
+    assert "not yet" in text and not re.search(r"^  expected  ", text, re.MULTILINE)
 
 
 def test_who_deletes_checks_is_reported(folder, graded):
