@@ -93,7 +93,8 @@ def course(tmp_path_factory):
             notebooks.write(notebook, path)
     # Lab 5 has a training of minutes on one thread, and this machine may be busy. Where nothing keeps
     # code in, the answers run all the same: they are ours.
-    nbgrader(folder, "autograde", "labs", "--Judge.cell_seconds=600", "--Judge.unsafe=True")
+    seconds = (f"--Judge.{kind}_seconds=3600" for kind in ("cell", "training", "notebook"))
+    nbgrader(folder, "autograde", "labs", "--Judge.unsafe=True", *seconds)
     return folder
 
 

@@ -136,6 +136,16 @@ def told_by_a_liar(value):
     return wire.Peer(mine, lambda *_: None, guest=True).request("look", "x")
 
 
+@pytest.mark.parametrize("given", ["my_folder", "str(my_folder)"])
+def test_a_folder_comes_over_as_a_copy(session, tmp_path, given):
+    lines = [f"my_folder = Path({str(tmp_path)!r}, 'mine')", "my_folder.mkdir(exist_ok=True)"]
+    lines += ["(my_folder / 'model.txt').write_text('weights')", f"answer = {given}"]
+    assert session.run("\n".join(["from pathlib import Path", *lines]), 20) == []
+    found = session.answer("answer")
+    assert (found / "model.txt").read_text("utf-8") == "weights"
+    assert found != tmp_path / "mine"
+
+
 def test_who_reads_nothing_is_given_up(monkeypatch):
     monkeypatch.setattr(wire, "UNREAD", 0.2)
     mine, its = socket.socketpair()
