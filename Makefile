@@ -68,5 +68,5 @@ lock: setup
 
 # Asks the package index for known holes in the tested versions. It fails where it gets no answer, too.
 audit: setup
-	@"$(BIN)/python" -m pip install --quiet pip-audit
+	@"$(BIN)/python" -m pip install --quiet pip-audit==2.10.1
 	"$(BIN)/python" -m pip_audit --strict --no-deps --disable-pip --requirement constraints.txt

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
+import tempfile
+import warnings
 from pathlib import Path
 
 import platformdirs
+
+from course_lib.files import put_aside
 
 
 def cache_dir() -> Path:
@@ -20,7 +26,11 @@ def cache_dir() -> Path:
         OSError: the folder cannot be made; says what to do.
     """
     folder = os.environ.get("COURSE_CACHE") or platformdirs.user_cache_dir("small-networks-course")
-    path = Path(folder).expanduser()
+    cure = "Set the environment variable COURSE_CACHE to a folder that you may write to."
+    try:
+        path = Path(folder).expanduser()
+    except RuntimeError:
+        raise OSError(f"The cache folder {folder} names an unknown user. {cure}") from None
     if not path.is_absolute():
         checkout = Path(__file__).resolve().parents[1]
         path = (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / path
@@ -28,6 +38,40 @@ def cache_dir() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        cure = "Set the environment variable COURSE_CACHE to a folder that you may write to."
         raise OSError(f"The cache folder {path} cannot be made ({error}). {cure}") from error
     return path
+
+
+def make_folder(folder: Path) -> Path:
+    """A folder inside the cache, made when it is missing.
+
+    A file in its place is put aside, as it may be a person's, and a warning says so.
+    """
+    place = cache_dir()
+    for name in folder.relative_to(place).parts:
+        place = place / name
+        if place.exists() and not place.is_dir():
+            aside = put_aside(place)
+            warnings.warn(f"{place} is no folder. It is now {aside.name}.", stacklevel=2)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def work_folder(name: str) -> Path:
+    """The folder `name` in the cache, for what a lesson writes.
+
+    Where the cache is read-only it is a temporary folder, which goes when Python ends.
+    """
+    folder = cache_dir() / name
+    try:
+        with tempfile.TemporaryFile(dir=make_folder(folder)):
+            return folder
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return Path(_elsewhere().name, name)
+
+
+@functools.cache
+def _elsewhere() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="course-")

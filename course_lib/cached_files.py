@@ -7,17 +7,15 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-from course_lib.cache import cache_dir
+from course_lib.cache import cache_dir, make_folder
+from course_lib.files import make_room, part_beside, sweep
 
-DAY = 24 * 60 * 60  # seconds
 # "No space left" and "quota exceeded", as Python and as safetensors report them.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -53,7 +51,7 @@ def problem(name: str, expected: str = "") -> str:
     return ""
 
 
-def cached_file(name: str, make: Callable[[Path], None], expected: str = "") -> Path:
+def cached_file(name: str, make: Callable[[Path], object], expected: str = "") -> Path:
     """Path of the cached file `name`, made by `make(path)` where it is missing or damaged.
 
     `make` writes to a temporary path beside the final one, which is renamed when it is complete: an
@@ -77,17 +75,18 @@ def cached_file(name: str, make: Callable[[Path], None], expected: str = "") -> 
     path = cache_dir() / name
     if not problem(name, expected):
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
-    with FileLock(f"{path}.lock"):
+    sweep(make_folder(path.parent))
+    lock = Path(f"{path}.lock")
+    make_room(lock)
+    with FileLock(lock):
         fault = problem(name, expected)
         if not fault:
             return path
         if path.exists():
             warnings.warn(f"{name} in the cache is made again: {fault}.", stacklevel=2)
-        temporary = path.with_name(f"part-{path.name}")
-        for place in (temporary, _note(temporary), path, _note(path)):
-            _make_room(place)
+        temporary = part_beside(path)
+        for place in (path, _note(path)):
+            make_room(place)
         try:
             make(temporary)
             found = sha256(temporary)
@@ -138,25 +137,6 @@ def going_on_when_full(what: str) -> Iterator[None]:
             "to a folder on a larger disk; until then it is made again each time.",
             stacklevel=3,
         )
-
-
-def sweep(folder: Path) -> None:
-    """Delete what interrupted runs left in `folder`: files ``part-*`` older than a day."""
-    for left in folder.glob("part-*"):
-        with contextlib.suppress(OSError):  # another process was quicker, or it is not ours
-            found = left.lstat()
-            if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - DAY:
-                left.unlink()
-
-
-def _make_room(path: Path) -> None:
-    """Take away a folder or a FIFO that lies where a file belongs; regular files are replaced."""
-    if path.is_symlink() or path.is_file() or not path.exists():
-        return
-    if path.is_dir():
-        os.rename(path, path.with_name(f"{path.name}.aside-{time.time_ns()}"))  # may be a person's
-    else:
-        path.unlink()
 
 
 def _note(path: Path) -> Path:

@@ -7,7 +7,9 @@ import math
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,15 @@ LONGEST_JSON = 2**24  # bytes of a config; a list of BERT's whole vocabulary nee
 LONGEST_TEXT = 2**26  # bytes of any other text; the largest tokenizers have half of that
 LINES, ENTRIES = 2**20, 2**21  # of a vocabulary: lines of a .txt, commas of a .json
 LABELS, LAYERS, KEYS, ADDED = 2**16, 1000, 1000, 2**14
+# Keys whose number says how often something is built, and keys whose numbers are sizes or ids: those
+# need tensors in the weights, or nothing at all.
+COUNTS = re.compile("(layer|group|expert|block|depth|repeat|stage)s?$|block_sizes")
+PARTS = re.compile("^num_|layer|group|expert|block|depth|repeat|stage")
+WIDTHS = re.compile(
+    "size|dim|shape|width|channel|window|token|_ids?$|cutoff|resolution|position|length|embed|bucket"
+    "|class|label|filter|feature|unit|kernel|vocab|patch|stride|ctx|grid|centroid"
+)
+ATTENTION = ("eager", "sdpa")  # the others come from packages or from repositories
 NEW_NUMBERS = 2**24  # that a new classifier may add to what the weights hold
 
 
@@ -57,7 +68,13 @@ def checked_folder(folder: str | Path, stores: Collection[Path] = (), weights: b
     if weights:
         _check_masks(folder, tensors_in(folder))
     if (folder / "tokenizer_config.json").exists():
-        added = read_json(folder, "tokenizer_config.json").get("added_tokens_decoder")
+        settings = read_json(folder, "tokenizer_config.json")
+        if settings.get("fast_tokenizer_files"):
+            raise ValueError(
+                f"tokenizer_config.json of {folder.name!r} names other files to be opened, in "
+                "fast_tokenizer_files. Take that key out; tokenizer.json is read."
+            )
+        added = settings.get("added_tokens_decoder")
         if isinstance(added, dict) and len(added) > ADDED:
             raise ValueError(
                 f"tokenizer_config.json of {folder.name!r} adds {len(added):,} tokens; at most "
@@ -88,7 +105,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         kind = type(content).__name__
         expect(isinstance(content, dict), f"it is a {kind}; a JSON object was expected")
     except (ValueError, OSError, RecursionError) as error:
-        raise ValueError(f"{name} of {folder.name!r} is damaged: {error}.") from error
+        raise ValueError(f"{name} of {folder.name!r} is damaged: {str(error)[:200]}.") from error
     return content
 
 
@@ -134,6 +151,38 @@ def check_size(folder: Path, model: nn.Module) -> None:
             f"{CONFIG} of {folder.name!r} does not fit its weights: it says {needed:,} numbers, and "
             f"they hold {held:,}."
         )
+
+
+def check_own(folder: Path, written: Callable[[], Any]) -> None:
+    """Raise a FileExistsError, with names, unless all that lies at that place was written there before.
+
+    Args:
+        folder: see above; none, or an empty one, is fine.
+        written: the list of files that a note in the folder holds; may raise a ValueError.
+    """
+    files: Any = []
+    if folder.is_dir():
+        with suppress(ValueError):
+            files = written()
+        files = files if isinstance(files, list) else []
+        found = names_inside(folder)  # Python makes the one that is left out
+        others = [n for n in sorted(found) if n not in files and not n.startswith("__pycache__")]
+    else:
+        others = [folder.name] if os.path.lexists(folder) else []
+    if others:
+        raise FileExistsError(
+            f"{folder.name!r} holds what save did not write: {', '.join(others[:6])}. Move it, or "
+            "name another folder."
+        )
+
+
+def names_inside(folder: Path) -> set[str]:
+    """What lies in a folder and in the folders inside; a folder itself only if it is empty."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    }
 
 
 def expect(true: bool, otherwise: str) -> None:
@@ -190,20 +239,28 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
             f"{CONFIG} of {folder.name!r} does not fit: it has {len(config):,} keys; at most {KEYS:,} "
             "are accepted."
         )
+    entries: Counter[str] = Counter()
     for key, value, code in _fields(config):
         number = value if isinstance(value, int) else 0
         labels = len(value) if isinstance(value, (dict, list)) else number
+        entries[key] += len(value) if isinstance(value, list) else 0
+        short, name, shown = not WIDTHS.search(key), quoted(key[:80]), quoted(value)
+        counts = COUNTS.search(key) or (short and (PARTS.search(key) or entries[key]))
         fault = ""
         if key == "__float__":
             fault = f"it holds {str(value)[:20]}; a finite number was expected"
-        elif key in ("num_labels", "id2label") and labels > LABELS:
-            fault = f"it has more than {LABELS:,} labels"
-        elif re.search("layer|group|expert", key) and number > LAYERS:
-            fault = f"{key} is {value:,}; at most {LAYERS:,} are accepted"
+        elif key in ("num_labels", "id2label"):
+            fault = f"it has more than {LABELS:,} labels" if labels > LABELS else ""
+        elif counts and number > LAYERS:
+            fault = f"{name} is {value:,}; at most {LAYERS:,} are accepted"
+        elif entries[key] > (most := LABELS if re.search("label|class|token", key) else LAYERS):
+            fault = f"{name} lists {entries[key]:,} values; at most {most:,} are accepted"
+        elif "attn_implementation" in code and isinstance(value, str) and value not in ATTENTION:
+            fault = f"{quoted(code[:80])} is {shown}; expected eager or sdpa. Take it out"
         elif code and isinstance(value, str) and "/" in value:
-            fault = f"{code} names a repository, {value[:80]!r}. Take it out"
+            fault = f"{quoted(code[:80])} names a repository, {shown}. Take it out"
         elif key == "transformers_weights" and value != WEIGHTS:
-            fault = f"{key} is {str(value)[:80]!r}; expected {WEIGHTS!r}. Take it out"
+            fault = f"{key} is {shown}; expected {WEIGHTS!r}. Take it out"
         if fault:
             raise ValueError(f"{CONFIG} of {folder.name!r} does not fit: {fault}.")
 
@@ -228,4 +285,4 @@ def _header(folder: Path, name: str) -> Iterator[tuple[str, tuple[tuple[int, ...
                 piece = file.get_slice(key)
                 yield key, (tuple(piece.get_shape()), piece.get_dtype())
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{name} of {folder.name!r} is damaged: {error}.") from error
+        raise ValueError(f"{name} of {folder.name!r} is damaged: {str(error)[:200]}.") from error

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from course_lib.files import write_folder
-from course_lib.folder_checks import CONFIG, WEIGHTS, checked_folder, expect, read_json, tensors_in
+from course_lib.files import recover, write_folder
+from course_lib.folder_checks import (
+    CONFIG,
+    WEIGHTS,
+    check_own,
+    checked_folder,
+    expect,
+    names_inside,
+    read_json,
+    tensors_in,
+)
 from course_lib.structured import load_pruned
 from course_lib.structured.dependency import counts_of, groups, widths_of
 from course_lib.structured.embeddings import narrow_embeddings_, rank_of
@@ -56,11 +65,7 @@ def save(model: nn.Module, folder: str | Path, tokenizer: Any = None) -> Path:
     """
     folder = Path(folder)
     place = folder.resolve()  # if it is a link, the link stays
-    if others := _others(place):
-        raise FileExistsError(
-            f"{folder.name!r} holds what save did not write: {', '.join(others[:6])}. Move it, or "
-            "name another folder."
-        )
+    check_own(place, lambda: read_json(place, WIDTHS).get("files"))
     write_folder(place, lambda part: _write(model, part, tokenizer))
     return folder
 
@@ -91,7 +96,7 @@ def load(folder: str | Path, like: nn.Module | None = None) -> nn.Module:
         try:
             model = _narrowed(_original(folder, note, kind, len(tensors)), folder, note["widths"])
         except Exception as error:  # whatever transformers makes of a config nobody wrote for it
-            fault = str(error)[:500]
+            fault = str(error)[:200]
             raise ValueError(f"{CONFIG} of {folder.name!r} does not fit: {fault}") from error
     elif (name := type(like).__name__) != note["model"]:
         raise ValueError(f"{folder.name!r} holds a {note['model'][:80]}, and `like` is a {name}.")
@@ -124,7 +129,6 @@ def _write(model: nn.Module, folder: Path, tokenizer: Any) -> None:
         # Cloned, because a safetensors file refuses two names for one memory.
         state = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}
         save_file(state, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(folder.stat().st_mode & 0o666)  # safetensors lets nobody else read it
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     note = {
@@ -135,31 +139,13 @@ def _write(model: nn.Module, folder: Path, tokenizer: Any) -> None:
         "counts": counts_of(model),
         "vocabulary": getattr(model, "vocabulary", None),
         "embedding_rank": rank_of(model),
-        "files": [WIDTHS, *sorted(_inside(folder))],
+        "files": [WIDTHS, *sorted(names_inside(folder))],
     }
     (folder / WIDTHS).write_text(json.dumps(note))
 
 
-def _others(folder: Path) -> list[str]:
-    """What lies at that place and was not written by `save`."""
-    if not folder.is_dir():
-        return [folder.name] if folder.exists() else []
-    written: Any = []
-    with suppress(ValueError):
-        written = read_json(folder, WIDTHS).get("files")
-    return sorted(n for n in _inside(folder) if not isinstance(written, list) or n not in written)
-
-
-def _inside(folder: Path) -> set[str]:
-    """What lies in a folder and in the folders inside; a folder itself only if it is empty."""
-    return {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
-    }
-
-
 def _read_note(folder: Path) -> dict[str, Any]:
+    recover(folder)
     if os.path.isdir(folder):
         checked_folder(folder)
     for name in (WIDTHS, WEIGHTS):

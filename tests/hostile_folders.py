@@ -93,6 +93,12 @@ def raw(old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def strange_type(folder: Path) -> None:
+    """A header of safetensors with a dtype that nobody knows."""
+    head = json.dumps({"x": {"dtype": "F" * 3000, "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / WEIGHTS).write_bytes(len(head).to_bytes(8, "little") + head + bytes(4))
+
+
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a link for the weights": (lambda f: link(f, WEIGHTS), r"model\.safetensors .* is a link"),
     "a link for the config": (lambda f: link(f, CONFIG), r"config\.json .* is a link"),
@@ -141,7 +147,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a million layers": (
         config(num_hidden_layers=10**6),
-        "num_hidden_layers is 1,000,000; at most 1,000 are",
+        "num_hidden_layers' is 1,000,000; at most 1,000 are",
     ),
     "10,000,000 lines of vocabulary": (
         lambda f: (f / "vocab.txt").write_bytes(b"a\n" * 10**7),
@@ -164,11 +170,51 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "attention from a repository": (
         config(_attn_implementation="evil/kernel"),
-        "_attn_implementation names a repository",
+        "_attn_implementation' is 'evil/kernel'; expected eager or sdpa",
     ),
     "a kernel from a repository, inside": (
         config(task={"kernel_config": {"RMSNorm": ["evil/kernel:Norm"]}}),
-        "kernel_config names a repository",
+        "kernel_config' names a repository",
+    ),
+    "attention from a package": (
+        config(attn_implementation={"text": "flash_attention_2"}),
+        "attn_implementation' is 'flash_attention_2'; expected eager or sdpa",
+    ),
+    "a billion layers of GPT-Neo": (
+        config(attention_types=[[["global"], 10**9]]),
+        "'attention_types' is 1,000,000,000; at most 1,000",
+    ),
+    "a million layers of GPT-Neo": (
+        config(attention_types=[[["global"] * 10**5, 10]]),
+        r"'attention_types' lists 100,0\d\d values; at most 1,000",
+    ),
+    "a million hash functions": (
+        config(num_hash_functions=10**6),
+        "'num_hash_functions' is 1,000,000",
+    ),
+    "a million feed-forward networks": (
+        config(num_feedforward_networks=10**6),
+        "'num_feedforward_networks' is 1,000,000",
+    ),
+    "a million blocks": (config(block_sizes=[10**6, 4]), "'block_sizes' is 1,000,000; at most"),
+    "a hundred thousand layers of Reformer": (
+        config(attn_layers=["lsh"] * 10**5),
+        "'attn_layers' lists 100,000 values; at most 1,000",
+    ),
+    "a hundred thousand convolutions": (
+        config(conv_dim=[4] * 10**5),
+        "'conv_dim' lists 100,000 values; at most 1,000",
+    ),
+    "a million, in a list of another name": (config(stairs=[3, 10**6]), "'stairs' is 1,000,000"),
+    "files of the tokenizer elsewhere": (
+        lambda f: rewrite(
+            f / "tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.json", "../../x.json"]
+        ),
+        r"in fast_tokenizer_files\. Take that key out",
+    ),
+    "a type of numbers that has 3,000 characters": (
+        lambda f: strange_type(f),
+        r"model\.safetensors of '.*' is damaged: .*`F{20,200}(?!F)",
     ),
     "weights under another name": (
         config(transformers_weights="pytorch_model.bin"),

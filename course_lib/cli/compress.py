@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from course_lib.files import printable
+
 EXAMPLES = """\
 examples:
   python -m course_lib compress reviews.csv
@@ -75,8 +77,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
-    except (OSError, TypeError, ValueError, ImportError) as error:
-        print(f"compress stopped: {error}", file=sys.stderr)
+    except (OSError, TypeError, ValueError, ImportError, FloatingPointError) as error:
+        print(f"compress stopped: {printable(str(error))}", file=sys.stderr)
         return 1
     print(f"\n{report}\n\nWhat to try next:")
     print("\n".join(f"- {line}" for line in report.advice()))

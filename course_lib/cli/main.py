@@ -60,11 +60,17 @@ def fetch(llm: bool = False) -> int:
     `llm`: also the language model of lesson 7 (default False).
     """
     try:
+        from course_lib import files
         from course_lib.datasets import sources
+        from course_lib.lessons.sliders import charts
 
         sources.fetch(llm)
+        charts.kept_bundle()  # made here, for a cache that is read-only later
+        note, found = _fetched_note(), [*sources.verify(), charts.file_of_library()]
         with contextlib.suppress(OSError):  # a complete cache may be read-only
-            _fetched_note().write_text("\n".join([_wanted(), *sources.verify()]), "utf-8")
+            files.make_room(note)
+            text = "\n".join([_wanted(), *found])
+            files.write_atomically(note, lambda part: part.write_text(text, "utf-8"))
     except (ImportError, OSError, ValueError, subprocess.CalledProcessError) as error:
         return _fail("fetch", error)
     return 0

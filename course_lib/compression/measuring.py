@@ -19,7 +19,7 @@ from torch import Tensor
 
 from course_lib.batching import labels_of
 from course_lib.evaluation.accuracy import Accuracy
-from course_lib.evaluation.prediction import predict
+from course_lib.evaluation.prediction import not_nan, predict
 from course_lib.evaluation.timing import latency, one_thread, speedup
 from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx
 
@@ -118,7 +118,7 @@ def recall(right: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, Acc
 def one_by_one(model: Any, rows: Dataset) -> Tensor:
     """Bool ``[n]``: which texts are answered correctly, one at a time, as the folder's program does it.
     (In int8, a longer text in the batch changes the scales of the others a little.)"""
-    return predict(model, rows, batch_size=1).argmax(-1) == labels_of(rows)
+    return not_nan(predict(model, rows, batch_size=1)).argmax(-1) == labels_of(rows)
 
 
 def linear_baseline(parts: Mapping[str, Dataset]) -> Tensor:

@@ -18,6 +18,7 @@ from course_lib.compression.shapes import Shape, Target
 from course_lib.compression.work import Options, Work, settings_of
 from course_lib.datasets.custom_data import class_counts, read_examples, read_unlabeled
 from course_lib.datasets.tokenization import tokenize
+from course_lib.files import printable
 from course_lib.models.custom_model import load_custom_model, longest_text
 from course_lib.models.encoders import MINILM, load_pretrained, load_tokenizer
 from course_lib.quantization.int8 import quantize
@@ -96,7 +97,7 @@ def compress(
         lengths=_lengths(work),
         cut=_what_was_cut(work.mine.model, pruned, shape),
         stages=work.stages,
-        megabytes=(work.stages["yours"][0], work.stages["int8"][0]),
+        megabytes=(work.stages["teacher"][0], work.stages["int8"][0]),
         minutes=work.minutes,
         **compared,
     )
@@ -113,7 +114,7 @@ def measure(model: str, work: Work) -> None:
     """Look at the texts, load the large model or train it, and measure it on the validation part."""
     counts = class_counts(work.parts)
     for name, row in counts.items():
-        print(f"  {name}: {', '.join(f'{part} {n:,}' for part, n in row.items())}")
+        print(printable(f"  {name}: {', '.join(f'{part} {n:,}' for part, n in row.items())}"))
     trained = [row["train"] for row in counts.values()]
     if max(trained) >= 3 * min(trained):
         print("  The classes are uneven: look at the recall of each, not at the accuracy alone.")
@@ -132,7 +133,7 @@ def measure(model: str, work: Work) -> None:
 
     how = {} if work.settings["classifier"] else {"train": train}
     work.mine = load_custom_model(model, work.parts, work.lengths.max_length, **how)
-    work.note("yours", work.mine.model, work.mine.validation)
+    work.note("teacher", work.mine.model, work.mine.validation)
 
 
 def texts_to_read(more: list[str] | None, work: Work) -> tuple[Dataset, Dataset]:
@@ -271,6 +272,7 @@ def _what_was_cut(large: Any, small: Any, shape: Shape) -> dict[str, tuple[str, 
         "parameters": tuple(sum(p.numel() for p in m.parameters()) for m in (large, small)),
     }
     found = {name: (f"{a:,}", f"{b:,}") for name, (a, b) in sizes.items()}
+    found["architecture"] = large.config.model_type, small.config.model_type
     found["heads and feed-forward units in a layer"] = ("all", f"{100 * shape.width:.3g} %")
     return found | {"bits of a weight": ("32", "8")}
 

@@ -12,6 +12,7 @@ from typing import Any
 from course_lib.compression.measuring import Numbers
 from course_lib.evaluation.accuracy import Accuracy, Estimate
 from course_lib.evaluation.significance import PairedTest
+from course_lib.files import printable
 from course_lib.lessons import claims, diagrams
 from course_lib.lessons.sketch import Drawing
 from course_lib.lessons.test_set import counted
@@ -121,7 +122,7 @@ class Report:
         found = {"size": (f"{large:.1f} MB", smaller)}
         found["test accuracy"] = repr(self.accuracy("before")), repr(self.accuracy("after"))
         for name, (before, after) in self.recall.items():
-            found[f"recall of {name}"] = repr(Accuracy(*before)), repr(Accuracy(*after))
+            found[printable(f"recall of {name}")] = repr(Accuracy(*before)), repr(Accuracy(*after))
         for length, who in self.milliseconds.items():
             value, low, high = self.speedups[length]["ONNX Runtime"]
             found[f"time for a text of {length}"] = (
@@ -139,8 +140,8 @@ class Report:
             "cannot tell": f"We cannot tell whether it loses less than {self.points:g} points",
         }[self.verdict]
         return (
-            f"{said}: the accuracy changes by {100 * self.change.value:+.1f} points, with a 95 % "
-            f"interval from {low:+.1f} to {high:+.1f}."
+            f"{said}: the accuracy changes by {100 * self.change.value:+.2f} points, with a 95 % "
+            f"interval from {low:+.2f} to {high:+.2f}."
         )
 
     def advice(self) -> list[str]:

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from course_lib.datasets.sentences import normalized
 from course_lib.evaluation.accuracy import Accuracy
-from course_lib.files import quoted
+from course_lib.files import printable, quoted
 
 ROWS, ROWS_OF_A_CLASS = 200, 10  # the fewest that are accepted
 COLUMNS = 1000
@@ -117,7 +117,9 @@ def read_unlabeled(path: str | Path) -> list[str]:
     path = Path(path)
     rows = _read(path)
     texts = [row if isinstance(row, str) else _text_of(row, path.name) for row in rows]
-    found = list(dict.fromkeys(text.strip() for text in texts if text and text.strip()))
+    for number, text in enumerate(texts, 1):
+        _check_text("text", text, f"Row {number} of {path.name}")
+    found = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
     if not found:
         raise ValueError(f"{path.name} holds no text; expected one a line in a .txt.")
     return found
@@ -145,7 +147,7 @@ def listed(words: Sequence[str]) -> str:
         >>> listed("negative positive".split())
         'negative, positive'
     """
-    line = ", ".join(word[:200] for word in words[:6])
+    line = printable(", ".join(word[:200] for word in words[:6]))
     return line if len(line) <= 200 and len(words) <= 6 else f"{line[:198]} …"
 
 
@@ -227,16 +229,19 @@ def _check_row(row: Any, place: str) -> None:
             raise ValueError(
                 f"{place} has the {column} {quoted(value)}: fill it in, or delete the row."
             )
-        if isinstance(value, str) and len(value) > LONGEST:
-            raise ValueError(
-                f"{place} has a {column} of {len(value):,} characters; expected at most {LONGEST:,}. "
-                "Cut it."
-            )
-        if re.search("[\ud800-\udfff]", str(value)):
-            raise ValueError(
-                f"{place} has the {column} {quoted(value)}, with half of a character (a lone "
-                "surrogate such as \\ud83d): delete that half."
-            )
+        _check_text(column, str(value), place)
+
+
+def _check_text(column: str, text: str, place: str) -> None:
+    if len(text) > LONGEST:
+        raise ValueError(
+            f"{place} has a {column} of {len(text):,} characters; expected at most {LONGEST:,}. Cut it."
+        )
+    if re.search("[\ud800-\udfff]", text):
+        raise ValueError(
+            f"{place} has the {column} {quoted(text)}, with half of a character (a lone surrogate such "
+            "as \\ud83d): delete that half."
+        )
 
 
 def _numbered(words: Sequence[str], file: str) -> tuple[list[str], list[int]]:

@@ -217,7 +217,9 @@ def _check_vocabularies(student: Any, teacher: Any, by_loss: bool = False) -> No
     """Both read the same rows, so a number must mean the same token to both. A loss sees itself whether
     the rows of one are padded: it is given both vocabularies."""
     if isinstance(student, PreTrainedModel) and isinstance(teacher, PreTrainedModel):
-        rows = [getattr(model.config, "vocab_size", None) for model in (student, teacher)]
+        rows: list[Any] = [
+            getattr(model.config, "vocab_size", None) for model in (student, teacher)
+        ]
         kept = [getattr(model, "vocabulary", None) for model in (student, teacher)]
         if kept == [None, None] and None not in rows and padded_alike(*rows):
             if by_loss:

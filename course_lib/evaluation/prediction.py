@@ -58,6 +58,21 @@ def predict(model: nn.Module, dataset: Dataset, batch_size: int | None = None) -
     return result
 
 
+def not_nan(logits: Tensor) -> Tensor:
+    """The same logits ``[n, classes]``.
+
+    Raises:
+        FloatingPointError: there is NaN among them; argmax would take it for an answer.
+    """
+    broken = int(logits.isnan().any(-1).sum())
+    if broken:
+        raise FloatingPointError(
+            f"The model answers {broken} of {len(logits)} examples with NaN, so it has no accuracy. "
+            "Look for NaN in its weights (did the training diverge?) and in the inputs."
+        )
+    return logits
+
+
 def correct(model: nn.Module, dataset: Dataset) -> Tensor:
     """Bool ``[n]``: which examples the model answers correctly. `paired_test` compares two of these.
 
@@ -69,14 +84,8 @@ def correct(model: nn.Module, dataset: Dataset) -> Tensor:
 
 def right_answers(logits: Tensor, dataset: Dataset) -> Tensor:
     """`correct` for logits ``[n, classes]`` of `predict`, with the same errors."""
-    broken = int(logits.isnan().any(-1).sum())
-    if broken:
-        raise FloatingPointError(
-            f"The model answers {broken} of {len(logits)} examples with NaN, so it has no accuracy. "
-            "Look for NaN in its weights (did the training diverge?) and in the inputs."
-        )
     numbers = labels_of(dataset).cpu()
-    check_classes(logits, numbers)
+    check_classes(not_nan(logits), numbers)
     return logits.argmax(-1) == numbers
 
 

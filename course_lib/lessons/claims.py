@@ -107,14 +107,30 @@ class Claim:
 
     @property
     def measured(self) -> str:
-        """The quantity as a person reads it: "+1.3 points (+0.4 to +2.2)"."""
-        value = _number(self.value, self.unit)
+        """The quantity as a person reads it: "+1.3 points (+0.4 to +2.2)".
+
+        Where an end would round to the margin, all three numbers get more digits: the verdict is about
+        the difference.
+        """
+        more = self._more_digits
+        value = _number(self.value, self.unit, more)
         shown = f"{value} {self.unit}".strip()
         if self.low == self.value == self.high:
             return shown
-        low, high = (_number(end, self.unit) for end in (self.low, self.high))
+        low, high = (_number(end, self.unit, more) for end in (self.low, self.high))
         to = "–" if self.unit != "points" and self.low >= 0 else " to "
         return f"{shown} ({low}{to}{high})"
+
+    @property
+    def _more_digits(self) -> int:
+        """The fewest digits, at most two, that tell the ends from the margin; 0 where none do."""
+        margins = (-self.margin, self.margin) if self.side == "within" else (self.margin,)
+        pairs = [(end, edge) for end in (self.low, self.high) for edge in margins if end != edge]
+        for more in range(3):
+            shown = ([_number(one, self.unit, more) for one in pair] for pair in pairs)
+            if all(end != edge for end, edge in shown):
+                return more
+        return 0
 
     @property
     def claimed(self) -> str:
@@ -282,11 +298,15 @@ def _quantity(value: Any) -> tuple[float, float, float]:
 def _over(value: Any) -> str:
     """What a measured quantity's interval is over, besides its examples."""
     counts = {word: getattr(value, word, None) for word in ("seeds", "rounds")}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    said = {word: word[:-1] if count == 1 else word for word, count in counts.items()}
+    return ", ".join(f"{count} {said[word]}" for word, count in counts.items() if count)
 
 
-def _number(number: float, unit: str) -> str:
+def _number(number: float, unit: str, more: int = 0) -> str:
     """A number for people: one digit behind the point for percent and points, else three digits.
+
+    Args:
+        more: digits on top of these.
 
     >>> _number(0.0134, "points"), _number(0.948, "%"), _number(1.0, "×"), _number(12345, "bytes")
     ('+1.3', '94.8', '1', '12,345')
@@ -294,8 +314,8 @@ def _number(number: float, unit: str) -> str:
     if not math.isfinite(number):
         return "unknown" if math.isnan(number) else f"{number}".replace("inf", "∞")
     if unit in FRACTIONS:
-        return f"{100 * number:{FRACTIONS[unit]}.1f}"
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+        return f"{100 * number:{FRACTIONS[unit]}.{1 + more}f}"
+    return f"{number:,.{more}f}" if abs(number) >= 1000 else f"{number:.{3 + more}g}"
 
 
 def _table(claims: Iterable[Claim]) -> str:

@@ -11,7 +11,9 @@ from course_lib.lessons import style
 from course_lib.lessons.sketch import Drawing, Point, arrow, finish, label, line
 
 KEPT, GONE = style.COLORS["kept"], style.COLORS["pruned"]
-TECHNIQUES = ("fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings", "int8")
+TECHNIQUES = [
+    "fewer\nlayers", "narrower\nlayers", "fewer\ntokens", "narrow\nembeddings", "int8:\n1 byte of 4",
+]  # fmt: skip
 EXAMPLE = {"prune first": [0.25] * 6, "distill first": [1.0] * 6}
 
 
@@ -29,7 +31,7 @@ def what_goes() -> Drawing:
     slot, top, table, slab = style.WIDTH / len(TECHNIQUES), 0.45, (0.42, 1.35), (0.58, 0.16)
     for i, technique in enumerate(TECHNIQUES):
         x = slot * i + 0.17
-        name = technique.replace("\n", " ")
+        name = technique.replace("\n", " ").partition(":")[0]
         rows = 0.4 if name == "fewer tokens" else 1
         columns = 0.35 if name == "narrow embeddings" else 1
         _part(ax, (x, top), table, columns, rows, name == "int8")
@@ -134,7 +136,7 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
     for stage in range(count):
         label(ax, (left + slot * (stage + 0.5), 0.2), str(stage + 1), style.SMALL)
     label(ax, (left - 0.1, 0.2), "stage of distillation", style.SMALL, ha="right")
-    label(ax, (style.WIDTH - 0.5, 0.2), "end", style.SMALL)
+    label(ax, (style.WIDTH - 0.5, 0.2), "student", style.SMALL)
     for i, (name, row) in enumerate(widths.items()):
         bottom = 0.42 + i * (height + gap) + height
         label(ax, (left - 0.15, bottom - height / 2), name, ha="right")
@@ -148,7 +150,7 @@ def orders(widths: Mapping[str, Sequence[float]] = EXAMPLE, end: float = 0.25) -
             start = (left + slot * count - 0.02, bottom - height * 0.75)
             arrow(ax, start, (style.WIDTH - 0.5, bottom - height * end - 0.02))
     bottom = 0.75 + len(widths) * (height + gap) - 0.2
-    text = "height: the share of heads and FFN neurons that is left; arrow: a cut, no training after it"
+    text = "height: the heads and FFN neurons left; arrow: a cut, no training after it"
     label(ax, (style.WIDTH / 2, bottom), text, style.SMALL)
     sentences = [
         f"{name}: {', '.join(f'{100 * share:.0f} %' for share in row)}, then {100 * end:.0f} %."

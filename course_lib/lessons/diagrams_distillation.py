@@ -63,10 +63,10 @@ def teacher_and_student(
     arrow(ax, (0.8, 1.8), (1.35, upper + 0.2))
     arrow(ax, (0.8, 2.35), (1.55, lower - 0.15))
     panels = (
-        ("teacher", (first, upper), targets, TEACHER, f"p: softmax, T = {T:g}"),
+        ("teacher", (first, upper), targets, TEACHER, f"$p_T$: softmax, T = {T:g}"),
         ("label", (second, upper), truth, LABELS, "label y"),
-        ("student soft", (first, lower), soft, STUDENT, f"q: softmax, T = {T:g}"),
-        ("student hard", (second, lower), hard, STUDENT, "q: softmax, T = 1"),
+        ("student soft", (first, lower), soft, STUDENT, f"$q_T$: softmax, T = {T:g}"),
+        ("student hard", (second, lower), hard, STUDENT, "$q_1$: softmax, T = 1"),
     )
     for name, at, values, color, title in panels:
         _bars(ax, at, values, color, name)
@@ -197,7 +197,7 @@ def distilbert_losses(
         label(ax, (1.05 + 0.06 * layers, y + 0.57), _layers(layers), style.SMALL)
         start = 1.05 + 0.12 * layers + 0.08
         arrow(ax, (start, y), (hidden - 0.58, y))
-        box(ax, (hidden - 0.55, y - 0.3), (1.1, 0.6), "hidden\nstates", color)
+        box(ax, (hidden - 0.55, y - 0.3), (1.1, 0.6), "last hidden\nstates", color)
         arrow(ax, (hidden + 0.58, y), (logits - 0.43, y))
         box(ax, (logits - 0.4, y - 0.3), (0.8, 0.6), "logits", color)
     box(ax, (right - 0.4, upper - 0.3), (0.8, 0.6), "labels", LABELS)
@@ -246,9 +246,9 @@ def pipeline(stages: Sequence[tuple[str, float, float]] = STAGES) -> Drawing:
     y, edges = 1.0, []
     for i, (_, size, _) in enumerate(stages):
         side, x = widest * (size / largest) ** 0.5, slot * (i + 0.5)
-        color = style.COLORS["kept" if i else "dense"]
+        color = STUDENT if i else TEACHER
         square = Rectangle(
-            (x - side / 2, y - side / 2), side, side, facecolor=style.tint(color, 0.5 if i else 0.25),
+            (x - side / 2, y - side / 2), side, side, facecolor=style.tint(color),
             edgecolor=color, linewidth=style.LINE, gid=f"size {i}",
         )  # fmt: skip
         ax.add_patch(square)

@@ -88,12 +88,13 @@ def training_sets(labeled: int = 200, total: int = 26619, what: str = "examples"
         raise ValueError(f"labeled is {labeled} and total {total}, expected 0 < labeled < total.")
     rows = (
         ("labels alone", "labels", LABELS, False),
-        (f"soft, same {what}", "probabilities", TEACHER, False),
-        (f"soft, all {what}", "probabilities", TEACHER, True),
-        (f"hard, all {what}", "classes", TEACHER, True),
+        (f"soft, same {what}", "probabilities", STUDENT, False),
+        (f"soft, all {what}", "probabilities", STUDENT, True),
+        (f"hard, all {what}", "classes", style.COLORS["accent"], True),
     )
     ax = style.canvas(style.WIDTH, 2.75)
     left, few, width, height = 1.8, 1.25, 5.2, 0.38
+    label(ax, (0.1, 0.2), "not to scale", style.SMALL, ha="left")
     label(ax, (left + few / 2, 0.2), f"{labeled:,} labeled", style.SMALL)
     label(
         ax,

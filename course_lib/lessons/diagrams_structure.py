@@ -100,7 +100,7 @@ def channel_with_batch_norm(
         label(ax, (x + width / 2, 0.25), name)
         for r, y in enumerate(middles):
             _part(ax, (x, y - height / 2), (width, height), r == row)
-    label(ax, (4.1, 0.25), "ReLU")
+    label(ax, (4.1, 0.25), "ReLU, pooling")
     whole = middles[-1] - middles[0] + height
     box(ax, (3.8, top), (0.6, whole), facecolor=STAYS, edgecolor="none")
     label(ax, (6.05, 0.25), "next convolution")
@@ -125,13 +125,12 @@ def channel_with_batch_norm(
     for left, right in ((0.2, 3.18), (5.0, style.WIDTH - 0.08)):  # the ReLU has nothing to remove
         corner, size = (left, y - height / 2 - 0.055), (right - left, height + 0.11)
         box(ax, corner, size, color=style.COLORS["accent"], **frame)
-    digits = _digits_that_add_up(gamma, beta, mean, std)
-    shown = [f"{value:.{digits}g}".replace("-", "−") for value in (beta, gamma, mean, std)]
+    shown = [_short(value) for value in (beta, gamma, mean, std)]
     parts = [shown[0], *(f"({text})" if text[0] == "−" else text for text in shown[1:])]
     product = f"{parts[0]} − {parts[1]} · {parts[2]} / {parts[3]}"
     exact = all(float(f"{value:.3g}") == value for value in (gamma, beta, mean, std))
     result = f"{'=' if exact else '≈'} {_short(left_over)}"
-    formula = f"β − γμ / √(v + ε)  =  {product}  {result}"
+    formula = f"β − γμ / √(v + ε)  =  {product}  {result}{'' if exact else '  (rounded)'}"
     label(ax, (style.WIDTH - 0.15, 3.35), formula, ha="right")
     line(ax, [(3.43, y + 0.05), (3.43, 3.2)], style.GRAY, linewidth=0.8, linestyle=":")
     label(ax, (style.WIDTH / 2, 3.68), "dashed: removed together")
@@ -188,11 +187,13 @@ def residual_groups(
     boxes = [f"{inside[0]}\n3 × 3", f"{inside[1]}\n3 × 3"]
     _block(ax, 1.6, [A, B, A], boxes)
     box(ax, (0.1, 1.6 - TALL / 2), (0.65, TALL), f"{stem}\n3 × 3", style.GRAY, zorder=3)
-    label(ax, (0.1, 2.4), "bottleneck", ha="left", weight="bold")
+    _channels(ax, [(7.1, 1.6), (7.1, 2.15), (0.2, 2.15), (0.2, 3.7)], A, None)
+    arrow(ax, (0.2, 2.15), (0.2, 3.05), A[2], mutation_scale=18)
+    label(ax, (0.4, 2.4), "bottleneck", ha="left", weight="bold")
     boxes = [f"{reduce}\n1 × 1", f"{middle}\n3 × 3", f"{expand}\n1 × 1"]
     _block(ax, 3.7, [A, C, D, E], boxes, f"{shortcut}\n1 × 1")
     label(ax, (style.WIDTH - 0.05, 4.15), "→ classifier", style.SMALL, ha="right")
-    label(ax, (style.WIDTH / 2, 4.38), "one color: one group")
+    label(ax, (style.WIDTH / 2, 4.38), "a color: removed together")
     return finish(
         ax,
         f"Channels that are removed together have one letter and one color. Basic block: A ({A[1]} "
@@ -244,6 +245,7 @@ def attention_head(
     for x, name in zip(places, "QKV", strict=True):
         _matrix(ax, (x, 0.55), rows, size, name)
         cells(ax, (x + width + 0.05, 0.55), [row[:1] for row in rows], size=size, name=f"b{name}")
+    label(ax, (left + width + 0.05 + size / 2, 0.33), "bias", style.SMALL)
     right = places[-1] + width + size + 0.15
     frame = (right - left + 0.1, width + 0.2)
     box(ax, (left - 0.1, 0.45), frame, facecolor="none", zorder=0)  # all three feed the head
@@ -353,15 +355,6 @@ def _matrix(ax: Axes, at: Point, fills: Sequence[Sequence[str]], size: float, na
 def _short(value: float) -> str:
     """Three digits at most, and a real minus sign."""
     return f"{value:.3g}".replace("-", "−")
-
-
-def _digits_that_add_up(gamma: float, beta: float, mean: float, std: float) -> int:
-    """As few digits, from three on, as a reader needs to compute the shown β − γμ / √(v + ε)."""
-    for digits in (3, 4, 5):
-        g, b, m, s = (float(f"{value:.{digits}g}") for value in (gamma, beta, mean, std))
-        if _short(b - g * m / s) == _short(beta - gamma * mean / std):
-            return digits
-    return 6
 
 
 def _check_index(name: str, index: int, count: int) -> None:

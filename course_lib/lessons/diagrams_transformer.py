@@ -106,7 +106,7 @@ def gated_units(units: int = 3, gated: int = 1) -> Drawing:
     size, top, left, each = 0.16, 1.12, 0.95, 0.9
     middle = top + 1.5 * size
     label(ax, (0.12, 0.68), "gates ξ", ha="left")
-    label(ax, (0.12, middle), "a row\nper token", style.SMALL, ha="left")
+    label(ax, (0.12, middle), "rows:\ntokens", style.SMALL, ha="left")
     for i in range(units):
         x, ours = left + i * each, i == gated
         fill = style.tint(style.COLORS["accent"], 0.75) if ours else "#ECECEC"
@@ -122,8 +122,8 @@ def gated_units(units: int = 3, gated: int = 1) -> Drawing:
     box(ax, (end + 0.25, middle - 0.22), (0.4, 0.44), "O", ATTENTION)
     arrow(ax, (end + 0.65, middle), (end + 0.9, middle))
     box(ax, (end + 0.9, middle - 0.22), (0.65, 0.44), "loss L")
-    label(ax, (0.12, 1.9), "∂L / ∂ξ sums over all cells", ha="left")
-    label(ax, (0.12, 2.2), "importance: mean of |∂L / ∂ξ|", ha="left")
+    label(ax, (0.12, 1.9), "∂L/∂ξ: sum of h · ∂L/∂h over colored cells", ha="left")
+    label(ax, (0.12, 2.2), "importance: mean of |∂L/∂ξ| over sentences", ha="left")
     return finish(
         ax,
         f"The outputs of {units} heads, with a row for each token, are multiplied by gates of 1 and "

@@ -224,8 +224,8 @@ def int8_number_line(
 
     Example:
         >>> print(int8_number_line([0.5, 2.0], limit=1.0, zoom=0).alt)  # doctest: +NORMALIZE_WHITESPACE
-        Float weights on the int8 grid with scale 1/127 = 0.00787: 0.50 → 64, 2.00 → 127
-        (clipped). Close up, 0.50 / scale = 63.50 is rounded to 64.
+        Float weights on the int8 grid with scale 1/127 = 0.007874: 0.50 → 64, 2.00 → 127
+        (clipped). Close up, 0.5 / scale = 63.50 is rounded to 64.
     """
     floats = _numbers(weights)
     if floats.ndim != 1 or not 0 < floats.size <= 6 or not limit > 0:
@@ -245,8 +245,9 @@ def int8_number_line(
     names = [number(value, _places(limit)) for value in floats]
     place = _whole_line(ax, floats, whole, limit)
     _close_up(ax, float(steps[zoom]), int(whole[zoom]), place(whole[zoom] * scale))
-    label(ax, (0.1, 2.85), f"scale = {limit:.3g} / 127 = {scale:.3g}", ha="left")
-    ratio = f"{names[zoom]} / scale = {number(steps[zoom], 2)}"
+    label(ax, (0.1, 2.85), f"scale = {limit:.4g} / 127 = {scale:.4g}", ha="left")
+    exact = f"{floats[zoom]:.4g}".replace("-", "−")  # four digits, so that the division comes out
+    ratio = f"{exact} / scale = {number(steps[zoom], 2)}"
     label(ax, (0.1, 3.3), f"{ratio} → {number(whole[zoom], 0)}", ha="left")
     pairs = [
         f"{name} → {number(q, 0)}{' (clipped)' if _clipped(w, limit) else ''}"
@@ -254,7 +255,7 @@ def int8_number_line(
     ]
     return finish(
         ax,
-        f"Float weights on the int8 grid with scale {limit:.3g}/127 = {scale:.3g}: "
+        f"Float weights on the int8 grid with scale {limit:.4g}/127 = {scale:.4g}: "
         f"{', '.join(pairs)}. Close up, {ratio} is rounded to {number(whole[zoom], 0)}.",
     )
 
@@ -288,8 +289,9 @@ def _whole_line(ax: Axes, floats: Any, whole: Any, limit: float) -> Callable[[fl
             label(ax, (end, lower + 0.25), text, style.SMALL, color=style.FADED)
     for y in (upper, lower):
         line(ax, [(place(-limit), y), (place(limit), y)], black)
-    for tick in np.linspace(-limit, limit, 33):  # a few of the 255
-        line(ax, [(place(tick), lower - 0.05), (place(tick), lower + 0.05)], black, linewidth=0.8)
+    for tick in [-127, *range(-120, 121, 8), 127]:  # every eighth of the 255, and the ends
+        x = place(tick * limit / 127)
+        line(ax, [(x, lower - 0.05), (x, lower + 0.05)], black, linewidth=0.8)
     for value, q in zip(floats, whole, strict=True):
         clipped = _clipped(value, limit)
         color = style.COLORS["accent" if clipped else "kept"]

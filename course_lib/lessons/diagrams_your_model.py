@@ -12,7 +12,7 @@ from course_lib.lessons import style
 from course_lib.lessons.sketch import Drawing, arrow, box, finish, label, line, number
 
 TEACHER, STUDENT = style.COLORS["teacher"], style.COLORS["student"]
-FILES, ACCENT = style.COLORS["labels"], style.COLORS["accent"]
+FILES, YOURS = style.COLORS["labels"], "your student"
 VERDICTS = {"holds": "yes", "does not hold": "no", "cannot tell": "cannot tell"}
 
 
@@ -29,7 +29,7 @@ def compress_steps() -> Drawing:
         compares both models, and a folder comes out.
     """
     steps = ("measure", "choose", "prune", "distill", "int8", "measure\nagain")
-    ax = style.canvas(style.WIDTH, 2.95)
+    ax = style.canvas(style.WIDTH, 3.1)
     slot, y, size = style.WIDTH / len(steps), 1.1, (0.92, 0.56)
     middle = [slot * (i + 0.5) for i in range(len(steps))]
     for i, (x, step) in enumerate(zip(middle, steps, strict=True)):
@@ -58,20 +58,24 @@ def compress_steps() -> Drawing:
 
 def _texts_of_the_steps(ax: Axes, middle: Sequence[float], bottom: float) -> None:
     """The files below `compress_steps`: labeled text for four steps, unlabeled text, the folder."""
-    top, rail = 2.3, 1.95
+    top, train, test = 2.45, 1.88, 2.22
     for i, text, color in (
         (0, "labeled\ntext", FILES),
         (3, "unlabeled\ntext", FILES),
-        (5, "folder", STUDENT),
+        (5, "folder", style.GRAY),
     ):
         box(ax, (middle[i] - 0.52, top), (1.04, 0.5), text, color)
-    line(ax, [(middle[0], top), (middle[0], rail), (middle[5] - 0.25, rail)], FILES)
-    for x in (middle[0], middle[2], middle[3] - 0.25, middle[5] - 0.25):
-        arrow(ax, (x, rail), (x, bottom + 0.04), FILES)
+    first, last = middle[0] - 0.2, middle[5] - 0.25
+    line(ax, [(first, top), (first, train), (middle[3] - 0.25, train)], FILES)
+    for x in (first, middle[2], middle[3] - 0.25):
+        arrow(ax, (x, train), (x, bottom + 0.04), FILES)
+    start = middle[0] + 0.2
+    line(ax, [(start, top), (start, test), (last, test)], FILES, linestyle="--")
+    arrow(ax, (last, test), (last, bottom + 0.04), FILES, linestyle="--")
     arrow(ax, (middle[3] + 0.2, top - 0.04), (middle[3] + 0.2, bottom + 0.04), FILES)
     arrow(ax, (middle[5] + 0.2, bottom + 0.04), (middle[5] + 0.2, top - 0.04))
-    for x, text in ((middle[1], "to train"), (middle[4], "to test")):
-        label(ax, (x, rail + 0.16), text, style.SMALL)
+    for x, y, text in ((middle[1], train, "to train"), (middle[4], test, "to test")):
+        label(ax, (x, y + 0.15), text, style.SMALL)
 
 
 def texts_cut(lengths: Sequence[int] = (9, 14, 22, 30, 45, 80), max_length: int = 32) -> Drawing:
@@ -137,7 +141,7 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
     Example:
         >>> print(loss_verdicts((-0.5, -1.4, 0.4)).alt)  # doctest: +NORMALIZE_WHITESPACE
         Does it lose less than 2 points? An interval above −2: yes. One below it: no. One across it:
-        cannot tell. Yours, from −1.4 to 0.4: yes.
+        cannot tell. Your student, from −1.4 to 0.4: yes.
     """
     from course_lib.lessons.claims import verdict
 
@@ -148,11 +152,11 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
         ("example 2", (-1.9 * points, -1.2 * points)),
         ("example 3", (-1.4 * points, -0.4 * points)),
     ]
-    rows += [] if yours is None else [("yours", (yours[1], yours[2]))]
+    rows += [] if yours is None else [(YOURS, (yours[1], yours[2]))]
     ends = [end for _, interval in rows for end in interval]
     low, high = min(*ends, -2 * points), max(*ends, 0.5 * points)
     ax = style.canvas(style.WIDTH, 0.42 * len(rows) + 1.0)
-    left, right = 1.1, style.WIDTH - 1.3
+    left, right = 1.25, style.WIDTH - 1.3
     bottom = 0.45 + 0.42 * len(rows)
 
     def place(value: float) -> float:
@@ -168,9 +172,9 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
     label(ax, (place(-points), 0.15), f"you can lose {points:g} points", style.SMALL)
     label(ax, ((left + right) / 2, bottom + 0.4), "change of the accuracy, in points", style.SMALL)
     for i, (name, interval) in enumerate(rows):
-        y, color = 0.52 + 0.42 * i, ACCENT if name == "yours" else style.GRAY
+        y, color = 0.52 + 0.42 * i, STUDENT if name == YOURS else style.GRAY
         line(ax, [(place(interval[0]), y), (place(interval[1]), y)], color, linewidth=style.BOLD)
-        if yours is not None and name == "yours":
+        if yours is not None and name == YOURS:
             ax.plot(place(yours[0]), y, "o", color=style.INK, markersize=7, zorder=4)
         label(ax, (left - 0.15, y), name, ha="right")
         label(ax, (right + 0.15, y), VERDICTS[verdict(interval, -points)], ha="left")
@@ -180,5 +184,5 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
     description += "it: no. One across it: cannot tell."
     if yours is not None:
         said = VERDICTS[verdict(yours[1:], -points)]
-        description += f" Yours, from {number(yours[1])} to {number(yours[2])}: {said}."
+        description += f" Your student, from {number(yours[1])} to {number(yours[2])}: {said}."
     return finish(ax, description)

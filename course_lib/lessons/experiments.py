@@ -20,7 +20,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from course_lib.files import short_hash, write_atomically
+from safetensors import SafetensorError
+
+from course_lib.cached_files import going_on_when_full
+from course_lib.files import make_room, short_hash, sweep, write_atomically
 from course_lib.lessons.settings import notebooks_folder, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +143,8 @@ def results(name: str, *, verbose: bool = False) -> Results:
     Raises:
         FileNotFoundError: there is no such script, or it has stored nothing yet.
         ValueError: what is stored is damaged, or was made by another script, with another recipe or
-            from other data. The message holds the command that makes it anew.
+            from other data. The message holds the command that makes it anew. Where the data are not
+            there they are not compared, and the line says so.
     """
     folder = notebooks_folder() / "experiments"
     script = folder / f"{name}.py"
@@ -148,7 +152,11 @@ def results(name: str, *, verbose: bool = False) -> Results:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.py"))) or "none"
         raise FileNotFoundError(f"There is no experiment {name!r}. There are: {known}.")
     experiment = _experiment_of(script)
-    now = _made_from(experiment, script)
+    unknown = ""
+    try:
+        now = _made_from(experiment, script)
+    except OSError:  # there is no cache, or not these data; the results came with the course
+        now, unknown = _made_from(replace(experiment, data=dict), script), _UNKNOWN
     record = script.with_suffix(".json")
     if not record.exists():
         raise FileNotFoundError(f"{name} has stored no results yet. {_renew(script)}")
@@ -161,7 +169,8 @@ def results(name: str, *, verbose: bool = False) -> Results:
             _read(record),
             " · the stored file was damaged, and was made anew from its parts",
         )
-    changed = [words for key, words in _WORDS.items() if found["made_from"][key] != now[key]]
+    words = {key: said for key, said in _WORDS.items() if key != "data" or not unknown}
+    changed = [said for key, said in words.items() if found["made_from"][key] != now[key]]
     if changed:
         raise ValueError(
             f"The results of {name} were made with {' and '.join(changed)}. {_renew(script)}"
@@ -177,7 +186,7 @@ def results(name: str, *, verbose: bool = False) -> Results:
         note=found.get("note", ""),
         **{key: found[key] for key in ("seeds", "created", "processor", "seconds", "versions")},
     )
-    print(f"{here}{note}")
+    print(f"{here}{note}{unknown}")
     return here
 
 
@@ -229,7 +238,7 @@ def main(experiment: Experiment, script: str, arguments: list[str] | None = None
         arguments: those of the command line by default.
 
     Returns:
-        The exit status: 0, or 130 where it was interrupted.
+        The exit status: 0, or 130 where it was interrupted, or 1 where the results cannot be written.
     """
     parser = argparse.ArgumentParser(description=f"Run the experiment {Path(script).stem}.")
     parser.add_argument("--seeds", type=int, default=experiment.seeds, help="default: %(default)s")
@@ -248,8 +257,9 @@ def main(experiment: Experiment, script: str, arguments: list[str] | None = None
     made_from = _made_from(experiment, path)
     parts = _parts_folder(path.stem, made_from, library)
     try:
-        _run(experiment, range(options.seeds), parts)
-        _parts_folder(path.stem, made_from, library)  # the note, should the cache have been deleted
+        lost = _run(experiment, range(options.seeds), parts)
+        with going_on_when_full("The note on what the parts were made from"):
+            _parts_folder(path.stem, made_from, library)  # should the cache have been deleted
     except KeyboardInterrupt:
         kept = len(list(parts.glob("*.json"))) - 1  # without the note on what they were made from
         print(
@@ -257,7 +267,16 @@ def main(experiment: Experiment, script: str, arguments: list[str] | None = None
         )
         return 130
     record = (options.out or path.parent) / f"{path.stem}.json"
-    _write(record, parts, made_from, _cases(experiment, range(options.seeds)))
+    if lost:
+        print(f"Not kept in the cache, as the disk is full: {'; '.join(lost)}.")
+    try:
+        _write(record, parts, made_from, _cases(experiment, range(options.seeds)), lost)
+    except (OSError, SafetensorError) as error:
+        print(
+            f"{record.name} cannot be written ({error}). Parts that are in the cache are kept: the "
+            "same command goes on from there."
+        )
+        return 1
     print(f"{record.name} is written.")
     return 0
 
@@ -265,8 +284,12 @@ def main(experiment: Experiment, script: str, arguments: list[str] | None = None
 # --- running ---------------------------------------------------------------------------------------
 
 
-def _run(experiment: Experiment, seeds: range, parts: Path) -> None:
-    """Run what is not among the finished parts yet, with a progress bar and an estimate."""
+def _run(experiment: Experiment, seeds: range, parts: Path) -> dict[str, Row]:
+    """Run what is not among the finished parts yet, with a progress bar and an estimate.
+
+    Returns:
+        Label → part, for those that could not be kept because the disk is full.
+    """
     from tqdm.auto import tqdm
 
     cases = _cases(experiment, seeds)
@@ -274,6 +297,7 @@ def _run(experiment: Experiment, seeds: range, parts: Path) -> None:
         case for case in cases if (part := _part(parts, case)) is None or _changed(part["library"])
     ]
     data = experiment.data() if missing else {}
+    lost: dict[str, Row] = {}
     done = len(cases) - len(missing)
     with tqdm(total=len(cases), initial=done, unit="case", smoothing=0) as bar:
         for case in missing:
@@ -285,8 +309,12 @@ def _run(experiment: Experiment, seeds: range, parts: Path) -> None:
                 raise ValueError(
                     f"The case and what was measured share the names {both}: rename one."
                 )
-            _keep(parts, case, measured, time.perf_counter() - began)
+            lost[_label(case)] = _measured(case, measured, time.perf_counter() - began)
+            with going_on_when_full(_label(case)):
+                _keep(parts, case, lost[_label(case)])
+                del lost[_label(case)]
             bar.update()
+    return lost
 
 
 def _cases(experiment: Experiment, seeds: range) -> list[Row]:
@@ -300,23 +328,29 @@ def _cases(experiment: Experiment, seeds: range) -> list[Row]:
     return cases
 
 
-def _keep(parts: Path, case: Row, measured: Row, seconds: float) -> None:
-    """Write a finished part: tensors first, so that a part with its JSON file is complete."""
+def _measured(case: Row, measured: Row, seconds: float) -> Row:
+    """A finished part, as `_part` reads it."""
     import torch
 
     tensors = {key: value for key, value in measured.items() if isinstance(value, torch.Tensor)}
-    file = _part_file(parts, case)
-    if tensors:
-        _save_tensors(tensors, file.with_suffix(".safetensors"))
     values = {key: value for key, value in measured.items() if key not in tensors}
-    note = {"seconds": round(seconds, 2), "tensors": sorted(tensors), "row": {**case, **values}}
-    note["library"] = _library()  # all that is loaded now that the case has run
-    _write_text(file, json.dumps(note, allow_nan=False))
+    note = {"seconds": round(seconds, 2), "row": {**case, **values}, "tensors": tensors}
+    return note | {"library": _library()}  # all that is loaded now that the case has run
+
+
+def _keep(parts: Path, case: Row, part: Row) -> None:
+    """Write a finished part: tensors first, so that a part with its JSON file is complete."""
+    file = _part_file(parts, case)
+    for place in (file, file.with_suffix(".safetensors")):
+        make_room(place)
+    text = json.dumps({**part, "tensors": sorted(part["tensors"])}, allow_nan=False)
+    if part["tensors"]:
+        _save_tensors(part["tensors"], file.with_suffix(".safetensors"))
+    _write_text(file, text)
 
 
 def _part(parts: Path, case: Row) -> Row | None:
     """A finished part, its tensors under "tensors"; None where it is missing or damaged."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     file = _part_file(parts, case)
@@ -340,7 +374,10 @@ def _parts_folder(name: str, made_from: Row, library: Row) -> Path:
     note = json.dumps({"made_from": made_from, "library": library}, sort_keys=True, indent=1)
     digest = hashlib.sha256(note.encode()).hexdigest()[:16]
     folder = cache.cache_dir() / "experiments" / name / digest
-    folder.mkdir(parents=True, exist_ok=True)
+    cache.make_folder(folder)
+    for one in folder.parent.iterdir():
+        sweep(one)
+    make_room(folder / "made_from.json")
     _write_text(folder / "made_from.json", note)
     return folder
 
@@ -353,12 +390,23 @@ def _label(case: Row) -> str:
 # --- the record ------------------------------------------------------------------------------------
 
 
-def _write(record: Path, parts: Path, made_from: Row, cases: list[Row]) -> None:
-    """Put the finished parts together: NAME.json, one row a line, and NAME.safetensors."""
-    found = [_part(parts, case) for case in cases]
-    whole = [part for part in found if part is not None]
-    if len(whole) < len(found):
-        raise ValueError(f"{len(found) - len(whole)} parts in the cache are damaged; run it again.")
+def _write(
+    record: Path,
+    parts: Path,
+    made_from: Row,
+    cases: list[Row],
+    lost: Mapping[str, Row] | None = None,
+) -> None:
+    """Put the finished parts together: NAME.json, one row a line, and NAME.safetensors.
+
+    `lost` holds what is not in the cache.
+    """
+    found = {_label(case): (lost or {}).get(_label(case)) or _part(parts, case) for case in cases}
+    whole = [part for part in found.values() if part is not None]
+    if bad := [label for label, part in found.items() if part is None]:
+        raise ValueError(
+            f"{len(bad)} parts in the cache are damaged; run it again: {'; '.join(bad)}."
+        )
     tensors = {
         f"{i}/{key}": tensor
         for i, part in enumerate(whole)
@@ -450,6 +498,7 @@ def _restored(script: Path, now: Row) -> bool:
 # --- what it was made from -------------------------------------------------------------------------
 
 _WORDS = {"script": "another script", "recipe": "another recipe", "data": "other data"}
+_UNKNOWN = " · the data are not there, so it was not compared whether they are the same"
 
 
 def _made_from(experiment: Experiment, script: Path) -> Row:

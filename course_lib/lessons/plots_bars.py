@@ -90,10 +90,12 @@ def draw_bars(
     ax.set(ylim=(0, (1.15 if top > 0.5 else 1.3) * top), yticks=[0, top / 2, top])
 
 
-def parts(models: Mapping[str, Mapping[str, float]], unit: str, title: str = "") -> Drawing:
+def parts(
+    models: Mapping[str, Mapping[str, float]], unit: str, title: str = "", symbol: str = ""
+) -> Drawing:
     """What each model is made of: one stacked bar a model, its parts in the same order and colors.
 
-    The first part says its share of the model.
+    The first part says its share of the model; with a unit's `symbol`, such as "ms", its size, too.
 
     Example:
         >>> print(parts({"BERT": {"embeddings": 23.8, "layers": 85.1}}, "million parameters").alt)
@@ -114,9 +116,11 @@ def parts(models: Mapping[str, Mapping[str, float]], unit: str, title: str = "")
             if i == 0 and share >= 0.05 and fits:  # the first part, such as the embeddings
                 look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
                 at = {"ha": "center", "va": "center", "fontsize": style.SMALL, "bbox": look}
-                ax.text(sizes[row] / 2, row, f"{100 * share:.0f} %", **at)
+                said = f"{100 * share:.0f} %"
+                said = f"{sizes[row]:,.1f} {symbol} ({said})" if symbol else said
+                ax.text(sizes[row] / 2, row, said, **at)
         left = [a + b for a, b in zip(left, sizes, strict=True)]
-    _label_bars(ax, left, [f"{end:,.1f}" for end in left])
+    _label_bars(ax, left, [f"{end:,.1f} {symbol}".rstrip() for end in left])
     ax.set(xlabel=unit)
     legend(figure, bars)
     description = "; ".join(

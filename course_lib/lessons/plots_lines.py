@@ -25,7 +25,7 @@ def lines(
         title: the finding, or the question.
         xlabel: with its unit, as is `ylabel`.
         log: which axes are logarithmic: "", "x", "y" or "xy".
-        bold: the curve that matters most, drawn bold over the others.
+        bold: the curve that matters most, drawn bold, under the others, which stay visible.
 
     Example:
         >>> curve = {"cubic": ([0, 1, 2], [0.0, 70.0, 80.0])}
@@ -101,7 +101,7 @@ def _draw(
             marks |= {"marker": "", "linestyle": ("-", "--", ":", "-.")[len(handles) % 4]}
             marks["linewidth"] += 0 if bold else len(curves) - len(handles) - 1
         if name == bold:
-            marks |= {"linewidth": style.BOLD, "linestyle": "-", "zorder": 3}
+            marks |= {"linewidth": style.BOLD, "linestyle": "-", "zorder": 1.9}
         handles += ax.plot(x, y, label=name, **(found[name] | marks))
         middle = len(x) // 2 if len(x) > 2 else 0
         extremes = {y.index(min(y)), y.index(max(y)), 0, middle, len(x) - 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from course_lib.lessons import style
-from course_lib.lessons.plots_axes import axes, finish, legend, percent, plain
+from course_lib.lessons.plots_axes import axes, finish, legend, percent, plain, say_all
 from course_lib.lessons.sketch import Drawing
 from course_lib.pruning.masks import prunable
 
@@ -73,7 +74,7 @@ def weight_histogram(model: nn.Module, title: str = "") -> Drawing:
 
 
 def heat_map(
-    values: Sequence[Sequence[float]],
+    values: Sequence[Sequence[Any]],
     rows: tuple[str, Sequence[object]],
     columns: tuple[str, Sequence[object]],
     title: str = "",
@@ -83,30 +84,45 @@ def heat_map(
     """A table of numbers as colors, with each number written in; the largest has a frame.
 
     Args:
-        values: ``[rows, columns]``.
+        values: ``[rows, columns]``, numbers; or differences with `value` and `interval` in points, as
+            of `evaluation.gap`: then each interval is written below its number.
         rows: the name of that direction, and a label for each row.
         columns: the same for the columns.
         title: the finding, or the question.
         unit: what the numbers are; accuracies (default) are shown in percent.
         limits: what the colors span → both ends of the scale (default: the smallest and the largest
-            number, which makes any difference look large). The name stands beside the scale.
+            number, which makes any difference look large; for differences the largest of them, rounded
+            up to whole points, with 0 in the middle). The name stands beside the scale.
 
     Example:
         >>> print(heat_map([[0.9, 0.8]], ("T", [4]), ("alpha", [0.5, 1]), "T = 4").alt)
         Accuracy by T and alpha: largest 90.0 % at T 4, alpha 0.5; smallest 80.0 % at T 4, alpha 1.
     """
-    figure, (ax,) = axes(0.45 * len(rows[1]) + 1.2, title, width=_width(len(columns[1]), 0.85, 3.2))
-    cells = [(value, r, c) for r, row in enumerate(values) for c, value in enumerate(row)]
+    gaps = hasattr(values[0][0], "interval")
+    height = (0.6 if gaps else 0.45) * len(rows[1]) + 1.2
+    figure, (ax,) = axes(height, title, width=_width(len(columns[1]), 0.85, 3.2))
+    numbers = [[100 * cell.value for cell in row] for row in values] if gaps else values
+    cells = [(value, r, c) for r, row in enumerate(numbers) for c, value in enumerate(row)]
     low, high = min(cells), max(cells)
-    ((scale, (darkest, brightest)),) = (limits or {unit: (low[0], high[0])}).items()
-    image = ax.imshow(values, cmap="viridis", aspect="auto", vmin=darkest, vmax=brightest)
+    widest = math.ceil(max(abs(low[0]), abs(high[0]))) or 1
+    both = (-widest, widest) if gaps else (low[0], high[0])
+    ((scale, (darkest, brightest)),) = (limits or {unit: both}).items()
+    colors: dict[str, Any] = {"cmap": "PuOr" if gaps else "viridis", "aspect": "auto"}
+    image = ax.imshow(numbers, vmin=darkest, vmax=brightest, **colors)
     percents = unit == "accuracy"
+
+    def written(value: float, r: int, c: int) -> str:
+        if gaps:
+            return say_all(values[r][c]).replace(" points", "")
+        return f"{100 * value:.1f}" if percents else f"{value:.2f}"
+
     for value, r, c in cells:
-        color = "white" if value < (darkest + brightest) / 2 else "black"
-        text = f"{100 * value:.1f}" if percents else f"{value:.2f}"
-        ax.text(c, r, text, ha="center", va="center", color=color, fontsize=style.SMALL)
+        dark = abs(value) > 0.7 * widest if gaps else value < (darkest + brightest) / 2
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL}
+        text = written(value, r, c).replace(" (", "\n(")
+        ax.text(c, r, text, color="white" if dark else "black", **look)
     corner = (high[2] - 0.5, high[1] - 0.5)
-    look: dict[str, Any] = {"fill": False, "edgecolor": style.COLORS["student"], "linewidth": 3}
+    look = {"fill": False, "edgecolor": style.INK, "linewidth": 3}
     ax.add_patch(Rectangle(corner, 1, 1, **look))
     ax.set(xticks=range(len(columns[1])), xticklabels=columns[1], xlabel=columns[0])
     ax.set(yticks=range(len(rows[1])), yticklabels=rows[1], ylabel=rows[0])
@@ -114,7 +130,7 @@ def heat_map(
     legend(figure, [Patch(label="the largest", **look)])
 
     def place(cell: tuple[float, int, int]) -> str:
-        value = f"{100 * cell[0]:.1f} %" if percents else f"{cell[0]:.2f}"
+        value = f"{written(*cell)} %" if percents else written(*cell)
         return f"{value} at {rows[0]} {rows[1][cell[1]]}, {columns[0]} {columns[1][cell[2]]}"
 
     description = f"{unit} by {rows[0]} and {columns[0]}"

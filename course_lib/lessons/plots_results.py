@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,7 +88,18 @@ def pruning_curves(
     ax.set_xlim(max(places) * 1.15, min(places) / 1.15)  # from all weights to few
     ax.set(xlabel=f"{xlabel} (log scale: fewer to the right)", ylabel="validation accuracy")
     set_log_ticks(ax.xaxis, places, percent)
+    if _room_for_each(places):
+        ax.set_xticks(sorted(set(places)))
     return drawing
+
+
+def _room_for_each(places: Sequence[float], least: float = 0.07) -> bool:
+    """Whether ticks at these fractions of a log axis have short labels, and room for them."""
+    if any(abs(at - float(f"{at:.2g}")) > 1e-9 for at in places):
+        return False
+    logs = sorted({math.log(at) for at in places})
+    gaps = [b - a for a, b in itertools.pairwise(logs)]
+    return len(gaps) > 1 and min(gaps) > least * (logs[-1] - logs[0])
 
 
 def accuracy_curves(
@@ -110,7 +123,7 @@ def _accuracy_curves(
     figure, (ax,) = axes(3.3, title)
     handles, results = [], [result for curve in curves.values() for _, result in curve]
     for i, (name, look) in enumerate(looks(curves, roles).items()):
-        aside = min(7.5, 30 / len(curves)) * (i - (len(curves) - 1) / 2) / 72  # inches
+        aside = min(10, 90 / len(curves) ** 2) * (i - (len(curves) - 1) / 2) / 72  # inches
         beside = ax.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans)
         for at, result in curves[name]:
             whisker(ax, at, result, look["color"], upright=True, transform=beside)
@@ -128,6 +141,8 @@ def _accuracy_curves(
         results.append(dense)
         words = f" {name}: {say_all(dense)}."
     ax.autoscale_view()
+    if reference is not None and _narrow(dense, ax.get_ylim()):
+        handles[-1].set_label(name)  # nobody sees the band beside the line
     ax.set(xlabel=xlabel, ylabel="accuracy")
     ax.yaxis.set_major_formatter(percent)
     ax.grid(alpha=0.3)
@@ -136,6 +151,12 @@ def _accuracy_curves(
         marks[0].set_label(f"{marks[0].get_label()}, side by side")
     legend(figure, [*handles, *marks])
     return finish(figure, _tell_curves(curves, reference, xlabel) + words)
+
+
+def _narrow(result: Any, limits: tuple[float, float]) -> bool:
+    """Whether a result's interval is hardly thicker than a line on an axis with these limits."""
+    (low, high), (bottom, top) = result.interval, limits
+    return high - low < 0.015 * (top - bottom)
 
 
 def _reference(ax: Axes, name: str, result: Any, upright: bool) -> Line2D:
@@ -199,20 +220,22 @@ def intervals(
     xlabel: str,
     roles: Mapping[str, str] | None = None,
     reference: Any = None,
-    margin: float | None = None,
+    margin: float | Mapping[str, float] | None = None,
 ) -> Drawing:
     """Results as dots with their 95 % intervals, one row a name; the numbers stand beside its row.
 
     Args:
         rows: name → anything with `value` and `interval`, all of one unit: Accuracy, Runs, Gap … Each
-            seed of a Runs is a tick. Differences have a line at 0, and speed-ups one at 1. None leaves
-            the row empty, as a gap between two groups.
+            seed of a Runs is a tick. Differences have a line at 0, and speed-ups one at 1. None makes
+            the row a heading in bold, or a gap where the name is "". Below "students", the row
+            "students: alone" is called "alone".
         title: the finding, or the question.
         xlabel: the quantity, such as "test accuracy".
         roles: name → role of `style.look` (default: all in one color).
         reference: a result to compare with, as a line and a band, called "reference", or as in
             ``{"teacher": result}``.
-        margin: of the claim about these rows, as a dashed line: −0.01 is one point below.
+        margin: of the claim about these rows, as a dashed line: −0.01 is one point below. It is called
+            "margin", or as in ``{"1.8 × (claim)": 1.8}``.
 
     Raises:
         ValueError: no row, or rows of several units.
@@ -225,7 +248,7 @@ def intervals(
         (76.7 to 90.7). The highest is with a teacher, the lowest alone; their intervals overlap.
     """
     places = {name: row for row, name in enumerate(rows) if rows[name] is not None}
-    lines, rows = len(rows), {name: rows[name] for name in places}
+    every, lines, rows = rows, len(rows), {name: rows[name] for name in places}
     units = {unit(result) for result in rows.values()}
     if len(units) != 1:
         raise ValueError(
@@ -258,22 +281,38 @@ def intervals(
     if reference is not None:
         name, other = name_reference(reference, "reference")
         handles.append(_reference(ax, name, other, upright=True))
+        top: Any = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        ax.text(other.value, 1.01, say(other), fontsize=style.SMALL, gid="reference", **top)
         words = f" {name}: {say_all(other)}."
     for no_difference in [{"points": 0, "×": 1}[one] for one in units & {"points", "×"}]:
         look: Any = {"color": style.GRAY, "linewidth": 1, "label": "no difference"}
         handles.append(ax.axvline(no_difference, **look))
     if margin is not None:
-        dashes: Any = {"color": style.INK, "linestyle": "--", "linewidth": 1, "label": "margin"}
-        handles.append(ax.axvline(margin, gid="margin", **dashes))
-        words += f" The claim's margin is at {TICK[min(units)](margin, None)}."
-    ax.set(yticks=[*places.values()], yticklabels=rows, xlabel=xlabel, ylim=(lines - 0.5, -0.5))
-    ax.tick_params(axis="y", labelsize=style.NORMAL, length=0)
+        name, at = name_reference(margin, "margin")
+        dashes: Any = {"color": style.INK, "linestyle": "--", "linewidth": 1, "label": name}
+        handles.append(ax.axvline(at, gid="margin", **dashes))
+        words += f" The claim's margin is at {TICK[min(units)](at, None)}."
+    ax.set(xlabel=xlabel, ylim=(lines - 0.5, -0.5))
+    _name_rows(ax, every)
     ax.locator_params(axis="x", nbins=6)  # more labels would run into each other
     ax.xaxis.set_major_formatter(TICK[units.pop()])
     ax.margins(x=0.06)
     ax.grid(axis="x", alpha=0.3)
     legend(figure, [*handles, *explain(rows.values())])
     return finish(figure, _tell_rows(rows, xlabel) + words)
+
+
+def _name_rows(ax: Axes, rows: Mapping[str, Any]) -> None:
+    """Each row's name beside it; headings are bold, and the rows below leave them out."""
+    heading, shown = "", {}
+    for place, (name, result) in enumerate(rows.items()):
+        heading = name if result is None else heading
+        if name:
+            shown[place] = name.removeprefix(f"{heading}: "), "bold" if result is None else "normal"
+    ax.set_yticks([*shown], [name for name, _ in shown.values()])
+    for tick, (_, weight) in zip(ax.get_yticklabels(), shown.values(), strict=True):
+        tick.set_fontweight(weight)
+    ax.tick_params(axis="y", labelsize=style.NORMAL, length=0)
 
 
 def _tell_rows(rows: Mapping[str, Any], xlabel: str) -> str:

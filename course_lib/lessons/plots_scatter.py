@@ -31,12 +31,13 @@ from course_lib.lessons.sketch import Drawing
 
 # Where a label may stand: (right, up) of its point in points, and its alignment; the nearest first.
 NEAR = 7
+DOT = 7  # points across
 HALO = withStroke(linewidth=3, foreground="white")  # readable where a name must cross a line
 SIDE, LEVEL = ("center", "left", "right"), ("center", "bottom", "top")
 PLACES = [
     (x * far, y * far, SIDE[x], LEVEL[y])
     for far in (NEAR, 14, 22, 32, 44)
-    for x, y in ((1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (-1, 0), (0, 1), (0, -1))
+    for x, y in ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
 ]  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def scatter(
         whisker(ax, cost, result, color, upright=True)
         if name in measured:
             whisker(ax, result.value, measured[name], color)
-        ax.plot(cost, result.value, "o", color=color, markersize=7, gid=name)
+        ax.plot(cost, result.value, "o", color=color, markersize=DOT, gid=name)
     sentences = [_line(ax, name, one) for name, one in (lines or {}).items()]
     costs += [one for one in (lines or {}).values() if not hasattr(one, "interval")]
     if log:
@@ -101,6 +102,12 @@ def scatter(
     ax.grid(alpha=0.25)
     dot = Line2D([], [], linestyle="", marker="o", color=style.INK, label="accuracy")
     crossing = explain(measured.values())
+    ends = [
+        (one.interval[0], one.interval[1], points[name][1].value) for name, one in measured.items()
+    ]
+    across = [ax.transData.transform([(low, y), (high, y)])[:, 0] for low, high, y in ends]
+    if crossing and max(right - left for left, right in across) < DOT * figure.dpi / 72:
+        crossing[0].set_label(f"{crossing[0].get_label()}: inside the dots")
     legend(figure, [dot, *explain(results, upright=True), *crossing])
     _label_points(ax, points)
     listed = "; ".join(

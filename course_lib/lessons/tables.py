@@ -19,7 +19,12 @@ Scored = Mapping[tuple[str, int], "Tensor"]
 
 
 def scored(
-    found: Results, test: TestSet, ways: Iterable[str], labels: Iterable[int], **case: Any
+    found: Results,
+    test: TestSet,
+    ways: Iterable[str],
+    labels: Iterable[int],
+    who: str = "",
+    **case: Any,
 ) -> dict[tuple[str, int], Tensor]:
     """Test answers of each way with each number of labels, counted in the test set.
 
@@ -29,6 +34,7 @@ def scored(
         found: of `lessons.results`, with the columns "way", "labels" and "test".
         test: the test set that these were scored on.
         ways, labels: the columns and rows of the table to come.
+        who: begins the names under which the test set counts them (default: nothing).
         case: what else picks a row, such as ``copies=0``.
 
     Returns:
@@ -46,7 +52,7 @@ def scored(
             used = 0 if (way, 0) in known else n
             answers = torch.stack(found.column("test", way=way, labels=used, **case))
             more = "".join(f", {key} {value}" for key, value in case.items())
-            rows[way, n] = test.stored(f"{way}, {used} labels{more}", answers)
+            rows[way, n] = test.stored(f"{who}{way}, {used} labels{more}", answers)
     return rows
 
 
@@ -183,6 +189,34 @@ def kept_gain(student: float, teacher: float, linear: float) -> float:
         0.5
     """
     return (student - linear) / (teacher - linear)
+
+
+def shares(rows: Mapping[str, Tensor], teacher: Tensor, floor: Tensor) -> DataFrame:
+    """Accuracies, what share of the teacher's each one is, and what share of its gain over TF-IDF.
+
+    Args:
+        rows: name → answers bool ``[n]``, or ``[seeds, n]``.
+        teacher, floor: answers of the teacher and of TF-IDF, over the same examples.
+
+    Example:
+        >>> import torch
+        >>> teacher, student = torch.tensor([1, 1, 1, 1, 0] * 40), torch.tensor([1, 1, 1, 0, 0] * 40)
+        >>> shares({"student": student}, teacher, floor=torch.tensor([1, 1, 0, 0, 0] * 40)).iloc[0, 1]
+        '75.0 % (67.9–81.5, n = 200)'
+    """
+    import pandas as pd
+
+    from course_lib.evaluation.significance import retained
+
+    table = {
+        name: {
+            "test accuracy": str(accuracy(right)),
+            "share of the teacher's accuracy": str(retained(right, teacher)),
+            "share of its gain over TF-IDF": str(retained(right, teacher, floor=floor)),
+        }
+        for name, right in rows.items()
+    }
+    return pd.DataFrame(table).T
 
 
 def parts_of(model: nn.Module) -> dict[str, float]:

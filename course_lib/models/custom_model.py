@@ -225,14 +225,15 @@ def _check_config(config: Any, name: str) -> None:
     kind = _architecture(config)
     if kind and not kind.endswith("ForSequenceClassification"):
         raise TypeError(
-            f"{name!r} holds a {kind}; expected a trained text classifier (…ForSequenceClassification)"
+            f"{quoted(name)} holds a {kind[:80]}; expected a trained text classifier "
+            "(…ForSequenceClassification)"
             f". If it reads text: {FINE_TUNE}"
         )
     several = config.problem_type == "multi_label_classification"
     if several or config.problem_type == "regression" or config.num_labels == 1:
         what = "several labels per text" if several else "a number (regression)"
         raise TypeError(
-            f"{name!r} predicts {what} (problem_type {config.problem_type!r}, num_labels "
+            f"{quoted(name)} predicts {what} (problem_type {config.problem_type!r}, num_labels "
             f"{config.num_labels}); expected one of two or more classes per text. {FINE_TUNE}"
         )
 

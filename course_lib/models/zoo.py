@@ -23,8 +23,8 @@ from course_lib import cache, cached_files
 from course_lib.datasets import sentences, sources
 from course_lib.datasets.tokenization import tokenize
 from course_lib.evaluation.accuracy import Accuracy
-from course_lib.evaluation.prediction import predict
-from course_lib.files import hash_of_tensors, short_hash
+from course_lib.evaluation.prediction import not_nan, predict
+from course_lib.files import hash_of_tensors, make_room, short_hash, write_atomically
 from course_lib.models.encoders import load_encoder, load_tokenizer
 from course_lib.training.loop import fit
 from course_lib.training.recipe import Recipe, recipe_fields
@@ -59,7 +59,9 @@ def made_once(
 
     def write(path: Path) -> None:
         save_file(tensors(), path)
-        (cache.cache_dir() / file).with_suffix(".json").write_text(recipe)
+        note = (cache.cache_dir() / file).with_suffix(".json")
+        make_room(note)
+        write_atomically(note, lambda part: part.write_text(recipe))
 
     with cached_files.going_on_when_full(name):
         return load_file(cached_files.cached_file(file, write))
@@ -133,6 +135,9 @@ def cached_logits(model: nn.Module, dataset: Any) -> Tensor:
 
     The key covers all weights, layers, settings and inputs, so a changed model or dataset is never
     mistaken for an old one. Labels do not matter. Explained in lesson 3.
+
+    Raises:
+        FloatingPointError: the model outputs NaN; nothing is kept then.
     """
     made_from = {
         "model": f"{type(model).__name__} {hash_of_tensors(model.state_dict())}",
@@ -140,7 +145,8 @@ def cached_logits(model: nn.Module, dataset: Any) -> Tensor:
         "dataset": fingerprint(dataset, labels=False),
         "torch": torch.__version__,
     }
-    return made_once("logits", made_from, lambda: {"logits": predict(model, dataset)})["logits"]
+    found = made_once("logits", made_from, lambda: {"logits": not_nan(predict(model, dataset))})
+    return not_nan(found["logits"])
 
 
 def fingerprint(dataset: Any, labels: bool = True) -> str:

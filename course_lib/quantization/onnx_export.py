@@ -28,6 +28,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from course_lib.evaluation.accuracy import Shown
 from course_lib.evaluation.size import StoredTensor
 from course_lib.files import write_atomically, write_folder
+from course_lib.folder_checks import check_own, read_json
 from course_lib.modules import (
     device_of,
     forward,
@@ -241,7 +242,7 @@ def save_onnx_folder(
         TypeError: another kind of model or tokenizer.
         ValueError: not one label per class, or a tokenizer without a padding token; a file that may not
             lie beside the model.
-        FileExistsError: the folder holds something else.
+        FileExistsError: the folder holds other files; names them, and changes nothing.
 
     Example:
         >>> import tempfile
@@ -278,26 +279,28 @@ def save_onnx_folder(
         (part / "model.onnx").write_bytes(model.content())
         shipped.save(str(part / "tokenizer.json"))
         config = {"labels": list(labels), "max_length": max_length}
+        config["files"] = sorted(FILES | beside.keys())  # what may be replaced
         (part / "config.json").write_text(json.dumps(config))
         shutil.copy(run_onnx.__file__, part / "run.py")
         for name, content in beside.items():
             (part / name).write_bytes(content)
 
-    write_folder(folder, write)
+    write_folder(folder.resolve(), write)  # if it is a link, the link stays
     return folder
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise a FileExistsError unless `save_onnx_folder` may write to this folder: it is new, empty, or
-    holds a model that was written here and nothing else."""
-    folder = Path(folder)
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    known = FILES | BESIDE | {"__pycache__"}  # the last one is made by importing run.py
-    is_ours = not present or FILES <= present <= known
-    if folder.exists() and not (folder.is_dir() and is_ours):
-        raise FileExistsError(
-            f"{folder.name!r} holds something else than a model from here. Name another folder."
-        )
+    """Raise a FileExistsError, with names, unless `save_onnx_folder` may write to this folder: it is
+    new, empty, or holds a model that was written here and nothing else."""
+    check_own(Path(folder).resolve(), lambda: _written(Path(folder)))
+
+
+def _written(folder: Path) -> list[str]:
+    """What the folder's config says was written here."""
+    config, names = read_json(folder, "config.json"), {path.name for path in folder.iterdir()}
+    # Before there was a list: what `compress` wrote beside a model came with a report.
+    older = FILES | (BESIDE if "report.json" in names else set()) if names >= FILES else set()
+    return config.get("files", sorted(older))
 
 
 @contextmanager

@@ -81,7 +81,15 @@ class Checkpoint:
             return State()
         self.model.load_state_dict(parts.pop("model"))
         best = parts.pop("best")
-        slots = {int(i): tensors for i, tensors in parts.items()}
+        # In the parameters' order of memory: the fused optimizer takes numbers as they lie there.
+        params = self.optimizer.param_groups[0]["params"]
+        slots = {
+            int(i): {
+                slot: torch.empty_like(params[int(i)]).copy_(t) if t.ndim else t
+                for slot, t in tensors.items()
+            }
+            for i, tensors in parts.items()
+        }
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.saved_epoch = len(header["history"])
@@ -102,9 +110,11 @@ class Checkpoint:
         )
         try:
             header = {"history": state.history, "best_epoch": state.best_epoch}
-            contents = {k: v.detach().cpu().clone() for k, v in tensors.items()}
+            # Contiguous: safetensors refuses channels_last and what was transposed.
+            contents = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
             text = json.dumps(header)
             about = {"state": text, "checksum": _checksum(text, contents)}
+            cache.make_folder(self.path.parent)
             write_atomically(self.path, lambda part: save_file(contents, part, about))
             self.saved_epoch = state.epoch
         except (OSError, SafetensorError) as error:

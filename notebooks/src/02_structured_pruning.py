@@ -7,7 +7,7 @@
 #
 # - remove neurons and channels by hand, and show that nothing else has changed;
 # - avoid the batch-norm trap, and find the layers that must be cut together;
-# - say why fewer operations can take almost as much time, and what to do about it;
+# - say why fewer operations can bring much less speed than you hoped, and what to do about it;
 # - choose between removing neurons and zeroing single weights.
 #
 # **You need** [lesson 1](01_pruning_basics.ipynb). **Time** about 45 minutes; the computer works about 4 of them on two cores.
@@ -90,7 +90,7 @@ plots.scatter(points, title="Removed neurons save time, zeros do not", roles=rol
 #
 # ## 1 · Why zeros did not help
 #
-# **Predict first.** A layer has 1,000 inputs and 1,000 outputs. In one copy, half of the weights are zero. Another copy has only 500 outputs. How many × as fast as the whole layer is each copy?
+# **Predict first.** A layer has 1,000 inputs and 1,000 outputs. In one copy, half of the weights are zero. Another copy has only 500 outputs. Compared with the whole layer, how many times as fast is each copy?
 
 # %%
 my_guess_zeros, my_guess_half = None, None  # put your two numbers here
@@ -146,11 +146,10 @@ remove_neurons = fill_in.check(remove_neurons, against=solutions.remove_neurons,
 
 # %% tags=["nbval-check-output"]
 every_other = list(range(0, 300, 2))
+w1, b1, w2 = lenet.fc1.weight.data, lenet.fc1.bias.data, lenet.fc2.weight.data
+w1, b1, w2 = remove_neurons(w1, b1, w2, every_other)
 by_hand = copy.deepcopy(lenet)
-first, second = by_hand.fc1, by_hand.fc2
-first.weight.data, first.bias.data, second.weight.data = remove_neurons(
-    lenet.fc1.weight.data, lenet.fc1.bias.data, lenet.fc2.weight.data, every_other
-)
+by_hand.fc1.weight.data, by_hand.fc1.bias.data, by_hand.fc2.weight.data = w1, b1, w2
 print("by hand:", *by_hand.children(), sep="\n  ")
 by_library = structured.remove(lenet, {"fc1": every_other})
 print("by the library:", *by_library.children(), sep="\n  ")
@@ -184,11 +183,17 @@ print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other})
 #
 # Here $z$ is the filter's output, $\mu$ and $v$ are the channel's running mean and variance, $\gamma$ and $\beta$ are learned, and $\varepsilon$ is a small constant.
 #
-# We train a small CNN.
+# We train a small CNN. It computes
+#
+# ```
+# x = pool(relu(bn1(conv1(images))))
+# x = pool(relu(bn2(conv2(x))))
+# logits = fc2(relu(fc1(x.flatten(1))))
+# ```
 
 # %%
 mnist["train"] = datasets.subset(mnist["train"], settings.train_images)
-recipe = training.Recipe(epochs=settings.train_epochs, select_from_last=1)
+recipe = training.Recipe(epochs=settings.train_epochs, select_from_last=1)  # keeps the last epoch
 cnn = training.fit(models.build(models.SmallCNN), mnist, recipe).model.eval()
 print(f"{len(mnist['train']):,} training images, {recipe.epochs} epochs:", cnn)
 
@@ -228,11 +233,12 @@ def accuracy(network):
 others = {"conv1": range(half, 2 * half)}  # the channels whose filters are not zero
 versions = {"whole": cnn, "filters zeroed": zeroed, "removed": structured.remove(cnn, others)}
 versions["masked by the library"] = structured.masked(cnn, others)
+print(f"removed against masked: {removed_against_masked(cnn, others):.0e}")
 pd.DataFrame({"validation accuracy": {name: str(accuracy(v)) for name, v in versions.items()}})
 
 # %% [markdown]
 # "Filters zeroed" is less accurate here than "removed", because `conv2` still reads the constants. The library's `masked` puts the zeros
-# into the next layer's weights instead. There each constant is multiplied by zero, so the masked network equals the removed one.
+# into the next layer's weights instead. There each constant is multiplied by zero, so the masked network equals the removed one, up to rounding.
 #
 # Now we remove channels by hand, this time from `conv2`. The next layer, `fc1`, is linear and reads a flattened image. Two poolings have made 28 × 28 pixels into 7 × 7. So each
 # channel of `conv2` is 49 neighboring columns of `fc1`.
@@ -240,10 +246,12 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(v)) for name, v in vers
 # %%
 stay = list(range(32, 64))  # the channels of conv2 that we keep
 hand = copy.deepcopy(cnn)
-for layer in (hand.conv2, hand.bn2):  # the filters, and γ of the batch norm; both biases
-    layer.weight.data, layer.bias.data = layer.weight.data[stay], layer.bias.data[stay]
-hand.bn2.running_mean = hand.bn2.running_mean[stay]
-hand.bn2.running_var = hand.bn2.running_var[stay]
+hand.conv2.weight.data = cnn.conv2.weight.data[stay]  # the filters
+hand.conv2.bias.data = cnn.conv2.bias.data[stay]
+hand.bn2.weight.data = cnn.bn2.weight.data[stay]  # γ
+hand.bn2.bias.data = cnn.bn2.bias.data[stay]  # β
+hand.bn2.running_mean = cnn.bn2.running_mean[stay]
+hand.bn2.running_var = cnn.bn2.running_var[stay]
 columns = [49 * channel + pixel for channel in stay for pixel in range(49)]
 hand.fc1.weight.data = cnn.fc1.weight.data[:, columns]
 with torch.inference_mode():
@@ -269,14 +277,14 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 diagrams.residual_groups()
 
 # %% [markdown]
-# Boxes are convolutions, and lines are channels. Lines of one color are one group. The number counts its channels.
+# Boxes are convolutions, and lines are channels. Lines of one color must lose the same channels: they are one **group**. The number counts its channels.
 #
 # A sum adds its two inputs channel by channel: channel 5 of `stem` plus channel 5 of `basic2` is channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? The next cell tries two such tools. The first
-# cuts 8 channels of `stem` alone. (Here `basic1` still gets all 16, so that only the sum can fail.) The second sets these channels of `stem` to zero.
+# cuts 8 channels of `stem` alone. (We cut only the shortcut's copy of `stem`'s output, so that only the sum can fail.) The second sets these channels of `stem` to zero.
 
 # %% tags=["nbval-check-output"]
 resnet = models.build(models.SmallResNet).eval()
-branch = nn.Sequential(resnet.basic1, nn.ReLU(), resnet.basic2)
+branch = nn.Sequential(resnet.basic1, nn.ReLU(), resnet.basic2)  # both with their batch norms
 with torch.inference_mode():
     x = F.relu(resnet.stem(images[:1]))  # 16 channels
     try:
@@ -284,11 +292,12 @@ with torch.inference_mode():
     except RuntimeError as error:
         print("cut stem alone: ", error)
     x[:, :8] = 0  # the same 8 channels of stem are zero, those of basic2 are not
-    back = int((F.relu(x + branch(x))[0, :8].amax((1, 2)) > 0).sum())
+    added = F.relu(x + branch(x))[0, :8]  # [8, height, width]
+    back = int((added.amax((1, 2)) > 0).sum())  # channels with a pixel above zero
 print(f"zero stem alone: {back} of the 8 channels are nonzero again after the sum")
 
 # %% [markdown]
-# The first network does not run. The second one runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So zeroing `stem` alone does not make them removable. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# The first network does not run. The second one runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So channels that are zero only in `stem` cannot be removed. **All layers whose outputs are added must lose the same channels,** and every layer that reads
 # the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
@@ -318,7 +327,7 @@ cut_sum = fill_in.check(cut_sum, against=solutions.cut_sum, examples=examples)
 # %% tags=["nbval-check-output"]
 groups = structured.groups(resnet)
 fewer_channels = structured.remove(resnet, {"stem.0": range(12)})
-for piece in groups["stem.0"].slices:
+for piece in groups["stem.0"].slices:  # group A; a slice is one tensor that loses entries
     if piece.tensor == "weight":  # batch norm's other three numbers go with it
         before, after = (list(piece.tensor_in(n).shape) for n in (resnet, fewer_channels))
         layer = type(resnet.get_submodule(piece.module)).__name__
@@ -348,7 +357,7 @@ print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 # Removed and masked agree up to rounding. Half of the channels are left, but little more than a quarter of the parameters. Why? A weight lies between an
 # input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So always say whether you mean channels or parameters.
 #
-# The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left.
+# The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left: the amount `0.8` is called "20 % left".
 #
 # ## 5 · How much can go?
 #
@@ -357,15 +366,20 @@ print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
-# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates. So one backward pass of the summed loss computes the gradients of every image.
+# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates, which touches only its own loss. So one backward pass of the sum gives every image's gradients.
+
 
 # %%
+def multiply_by_gates(layer, inputs):  # a hook gets the inputs as a tuple, and returns a tuple
+    return (inputs[0] * gates,)
+
+
 few = datasets.subset(mnist["train"], settings.scored_on)
 x, y = few.tensors
-gates = torch.ones(len(x), 128, requires_grad=True)  # one for each image and neuron
-hook = cnn.fc2.register_forward_pre_hook(lambda module, inputs: (inputs[0] * gates,))
+gates = torch.ones(len(x), cnn.fc1.out_features, requires_grad=True)  # [images, neurons]
+hook = cnn.fc2.register_forward_pre_hook(multiply_by_gates)
 loss = F.cross_entropy(cnn(x), y, reduction="sum")  # so that each image has its own gradient
-score_by_hand = torch.autograd.grad(loss, gates)[0].abs().mean(0)  # [128]
+score_by_hand = torch.autograd.grad(loss, gates)[0].abs().mean(0)  # [neurons]
 hook.remove()
 score = structured.gate_taylor(cnn, few)  # the same, for the units of all layers
 same = torch.allclose(score_by_hand, score(cnn, structured.groups(cnn)["fc1"]), atol=1e-6)
@@ -407,13 +421,13 @@ sliders.amount_explorer(variants)
 #
 # 1. Which layers give their units first, and why?
 # 2. Parameters and operations do not shrink together. Which shrinks less, and why?
-# 3. At how many parameters left does the network begin to need training?
+# 3. How few parameters can be left before the network needs training?
 #
 # <details><summary>Answers</summary>
 #
-# 1. `fc1` and `conv2`. Almost all parameters lie between them. So each of their units takes many parameters with it, and its score *per parameter* is low. A channel of `conv1` takes far fewer with it, so all 32 channels stay, even when 5 % of the parameters are left.
+# 1. First `fc1`, later `conv2`. Almost all parameters lie between these two. So each of their units takes many parameters with it, which makes its score *per parameter* low. Between the two, the scores decide. A channel of `conv1` takes far fewer with it, so all 32 channels stay, even when 5 % of the parameters are left.
 # 2. Operations. A weight of `fc1` is used once for each image, but a weight of a convolution is used at every pixel. The parameters that went were mostly weights of `fc1`.
-# 3. At about 20 % left. There the intervals of the two curves are apart. At 40 % they overlap.
+# 3. Somewhere between 40 % and 20 %. At 40 % left the intervals of the two curves overlap, at 20 % they are apart.
 # </details>
 #
 # ## 6 · Operations are not time
@@ -439,37 +453,44 @@ fewer = evaluation.operations(cnn, images[:1]) / evaluation.operations(small, im
 faster = evaluation.speedup(timed["the whole CNN"], timed["the smallest CNN"])
 print(f"{fewer:.1f} × fewer operations, but {faster.value:.2f} × as fast", end=" ")
 print(f"(95 % interval {faster.low:.2f} to {faster.high:.2f}).")
-bars = {}
-for name in pair:
+bars, rest = {}, []
+for name, network in pair.items():
     first, all_ = timed[f"first block of {name}"].median, timed[name].median
-    bars[name] = {"first block, as % of its network": first, "everything else": all_ - first}
+    bars[name] = {"first block": first, "everything else": all_ - first}
+    counted = [evaluation.operations(n, images[:1]) for n in (network, first_block(network))]
+    rest.append((counted[0] - counted[1], all_ - first))
+(many, slow), (few_left, fast) = rest
+print(f"Without the first block: {many / few_left:.1f} × fewer operations,", end=" ")
+print(f"{slow / fast:.1f} × as fast.")
 title = "The first block takes as long as before"
-plots.parts(bars, "milliseconds for 16 images", title=title)
+plots.parts(bars, "milliseconds for 16 images", title=title, symbol="ms")
 
 # %% [markdown]
-# No, because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. A part of its time probably goes to batch norm, ReLU and pooling. They process the full-size image for each channel, and their operations are not counted.
+# No, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. A part of its time probably goes to batch norm, ReLU and pooling. They process the full-size image for each channel, and their operations are not counted. The rest of the network became faster, but also by less than its operations. (Small layers often use the processor less well.)
 #
 # The pruning did what we asked: it removed *parameters*. If we want *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
 #
-# The library's `choose` takes the fraction of the channels that goes, and returns those that stay. The cell cuts, times, and trains. (`small` is the smallest CNN, and `variants` holds the accuracies of section 5.)
+# Unlike `prune`, the library's `choose` takes the fraction of the *channels* that goes. It returns those that stay. The cell cuts, times, and trains. (`small` is the smallest CNN, and `trained` holds the networks of section 5 after training.)
 
 # %%
 # cut
-score_of_small = structured.gate_taylor(small, few)
-keep = structured.choose(small, 0.75, score_of_small, ["conv1"])
+keep = structured.choose(small, 0.75, structured.gate_taylor(small, few), ["conv1"])
 narrow = structured.remove(small, keep)
+before, now = (sum(p.numel() for p in network.parameters()) for network in (small, narrow))
 # time
 timed = evaluation.latency({"small": small, "narrow": narrow}, images[:16], settings.rounds)
 ratio = evaluation.speedup(timed["small"], timed["narrow"])
-print(f"The smallest CNN with 8 channels of conv1 is {ratio.value:.1f} × as fast as with all 32.")
+print(f"{before:,} → {now:,} parameters: {ratio.value:.1f} × as fast as the smallest CNN")
 # train and compare
-after = {"8 channels of conv1": accuracy(training.fit(narrow, mnist, recipe).model)}
-after["all 32 channels of conv1"] = variants[settings.amounts[-1]].after
-after["the whole CNN, same epochs"] = variants[0.0].after
-pd.DataFrame({"validation accuracy after training": {n: str(one) for n, one in after.items()}})
+tuned = {"8 channels of conv1": training.fit(narrow, mnist, recipe).model}
+tuned["all 32 channels of conv1"] = trained[settings.amounts[-1]]
+eight, all_32 = (evaluation.correct(one, mnist["validation"]) for one in tuned.values())
+low, high = evaluation.paired_test(eight, all_32).interval
+print(f"accuracy, 8 − 32 channels: between {100 * low:+.1f} and {100 * high:+.1f} points")
+pd.DataFrame({"validation accuracy": {name: str(accuracy(one)) for name, one in tuned.items()}})
 
 # %% [markdown]
-# This cut removes very few parameters, but it saves a larger share of the time than all the earlier cuts together. The intervals of the accuracies overlap, so we cannot see a cost.
+# Compared with the cuts before, this one removes few parameters, but it saves a large share of the time that was left. The printed interval compares both networks on the same images, as in lesson 1. All of it is below zero, so this cut also cost accuracy. (If it contained zero, we could not see a cost.)
 #
 # So if you want time, do not trust a count of parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
 #
@@ -509,7 +530,7 @@ shares.map("{:.1%}".format)
 #
 # ## 8 · The claims
 #
-# We use the test set only here. We score the stored networks of the magnitude runs on it. All margins were chosen before the measurement.
+# We use the test set only here. We score the stored networks of the magnitude runs on it. The rule for each margin was chosen before the measurement.
 
 # %% jupyter={"source_hidden": true}
 correct = {}
@@ -534,7 +555,7 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With the fewest parameters left, weights beat neurons in these networks. With more left, we cannot tell. (These intervals cover only the choice of the test images. Those of section 7 cover new seeds, and there we could not tell at any size.) The rows about time depend on your machine.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images, so this holds for these trained networks. Whether it holds for new seeds, section 7 could not tell. The rows about time depend on your machine.
 #
 # **In practice**: if you need speed, remove units. If you need a small file, compare both kinds at the accuracy that you need.
 #

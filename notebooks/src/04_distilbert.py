@@ -3,7 +3,7 @@
 #
 # **What makes a distilled transformer good: its start, its losses, or its teacher?**
 #
-# In short, the start does most of the work. If every sentence has a label, the teacher adds little. If only a few do, it adds several points, because it labels the rest.
+# If every sentence has a label, the start (the student's first weights) does most of the work, and the teacher adds little. If only a few sentences have one, the teacher adds several points, more than the start, because it labels the rest.
 #
 # You will be able to
 #
@@ -43,11 +43,11 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 # %% [markdown]
 # ## The result first
 #
-# Our **teacher** is lesson 3's: MiniLM, a BERT with six layers, pretrained on a lot of text and then fine-tuned to tell positive from negative movie reviews. Its
-# **students** have three layers. They differ in two ways:
+# Our **teacher** is lesson 3's: a MiniLM (a BERT with six layers, pretrained on a lot of text) that was then fine-tuned to tell positive from negative movie reviews. Below, "MiniLM" always means the model before fine-tuning. The
+# teacher's **students** have three layers. They differ in two ways:
 #
 # - in their **start**, the weights before training: three layers of the pretrained MiniLM, or the same three layers of the fine-tuned teacher;
-# - in their training: on the labels alone, or on the teacher's answers as well.
+# - in their training: on the labels alone, or on the teacher's answers and hidden states as well.
 #
 # All see the same 2,560 labeled sentences once, which is little training. [lesson4_ablation.py](experiments/lesson4_ablation.py) trained each kind with three seeds.
 
@@ -66,7 +66,7 @@ picture = plots.slopes(
     between=("labels alone", "with teacher"),
     title="The better start is worth more than the teacher",
     ylabel="test accuracy",
-    roles={pretrained: "baseline", ours: "student"},
+    roles={pretrained: "kept", ours: "student"},
     reference={"teacher": tables.accuracy(teacher_right)},
 )
 plots.show(picture)
@@ -99,6 +99,7 @@ print(f"{before:,} → {after:,} parameters: {1 - after / before:.1%} are gone")
 print(f"You guessed {my_guess} %.")
 teacher = models.teacher(settings.teacher_sentences)
 shown = {"BERT-base": bert, "DistilBERT": distilbert, "our teacher": teacher}
+# Layers 2, 4, 6; see section 2.
 shown["three of its layers"] = distillation.student_from_teacher(teacher, (1, 3, 5))
 parts = {name: tables.parts_of(model) for name, model in shown.items()}
 plots.parts(parts, "million parameters", title="The layers halve, the embeddings stay")
@@ -112,9 +113,9 @@ plots.parts(parts, "million parameters", title="The layers halve, the embeddings
 #
 # **Predict first.** How many percent *faster* is DistilBERT by these numbers? How many percent *less time* does it need?
 #
-# We also measure the speed here. Both models have their true size and random weights, because speed does not depend on the values. A second BERT-base is the control, so its ratio should be 1. If its interval leaves out 1, your computer was too busy, and the claims at the end give no verdict.
+# We also measure the speed here. Both models have their true size and random weights, because speed does not depend on the values. A second BERT-base is the control, so its ratio should be 1. If its interval leaves out 1, even in the third decimal, something else slowed one of the two, and the claim about this column gets the interval 0 to ∞ and the verdict "cannot tell".
 #
-# **Only this section uses DistilBERT itself.** The others use students of MiniLM, which train in a minute.
+# **Only this section uses DistilBERT itself.** The others use students with three layers, which train in a minute.
 
 # %% jupyter={"source_hidden": true}
 kinds = {"BERT-base": bert, "a second BERT-base": bert, "DistilBERT": distilbert}
@@ -127,12 +128,12 @@ for batch, length in ((1, settings.tokens[0]), (settings.batch, settings.tokens[
     speed[f"batch {batch}, {length} tokens"] = ratios
 del forms  # 1.1 GB
 print("times as fast as BERT-base in PyTorch, with the 95 % interval over the rounds:")
-pd.DataFrame(speed).map(lambda v: f"{v.value:.2f} × ({v.low:.2f} to {v.high:.2f})")
+pd.DataFrame(speed).map(lambda v: f"{v.value:.3f} × ({v.low:.3f} to {v.high:.3f})")
 
 # %% [markdown]
 # By the paper's numbers, DistilBERT is 668 / 410 = 1.63 times as fast, so 63 % faster. It needs 410 / 668 = 61 % of the time, so 39 % less. "60 % faster" does not mean 60 % less time.
 #
-# The time falls by more than the size, because half of the layers do about half of the work, and looking up embeddings takes almost no time. The ratio depends on the computer and the software, so ours differs from the paper's.
+# In our measurement, the time falls by more than the size, because half of the layers do about half of the work, and looking up embeddings takes almost no time. The ratio depends on the computer and the software, so ours differs from the paper's.
 #
 # ## 2 · Which layers should the student copy?
 #
@@ -166,7 +167,7 @@ look["roles"] = dict.fromkeys(untrained, "student")
 plots.intervals(untrained, reference={"teacher": evaluation.evaluate(teacher, validation)}, **look)
 
 # %% [markdown]
-# The one from layers 2, 4, and 6, because it keeps layer 6. The pooler (a dense layer) and the classifier are copied, too, and they were trained on the outputs of layer 6. Another layer gives them inputs
+# The student from layers 2, 4, and 6 is better, because it keeps layer 6. The pooler (a dense layer) and the classifier are copied, too, and they were trained on the outputs of layer 6. Another layer gives them inputs
 # that they were not trained on.
 #
 # **Predict first.** Which of the two is better after training? The stored experiment has both.
@@ -220,6 +221,7 @@ def cosine_loss(student_hidden, teacher_hidden, mask):
 # One sentence of three tokens. The second vectors are the same, twice as long, and the opposite.
 one, other = torch.eye(3)[None], torch.tensor([[[1.0, 0, 0], [0, 2, 0], [0, 0, -1]]])  # [1, 3, 3]
 examples = [(one, other, torch.tensor([[1, 1, 1]])), (one, other, torch.tensor([[1, 1, 0]]))]
+# Expected: 2/3, the mean of 0, 0, and 2; and 0 where the mask leaves out the third token.
 cosine_loss = fill_in.check(cosine_loss, against=distillation.hidden_cosine_loss, examples=examples)
 
 # %% [markdown]
@@ -235,7 +237,7 @@ cosine_loss = fill_in.check(cosine_loss, against=distillation.hidden_cosine_loss
 # Now all three losses, by hand and by the library:
 
 # %%
-T = 2
+T = 2  # s, t: the outputs of student and teacher for the two sentences, from above
 p, log_q = (t.logits / T).softmax(-1), (s.logits / T).log_softmax(-1)  # [2, 2]
 soft = T**2 * (p * (p.log() - log_q)).sum(-1).mean()
 hard = F.cross_entropy(s.logits, labels)
@@ -245,7 +247,7 @@ print(f"together, by hand {5 * soft + 2 * hard + 1 * cosine:.4f}")
 print(f"by the library    {distillation.triple_loss(s, t, labels, mask):.4f}")
 
 # %% [markdown]
-# They agree. The cosine loss compares only the *direction* of two vectors, not their length, and it does not train the classifier. So it cannot replace the other two.
+# They agree. The cosine loss compares only the *direction* of two vectors, not their length, and it does not train the classifier. So a low cosine loss does not guarantee the teacher's answers. (The copied classifier may still give most of them. We have not tried the cosine loss alone.)
 #
 # What is the mask for? **Predict first.** We pad the same two sentences to 128 tokens. If we leave the mask out, what share of the cosine loss comes from padding?
 
@@ -262,7 +264,7 @@ for length in (14, 128):
     print(f"without {each.mean():.4f}, and {share:.0%} of that is padding")
 
 # %% [markdown]
-# Most of it. So without a mask, the student would mostly learn from positions that hold no word. With the mask, padding does not change the loss.
+# At 128 tokens, most of the loss comes from padding. So without a mask, the student would mostly learn from positions that hold no word. With the mask, padding does not change the loss.
 #
 # ## 4 · How does the student train?
 #
@@ -283,7 +285,7 @@ for step in range(1, 21):
         print(f"step {step}: loss {loss.item():.2f}")
 
 # %% [markdown]
-# `distill_hidden` does such steps for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. We tuned the learning rate on the student with labels alone, so our choice does not favor the teacher.
+# `distill_hidden` repeats the step above for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings (as in the stored experiment, where only the start from new weights trains them). We tuned the learning rate on the student with labels alone, so our choice does not favor the teacher.
 #
 # **Predict first.** Section 2 showed the validation accuracy of teacher and untrained student. Where will the two trained students land, and how far apart?
 
@@ -295,6 +297,7 @@ plan = training.Recipe(epochs=1, lr=4e-4, batch_size=32, warmup=0.1, decay=True)
 distilled = distillation.distill_hidden(student, teacher, {"train": train}, plan).model
 untaught = training.fit(student, {"train": train}, plan).model
 
+# Score all four on the validation set.
 shown = {"student, untrained": student, "student, labels alone": untaught}
 shown |= {"student with teacher": distilled, "teacher": teacher}
 correct = {name: evaluation.correct(model, validation) for name, model in shown.items()}
@@ -336,8 +339,8 @@ plots.intervals(costs, roles=dict.fromkeys(costs, "student"), **look)
 # %% [markdown]
 # Only the fine-tuned start makes a clear difference, about three points. The other intervals contain 0, so we cannot tell whether those parts help or hurt.
 #
-# Why does the teacher add so little? Two reasons are likely. First, even the student with labels alone starts from the teacher's layers, so it inherits from the teacher. Second, the teacher was trained on these labels, so most of its
-# answers repeat them (section 7 prints how many). The paper's order may still be right. Here the teacher adds almost nothing, so we cannot see which loss matters.
+# Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The first table fits this: from MiniLM's layers, the teacher adds about one point, and from its own layers almost nothing. Second, the teacher was trained on these labels, so most of its
+# answers repeat them (section 7 prints how many). The paper's order (soft, cosine, hard) may still be right. Here the teacher adds almost nothing, so we cannot see which loss matters.
 #
 # **Where it stops being true.** The student with new (random) weights only guesses (printed line), because 80 steps are far too few for it. So it does not show what pretraining is worth. The paper's
 # student with random weights saw all of the pretraining text during distillation.
@@ -376,22 +379,14 @@ diagrams.share_of_gain(student=0.85, teacher=0.9, linear=0.8)
 tfidf = models.baseline_tfidf()
 linear = test.stored("TF-IDF", tfidf.correct)  # bool [sentences]: which answers are right
 rows = {"student with teacher": taught[ours], "student, labels alone": alone[ours]}
-rows |= {"TF-IDF": linear}
-table = {}
-for name, right in rows.items():
-    table[name] = {
-        "test accuracy": tables.accuracy(right),
-        "share of the teacher's accuracy": evaluation.retained(right, teacher_right),
-        "share of its gain over TF-IDF": evaluation.retained(right, teacher_right, floor=linear),
-    }
 means = [right.double().mean() for right in (taught[ours], teacher_right, linear)]
 print(f"the teacher's test accuracy: {tables.accuracy(teacher_right)}")
-print(f"student with teacher, share of the gain by your function: {kept_gain(*means):.1%}")
-pd.DataFrame(table).map(str).T
+print(f"student with teacher, share of the gain: {kept_gain(*means):.1%}")
+tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 
 # %% [markdown]
-# All three, even the linear model. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
-# The wide intervals of the students' shares of the *gain* contain zero, so we cannot tell our students from TF-IDF. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
+# All three models keep more than that, even the linear one. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
+# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
 #
 # The intervals of the shares come from a **bootstrap**: draw 2,000 sentences at random from the 2,000 test sentences, so that some come twice and some never, and compute the share again. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
 #
@@ -411,35 +406,35 @@ pd.DataFrame(table).map(str).T
 # **Predict first.** With all labels, the teacher added one point or less. How much does it add now? And are the three losses better than hard answers?
 
 # %% jupyter={"source_hidden": true}
-few, by, rows = lessons.results("lesson4_few_labels"), {}, {}
+few, by, rows, compared = lessons.results("lesson4_few_labels"), {}, {}, {}
 ways = {"200 labels alone": "labels alone", "hard answers": "hard answers"}
 ways |= {"three losses": "teacher"}
-for start, short in {pretrained: "MiniLM's layers", ours: "teacher's layers"}.items():
+for start in (pretrained, ours):
+    rows[start] = None  # a heading
     for way, name in ways.items():
         by[start, way] = tables.stored(few, test, start=start, way=name)
-        rows[f"{short}: {way}"] = tables.accuracy(by[start, way])
-    rows[f"{short}: all 2,560 labels"] = tables.accuracy(alone[start])
-    rows.setdefault("", None)  # a gap below the first group
+        rows[f"{start}: {way}"] = tables.accuracy(by[start, way])
+    rows[f"{start}: all 2,560 labels"] = tables.accuracy(alone[start])
+    hard, three = by[start, "hard answers"], by[start, "three losses"]
+    compared[f"three losses − 200 labels alone: {start}"] = three, by[start, "200 labels alone"]
+    compared[f"three losses − hard answers: {start}"] = three, hard
+    compared[f"hard answers − all 2,560 labels: {start}"] = hard, alone[start]
 known = reviews["train"].select(range(settings.validation))
 print("the teacher on text that it was trained on:", evaluation.evaluate(teacher, known))
 look = {"title": "With 200 labels the teacher helps, and its hard answers suffice"}
 look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": few.runs(start="TF-IDF")}}
 colors = ("labels", "accent", "student", "labels") * 2
-roles = dict(zip(filter(None, rows), colors, strict=True))
+roles = dict(zip(filter(rows.get, rows), colors, strict=True))
 plots.show(plots.intervals(rows, roles=roles, **look))
-compared = {
-    f"three losses − {way}: {start}": (by[start, "three losses"], by[start, way])
-    for start in (pretrained, ours)
-    for way in ("200 labels alone", "hard answers")
-}
 starts_apart = by[ours, "200 labels alone"], by[pretrained, "200 labels alone"]
-tables.differences(compared | {"teacher's − MiniLM's layers: 200 labels alone": starts_apart})
+compared["teacher's − MiniLM's layers: 200 labels alone"] = starts_apart
+tables.differences(compared)
 
 # %% [markdown]
-# From either start, the teacher now adds six to eight points. But with these settings, the three losses are not better than hard answers.
-# They even score about one point lower, though not in every seed. So the gain comes from more labeled text, and the teacher is the labeler.
+# From either start, the teacher now adds six to eight points, more than the better start does. But with these settings, the three losses are not better than hard answers.
+# They even score about one point lower, clearly so from the teacher's layers (from MiniLM's, one of three seeds disagrees). So the gain comes from more labeled text, and the teacher is the labeler.
 #
-# **Where it stops being true.** Hard answers do about as well as 2,560 true labels. But the teacher was trained on these sentences, so most of its answers repeat their labels (printed line). On new text,
+# **Where it stops being true.** We cannot tell hard answers from 2,560 true labels (rows "hard answers − all 2,560 labels"). But the teacher was trained on these sentences, so most of its answers repeat their labels (printed line). On new text,
 # it is wrong more often, so expect a smaller gain.
 #
 # ## 8 · What about other text?
@@ -473,7 +468,7 @@ plots.show(plots.slopes(rows, between=("movies", "electronics"), **look))
 tables.differences({"electronics: with teacher − labels alone": (with_teacher, labels_alone)})
 
 # %% [markdown]
-# TF-IDF's: it is now little better than always answering "positive". A likely reason is that the words that praise a movie are often not those that praise a camera. On movies, we could not tell the students from TF-IDF. Here they are
+# The accuracy of TF-IDF falls most: it is now little better than always answering "positive". A likely reason is that the words that praise a movie are often not those that praise a camera. On movies, we could not tell the students from TF-IDF. Here they are
 # far ahead of it. The student with teacher is a little ahead of the other, but not clearly: one of three seeds disagrees.
 #
 # ## 9 · Look inside, and use it
@@ -485,10 +480,13 @@ sentence = "A slow start, but the ending moved me."
 tokens, of_teacher = sliders.attention_maps(teacher, tokenizer, sentence)
 pairs = [{"teacher": 2 * i + 1, "student": i} for i in range(3)]
 both = {"teacher": of_teacher, "student": sliders.attention_maps(distilled, tokenizer, sentence)[1]}
+copied = sliders.attention_maps(student, tokenizer, sentence)[1]
+common = sliders.overlap(of_teacher[-1][0], copied[-1][0])
+print(f"the untrained copy, layer 3, head 1: {common:.0%} in common with the teacher")
 sliders.attention_explorer(tokens, both, pairs)
 
 # %% [markdown]
-# The title on the right says how much. For each pair of cells we count the smaller weight, sum over a row, and average over the rows. The student's layers began as copies, so the losses need not be the cause. Does attention explain *why* a model answers as it does?
+# The title on the right says how much. In each cell we take the smaller of the two models' weights, sum each row, and average the rows. The student's layers began as copies, so compare with the printed line, which is about the untrained copy. Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
 # Now use the student. It is a plain `transformers` model, so it works with `pipeline`, which also downloads models by name, such as
@@ -518,7 +516,7 @@ sliders.answers_explorer(both, tokenizer, shortest["text"], label)
 # %% [markdown]
 # ## The claims
 #
-# Each claim has a margin that we wrote down before we measured. Where a single seed's difference lies outside the interval, we widen the interval to include it, so that a claim holds only if
+# Each claim has a margin that we wrote down before we measured. We widen each interval of a difference until it contains every seed's difference, so such a claim holds only if
 # it holds for each seed. All rows but the first two are about the student from the teacher's layers 2, 4, and 6.
 
 # %% jupyter={"source_hidden": true}
@@ -563,7 +561,7 @@ claims
 # <details><summary>Answer</summary>Half of the other 40 %, so 20 % smaller. But it is about twice as fast, because looking up embeddings takes almost no time.</details>
 #
 # **2.** Your student's cosine loss falls as it should, but its answers are poor. What do you check?
-# <details><summary>Answer</summary>First the mask: without it, most of the loss can come from padding. Then the other losses: the cosine loss depends neither
+# <details><summary>Answer</summary>First the mask: without it, most of the loss can come from padding. Then the other losses: a low cosine loss does not guarantee good answers, because it depends neither
 # on the length of a vector nor on the classifier.</details>
 #
 # **3.** A student has 84 %, its teacher 87 %, a linear model 80 %. What share does the student keep? What else do you need to know before you credit the distillation?

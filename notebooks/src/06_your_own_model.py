@@ -62,7 +62,7 @@ OUT = demo.out  # "my-small-model", a new folder beside this notebook
 pd.read_csv(demo.texts).head(3)
 
 # %% [markdown]
-# In the `Target`, `megabytes` decides how small the student becomes. `points` is the loss of accuracy that you can afford. It does not change the student, only the verdict. You may leave out `options`: these are the defaults, written out to show their names.
+# In the `Target`, `megabytes` decides how small the student becomes. `points` is the loss of accuracy that you can afford. It does not change the student, only the verdict. You may leave out `options`: these are the defaults, written out to show their names (the quick profile has smaller numbers).
 #
 # **Predict first.** The target is a file of at most 8 MB. The teacher takes about 91 MB. <!-- not measured: the size of MiniLM's file --> How many points of accuracy will the student lose?
 
@@ -70,17 +70,17 @@ pd.read_csv(demo.texts).head(3)
 my_guess = 5  # points; change it
 target = Target(megabytes=8, points=2)
 options = Options(
-    reads=settings.reads,  # texts that the student reads
-    scored_on=settings.scored_on,  # training texts that decide which parts are pruned
-    rounds=settings.rounds,  # repetitions of each time measurement
+    reads=settings.reads,  # 20,000: texts that the student reads
+    scored_on=settings.scored_on,  # 400: training texts that decide which parts are pruned
+    rounds=settings.rounds,  # 30: repetitions of each time measurement
 )
 report = compress(MY_TEXTS, MY_MODEL, OUT, target=target, unlabeled=MY_UNLABELED, options=options)
 lost = -100 * report.change.value
-print(f"You guessed {my_guess} points. The student lost {lost:.1f}.")
+print(f"You guessed {my_guess} points. The student lost {lost:.2f}.")
 report
 
 # %% [markdown]
-# The printed line answers the question. The sentence below the table is the verdict (section 6). The last line is a simple model for comparison: **TF-IDF** is a weighted count of words and word pairs, from which a linear classifier learns. If your teacher is hardly better, use the simple model.
+# The printed line answers the question. The sentence below the table is the verdict (section 6). The last line is a simple model for comparison: **TF-IDF** is a weighted count of words and word pairs, from which a linear classifier learns. It reads *whole texts*, also where the models read only the beginning (section 1). If your teacher is hardly better, use the simple model.
 #
 # The next picture shows the steps. The area of a square is the size of the file, and below it stands the validation accuracy. Where does the accuracy fall, and where does it come back?
 
@@ -103,7 +103,7 @@ pd.DataFrame(classify(lines), index=lines, columns=["label", "probability"]).rou
 # %% [markdown]
 # Four sentences are no measurement, but a mistake on an easy text can show that something is wrong. The first one is hard, because it begins with criticism. If the student gets it wrong, did it learn that from the teacher? Section 4 asks the teacher. Add texts of your own.
 #
-# The folder also holds a **model card**. It says what the model was made from, how good it is, and where it should not be used (Mitchell et al. 2019, section 4). Send it with the folder. The card counts a few more tokens than the log above, because special tokens and single characters always stay.
+# The folder also holds a **model card**. It says what kind of model it was made from, how good it is, and where it should not be used (Mitchell et al. 2019, section 4). Send it with the folder. The card counts a few more tokens than the log above, because special tokens and single characters always stay.
 
 # %%
 with open(f"{OUT}/README.md", encoding="utf-8") as card:
@@ -116,7 +116,7 @@ with open(f"{OUT}/README.md", encoding="utf-8") as card:
 # python -m course_lib compress reviews.csv --model my-classifier --unlabeled more.txt --target-mb 8
 # ```
 #
-# It estimates how long each training will take. You may stop it with Ctrl-C. If you give the same command again, it continues where it stopped and ends with the same model.
+# It estimates how long each training will take, and the estimate is cautious. You may stop it with Ctrl-C. If you give the same command again, it continues where it stopped and ends with the same model.
 #
 # ### Does this work for my model and my data?
 #
@@ -124,7 +124,7 @@ with open(f"{OUT}/README.md", encoding="utf-8") as card:
 # - **Model**: an encoder of transformers such as BERT, DistilBERT, RoBERTa, or ELECTRA, stored as safetensors, with a fast tokenizer (WordPiece, BPE, or Unigram). What does not fit is refused, with the reason.
 # - **Labeled texts**: a `.csv` or `.jsonl`, at least 200 different texts, and 10 of each class. There may be more than two classes, but each text has one. A model for several labels per text, or for a number, is refused.
 # - **Unlabeled texts**: a `.txt` with one text a line, or a `.csv` or `.jsonl` with `text`.
-# - **Test texts**: a fifth of your rows. Suppose that on one text in ten only one of the two models is right. Then the interval of the change is about ±4 points with 200 test texts, and ±2 points with 1,000 <!-- not measured: the formula of section 6 -->.
+# - **Test texts**: a fifth of your rows. If only one of the two models is right on one text in ten, the change in accuracy is known to about ±4 points with 200 test texts, and ±2 points with 1,000 <!-- not measured: the formula of section 6 -->.
 #
 # The rest of the lesson explains the steps, using the demonstration.
 #
@@ -134,9 +134,9 @@ with open(f"{OUT}/README.md", encoding="utf-8") as card:
 #
 # **Are the three parts separate?** The model learns from the *training* set. We choose on the *validation* set. The *test* set is used once, for the final table. `read_examples` drops repeated texts. If your file has a column `split`, it uses that. Otherwise it splits at random, with each class in the same proportion.
 #
-# **How many texts does each class have?** If one class has ninety-five of a hundred texts, a model that always answers with this class is right as often. So the table also has the **recall** of each class: the share of its texts that get the right answer.
+# **How many texts does each class have?** If ninety-five of a hundred texts have the same class, a model that always answers with this class is right on ninety-five of a hundred, but useless. So the table also has the **recall** of each class: the share of its texts that get the right answer.
 #
-# **How long are the texts?** A model reads at most `max_length` tokens, and most libraries cut the rest without a word. But longer texts take more time. In the picture, each bar is one text, and equally many training texts lie between two neighbors (quantiles). The gray ends are what a model with a `max_length` of 32 never reads.
+# **How long are the texts?** A model reads at most `max_length` tokens, and most libraries cut the rest without a word. A larger `max_length` keeps more text, but takes more time. In the picture, the bars are eight lengths, from the shortest text to the longest, and a seventh of the training texts lies between two neighbors. The gray ends are what a model with a `max_length` of 32 never reads.
 #
 # **Predict first.** Which `max_length` would you choose for sentences from movie reviews: 16, 32, 64, or 128?
 
@@ -148,13 +148,13 @@ lengths = pd.Series([len(tokens) for tokens in tokenized])
 for limit in (16, 32, 64, 128):
     print(f"max_length {limit:3}: {(lengths > limit).mean():.2%} of the texts are cut")
 print(f"95th percentile: {lengths.quantile(0.95):.0f} tokens")
-eight = lengths.quantile(torch.linspace(0, 1, 8).tolist()).astype(int)
+eight = lengths.quantile(torch.linspace(0, 1, 8).tolist()).astype(int)  # 0 shortest, 1 longest
 diagrams.texts_cut(eight.tolist(), max_length=32)
 
 # %% [markdown]
 # 64 is a good choice: almost no text is longer. 32 would cut almost a third of the texts, and 128 gains nothing.
 #
-# `compress` tries 32, 64, and 128, and takes the first one that cuts at most one text in a hundred. If even 128 cuts more than one in twenty, it warns you, and names a `max_length` that is long enough for the other nineteen. You decide whether that is worth the time. The teacher reads the same cut texts, so the comparison is fair, but it cannot show what the cut costs both.
+# `compress` tries 32, 64, and 128, and takes the first one that cuts at most one text in a hundred. If even 128 cuts more than one in twenty, it warns you and suggests a `max_length` that fits nineteen texts in twenty. It goes on with 128, unless you set `Options(max_length=…)`. The teacher reads the same cut texts, so the comparison is fair, but it cannot show what the cut costs both.
 #
 # ## 2 · Choose
 #
@@ -162,7 +162,7 @@ diagrams.texts_cut(eight.tolist(), max_length=32)
 #
 # - *layers*: how many layers stay;
 # - *width*: which share of the heads and of the FFN neurons stays in each layer (the log calls these neurons *units*);
-# - *rank*: how many numbers are stored for each token (lesson 5, section 4).
+# - *rank*: how many numbers are stored for each token; a second small matrix expands them to 384 again (lesson 5, section 4).
 #
 # In int8, a weight takes one byte. So you can compute the size of the file before anything is trained: count the weights. A layer has four attention matrices, which shrink with the number of heads, and two FFN matrices, which shrink with the number of FFN neurons.
 #
@@ -206,15 +206,16 @@ shapes_tried = {  # tokens, layers, width
 }
 sizes = {}
 for name, (tokens, layers, width) in shapes_tried.items():
-    embeddings = student_megabytes(tokens, layers=0, width=width)
+    embeddings = student_megabytes(tokens, layers=0, width=width)  # the table of tokens alone
     whole = student_megabytes(tokens, layers, width)
     sizes[name] = {"embeddings": embeddings, "layers": whole - embeddings}
-plots.parts(sizes, "megabytes in int8", title="The embeddings stay, until tokens go")
+unit = "megabytes in int8 (%: share of the file)"
+plots.parts(sizes, unit, title="The embeddings stay, until tokens go")
 
 # %% [markdown]
 # A quarter of the width still leaves about two thirds of the size, because the embeddings stay as they are. So tokens must go, too: your texts use only some of the vocabulary.
 #
-# `compress` has a list of shapes, the largest first, and takes the first one that fits your megabytes. If you ask for milliseconds, it also times each shape, with untrained weights, because the time does not depend on their values. Here is the list for this teacher. Its sizes are a little larger than yours, because they include biases and position embeddings.
+# `compress` has a list of shapes, the largest first, and takes the first one that fits your megabytes. If you ask for milliseconds, it also times each shape, with untrained weights, which take as long as trained ones. Here is the list for this teacher. Its sizes are a little larger than yours, because they include biases and position embeddings.
 
 # %%
 max_length = 64  # as chosen in section 1
@@ -224,7 +225,12 @@ for shape in shapes.ladder(teacher):
     print(f"{megabytes:5.2f} MB  {shape}")
 
 # %% [markdown]
-# Without a target you get the second shape, which has all layers but is narrow. If you need *speed*, take fewer and wider layers of the same size, because layers run one after the other (lesson 5).
+# Without a target you get the second shape, which has all layers but is narrow. If you need *speed*, take fewer and wider layers of the same size, because layers run one after the other (lesson 5). To ask for a time, a shape, or a `max_length`:
+#
+# ```python
+# Target(milliseconds=1)  # for a text of median length
+# Options(shape=Shape(layers=3, width=0.375), max_length=128)
+# ```
 #
 # ## 3 · Prune
 #
@@ -232,7 +238,7 @@ for shape in shapes.ladder(teacher):
 #
 # $$I_u = \mathbb{E}_x \left| \frac{\partial L(x)}{\partial \xi_u} \right|$$
 #
-# The drawing shows the weight matrices of one layer, and in yellow what is removed. A head has a few rows in each of Q, K, and V, and the matching columns in O. An FFN neuron has a row of *up* and a column of *down*. These go together, so that the matrices still fit.
+# The drawing shows the weight matrices of one layer, and in yellow what is removed. A head has a few rows in each of Q, K, and V, and the matching columns in O. The thin column beside these matrices is the bias. An FFN neuron has a row of *up* and a column of *down*. These go together, so that the matrices still fit.
 
 # %%
 diagrams.attention_head()
@@ -243,23 +249,27 @@ diagrams.attention_head()
 # %%
 train = datasets.tokenize(parts["train"], tokenizer)
 validation = datasets.tokenize(parts["validation"], tokenizer)
-taylor = gate_taylor(teacher, train.select(range(settings.scored_on)))
+taylor = gate_taylor(teacher, train.select(range(settings.scored_on)))  # the formula's I
 quarter, all_tokens = Shape(layers=6, width=0.25), torch.arange(tokenizer.vocab_size)
 students, accuracy = {}, {}
 for name, score in {"random": random_score(0), "Taylor": taylor}.items():
-    students[name], _ = shapes.cut(teacher, tokenizer, quarter, all_tokens, score, max_length)
+    students[name], _tokenizer = shapes.cut(
+        teacher, tokenizer, shape=quarter, tokens=all_tokens, score=score, max_length=max_length
+    )
     accuracy[name] = evaluation.evaluate(students[name], validation)
 accuracy["teacher"] = evaluation.evaluate(teacher, validation)
 title = "A quarter stays, untrained: Taylor is ahead of random"
 plots.intervals(accuracy, title=title, xlabel="validation accuracy")
 
 # %% [markdown]
-# The Taylor score is clearly ahead of the random baseline: the intervals do not overlap. But so deep a cut costs a lot of accuracy with either score, and training brings much of it back. So do not judge a shape before training. (The log at the top has a slightly different accuracy after *prune*, because there the unused tokens are gone, too.)
+# The Taylor score is ahead of this random choice: the intervals do not overlap. But this is one random seed, and another would have a different accuracy. So deep a cut costs a lot of accuracy with either score, and training brings much of it back. So do not judge a shape before training. (The log at the top has a slightly different accuracy after *prune*, because there the unused tokens are gone, too.)
 #
 # Last, the tokens. Here, those that occur in no training text go. Three words, as the teacher and then the student split them:
 
 # %%
-_, smaller = shapes.cut(teacher, tokenizer, quarter, tokens_kept, taylor, max_length)
+_model, smaller = shapes.cut(
+    teacher, tokenizer, shape=quarter, tokens=tokens_kept, score=taylor, max_length=max_length
+)
 for word in ("cinematography", "orchestra", "parliament"):
     print(f"{word:15} {tokenizer.tokenize(word)} → {smaller.tokenize(word)}")
 
@@ -270,9 +280,9 @@ for word in ("cinematography", "orchestra", "parliament"):
 #
 # The student learns from the teacher's probabilities, softened by a temperature $T$, and from the labels where there are any. That is **distillation** (Hinton, Vinyals & Dean 2015, section 2; lesson 3):
 #
-# $$L = \alpha \, T^2 \, \mathrm{KL}\left(p_T \,\|\, q_T\right) + (1 - \alpha) \left(-\log q(y)\right)$$
+# $$L = \alpha \, T^2 \, \mathrm{KL}\left(p_T \,\|\, q_T\right) + (1 - \alpha) \, \mathrm{CE}(q_1, y)$$
 #
-# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T$, $q$ is the student's at $T = 1$, and $y$ is the label. The first term is the *soft loss*. It contains the Kullback–Leibler divergence (KL), which is 0 when the student agrees with the teacher. The second term is the *hard loss*, which is small when the student gives the label a high probability. $\alpha$ weights the two. For a text without a label, only the first one counts. `compress` uses $T = 2$ and $\alpha = 0.7$.
+# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T$, $q_1$ is the student's at $T = 1$, and $y$ is the label. The first term is the *soft loss*. It contains the Kullback–Leibler divergence (KL), which is 0 when the student agrees with the teacher. The second term is the *hard loss*. It contains the cross-entropy (CE), $-\log q_1(y)$, which is small when the student gives the label a high probability. $\alpha$ weights the two. Dividing the logits by $T$ makes the gradient of the KL about $T^2$ times smaller, and the factor $T^2$ undoes that. For a text without a label, only the first one counts. `compress` uses $T = 2$ and $\alpha = 0.7$.
 #
 # In the drawing, follow the student's bars: they are compared with the teacher's and with the label.
 
@@ -302,7 +312,7 @@ answers = dict(zip(texts, teacher_logits.softmax(-1), strict=True))
 plots.class_bars(answers, names, title="The teacher answers texts that have no label")
 
 # %% [markdown]
-# Compare the last panel with the student's answer to the same sentence above. Where the teacher is wrong, the student learns the mistake.
+# Compare the last panel with the student's answer to the same sentence above. Where the teacher is wrong, the student may learn the mistake.
 #
 # A teacher can answer any text. So **unlabeled text** of the same kind is worth collecting: mails, tickets, or reviews that nobody has labeled. On its own training texts, the teacher mostly repeats the labels. On new text, its answers are something new for the student. Lesson 3, section 8, measures the gain: it is large with few labels and small with many. If you have no such text, `compress` lets the teacher answer variations of your labeled texts: parts of them, and copies with some words replaced. That is only a substitute.
 #
@@ -310,7 +320,7 @@ plots.class_bars(answers, names, title="The teacher answers texts that have no l
 #
 # ## 5 · int8
 #
-# Until now a weight takes four bytes. **int8** stores it as a whole number from −127 to 127. Each row of a matrix has a **scale**, a float by which these integers are multiplied (Jacob et al. 2018, section 2.1; lesson 5). The largest magnitude of the row becomes 127 or −127, and that sets the scale. The code and the drawing take four weights as if they were a whole row. In the drawing, each weight moves to the nearest integer, and the lower part enlarges one of them.
+# Until now a weight takes four bytes. **int8** stores it as a whole number from −127 to 127. Each row of a matrix has a **scale**, a float by which these integers are multiplied (Jacob et al. 2018, section 2.1; lesson 5). The largest magnitude of the row becomes 127 or −127, and that sets the scale. The code and the drawing take four weights as if they were a whole row. In the drawing, each weight moves to the nearest integer. The int8 line has a tick for every eighth integer, and the lower part enlarges the weight with the largest error.
 
 # %%
 token = tokenizer.convert_tokens_to_ids("awful")
@@ -320,8 +330,9 @@ scale = largest / 127
 integers = (row / scale).round()
 print("weights  ", [f"{weight:+.4f}" for weight in row.tolist()])
 print("integers ", [f"{integer:+.0f}" for integer in integers.tolist()])
-print(f"largest error: {(integers * scale - row).abs().max() / scale:.2f} scales")
-diagrams.int8_number_line(row, limit=largest.item(), zoom=3)
+errors = (integers * scale - row).abs() / scale
+print(f"largest error: {errors.max():.2f} scales")
+diagrams.int8_number_line(row, limit=largest.item(), zoom=errors.argmax().item())
 
 # %% [markdown]
 # Rounding moves no weight by more than half of a scale, and it needs no training. To see what int8 costs for your model, compare the last two accuracies in the picture at the top.
@@ -375,11 +386,11 @@ yours = 100 * report.change.value, 100 * library_low, 100 * library_high
 diagrams.loss_verdicts(yours, report.points)
 
 # %% [markdown]
-# The library's interval differs a little, because it adds half a text to each of the four possible counts. That is better for small test sets (Agresti & Min 2005).
+# The library adds half a text to each of four counts: both right, both wrong, only the teacher right, only the student right. With many test texts, you hardly see the difference, but with few, its interval is better (Agresti & Min 2005).
 #
 # *Cannot tell* is an honest answer. It often means that the test set is too small. With four times as many texts, the interval is half as wide.
 #
-# What about speed? The times in the table are for one text at a time, on one thread. One text has the median length, the other one is long. In the first two rows, both models run in ONNX Runtime, so the ratio shows what compression brings. In the last two, the teacher runs in PyTorch, so the ratio also counts the change of the runtime.
+# What about speed? The times in the table are for one text at a time, on one thread. One text has the median length, the other one is long. In the first two lines below, both models run in ONNX Runtime, so the ratio shows what compression brings. In the last two, the teacher runs in PyTorch, so the ratio also counts the change of the runtime.
 
 # %%
 for runtime in ("ONNX Runtime", "PyTorch"):
@@ -430,8 +441,8 @@ claims
 #
 # ## Quiz
 #
-# **1.** Your texts have a median of 20 tokens and a 95th percentile of 180. You compress with `max_length` 64. What do you look at before you trust the table?
-# <details><summary>Answer</summary>The share of texts that is cut. Both models were measured on cut texts, so both may be worse than they could be. Set `Options(max_length=184)`, the 95th percentile rounded up to a multiple of 8, and compare the teacher's validation accuracy.</details>
+# **1.** Your texts have a median of 20 tokens and a 95th percentile of 180. Which `max_length` does `compress` take, and what do you check before you trust the table?
+# <details><summary>Answer</summary>128, the longest that it tries, and it warns you, because it cuts more than one text in twenty. Both models are measured on cut texts, so both may be worse than they could be. Set the `max_length` that the warning suggests, which is a little above 180, and compare the teacher's validation accuracy.</details>
 #
 # **2.** A model takes 44 MB in float32, of which 24 MB are embeddings. You keep a quarter of its width and all tokens, and quantize to int8. About how large is the file?
 # <details><summary>Answer</summary>The embeddings stay 24 MB and the layers shrink to 5 MB, so 29 MB in float32 and about 7 MB in int8.</details>

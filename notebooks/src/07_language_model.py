@@ -12,10 +12,10 @@
 # - distill a language model token by token, and say what that adds to fine-tuning;
 # - read a table of tokens per second, in which reading and writing are kept apart.
 #
-# **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 9 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
+# **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 8 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
-# **Time** about 60 minutes; the computer works about 12 of them on two cores.
+# **Time** about 60 minutes; the computer works about 15 of them on two cores.
 
 # %% tags=["setup"]
 # the first cell of every lesson

@@ -19,7 +19,7 @@ REPORT = Report(
              "c": {"train": 300, "validation": 100, "test": 500}},
     lengths={"median": 20, "95th percentile": 50, "longest": 90, "share cut": 0.01, "max_length": 64},
     cut={"layers": ("6", "3")},
-    stages={"yours": (90.9, 180, 200), "prune": (24.0, 100, 200), "distill": (24.0, 178, 200),
+    stages={"teacher": (90.9, 180, 200), "prune": (24.0, 100, 200), "distill": (24.0, 178, 200),
             "int8": (7.8, 177, 200)},
     megabytes=(90.9, 7.8),
     test={"before": (880, 1000), "after": (875, 1000), "TF-IDF": (800, 1000)},
@@ -72,6 +72,7 @@ def test_the_table_and_the_card_have_every_number():
     assert "4.0 times as fast, 3.5–4.5" in table["time for a text of median length (20 tokens)"][1]
     text = card(REPORT)
     assert "a \\| b" in text and "| layers | 6 | 3 |" in text
+    assert "**Base model**: teacher (6 layers)." in text
     assert "cut at 64 tokens" in text and "variations of them" in text
     assert "88.0 % (85.8–89.9, n = 1,000)" in text
     assert "a | b" in REPORT._repr_html_() and "90.9 MB" in REPORT.picture().alt

@@ -211,6 +211,24 @@ def test_a_column_split_with_other_words_is_refused(tmp_path, words):
         read_examples(with_split(tmp_path, words))
 
 
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", "x" * 45_000_000, "Row 2 of a.txt has a text of 45,000,000 characters"),
+        ("a.jsonl", json.dumps({"text": "x" * 200_000}), "Row 2 of a.jsonl has a text of 200,000"),
+        ("a.jsonl", '{"text": "half \\ud83d"}', "Row 2 of a.jsonl .* half of a character"),
+    ],
+)
+def test_monstrous_unlabeled_text_is_refused_in_few_words(tmp_path, name, content, words):
+    """Before, it was found out in the tokenizer, after the training had begun."""
+    first = "a text" if name == "a.txt" else '{"text": "a text"}'
+    (tmp_path / name).write_text(f"{first}\n{content}\n")
+    with pytest.raises(ValueError, match=words) as refusal:
+        read_unlabeled(tmp_path / name)
+    assert len(str(refusal.value)) < 400
+
+
 def test_unlabeled_text_is_read_from_each_kind_of_file(tmp_path):
     lines = ["A film.", "Another, with a comma.", "A film."]
     (tmp_path / "a.txt").write_text("\n".join([*lines, "", " "]))

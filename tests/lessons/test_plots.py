@@ -182,12 +182,15 @@ def test_pruning_curves_run_from_all_weights_to_few():
     assert to_hex(line.get_color()).upper() == style.COLORS["student"]
     assert ax.get_xscale() == "log" and ax.get_xlim()[0] > 1 > 0.01 > ax.get_xlim()[1]
     x, y = ticks(drawing)
-    assert (
-        x[::-1] == ["100 %", "50 %", "30 %", "20 %", "10 %", "5 %", "3 %", "2 %", "1 %"]
-        and "80 %" in y
-    )
+    assert x[::-1] == ["100 %", "50 %", "30 %", "20 %", "10 %", "5 %", "2 %", "1 %"] and "80 %" in y
     ends = [bar.get_ydata() for bar in marked(drawing, "interval: examples")]
     assert ends == [pytest.approx(result.interval) for _, result in curve(20)]
+
+
+def test_a_pruning_curve_has_its_ticks_where_it_was_measured():
+    points = [(at, curve(9)[0][1]) for at in (1.0, 0.8, 0.4, 0.1)]
+    x, _ = ticks(plots.pruning_curves({"a": points}, title="t"))
+    assert sorted(x, key=lambda text: float(text[:-2])) == ["10 %", "40 %", "80 %", "100 %"]
 
 
 def test_the_alt_text_of_curves_says_who_is_best_and_where_they_separate():
@@ -225,13 +228,26 @@ def test_a_row_without_a_result_is_a_gap_between_two_groups():
     assert "; b " in drawing.alt
 
 
+def test_a_heading_is_bold_and_the_rows_below_leave_its_name_out():
+    rows = {"old": None, "old: a": runs(0.9), "new": None, "new: a": runs(0.8), "b": runs(0.7)}
+    drawing = plots.intervals(rows, title="t", xlabel="accuracy")
+    (ax,) = drawing.figure.axes
+    named = {tick.get_text(): tick.get_fontweight() for tick in ax.get_yticklabels()}
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["old", "a", "new", "a", "b"]
+    assert named == {"old": "bold", "a": "normal", "new": "bold", "b": "normal"}
+    assert list(ax.get_yticks()) == [0, 1, 2, 3, 4]
+    assert "old: a " in drawing.alt and "new: a " in drawing.alt
+
+
 def test_rows_stand_from_top_to_bottom_with_their_numbers_and_seeds():
     drawing = pictures()["intervals"]
     ax = drawing.figure.axes[0]
     assert ticks(drawing)[1] == list(ROWS) and ax.yaxis_inverted()
     values = [result.value for result in ROWS.values()]
     assert [line.get_xdata()[0] for line in marked(drawing, "value")] == values
-    assert [text.get_text() for text in ax.texts] == [f"{100 * value:.1f} %" for value in values]
+    numbers = [text.get_text() for text in ax.texts if text.get_gid() == "number"]
+    assert numbers == [f"{100 * value:.1f} %" for value in values]
+    assert [text.get_gid() for text in ax.texts].count("reference") == 1
     assert marked(drawing, "seeds")[0].get_xdata().tolist() == pytest.approx([0.92, 0.93, 0.942])
     assert "teacher (band: its interval)" in explained(drawing)
     assert "no training 85.0 % (82.7 to 87.1). The highest is dense, more epochs" in drawing.alt
@@ -340,12 +356,12 @@ def test_a_measured_cost_has_an_interval_of_its_own_and_the_axis_starts_at_zero(
     assert "small 80.1 % at 0.3" in drawing.alt
 
 
-def test_the_bold_curve_lies_over_the_others():
+def test_the_bold_curve_lies_under_the_others_and_hides_none():
     names = {"title": "t", "xlabel": "epoch", "ylabel": "sparsity"}
     x = range(21)
     drawing = plots.lines({"a": (x, x), "b": (x, x)}, **names, bold="a")
     a, b = drawing.figure.axes[0].lines
-    assert a.get_linewidth() > b.get_linewidth() and a.get_zorder() > b.get_zorder()
+    assert a.get_linewidth() > b.get_linewidth() and a.get_zorder() < b.get_zorder()
 
 
 def test_curves_side_by_side_say_so():
@@ -353,6 +369,13 @@ def test_curves_side_by_side_say_so():
     alone = explained(plots.pruning_curves({"a": curve(9)}, title="t"))
     assert "95 % interval over examples, side by side" in both
     assert "95 % interval over examples" in alone
+
+
+def test_the_legend_explains_the_band_of_a_reference_only_where_it_can_be_seen():
+    dense = Runs((Accuracy(900, 1000), Accuracy(901, 1000), Accuracy(900, 1000)))
+    for low, label in ((0.95, "dense (band: its interval)"), (0.1, "dense")):
+        points = {"a": [(1.0, accuracy(0.9)), (0.1, accuracy(low))]}
+        assert label in explained(plots.pruning_curves(points, title="t", reference=dense))
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -154,6 +154,23 @@ def claim(statement="LeNet keeps its accuracy", **changes) -> Claim:
             "below 20,000 bytes",
         ),
         ({"value": 0.1, "margin": 0.0}, "+10.0 points", "above 0 points"),
+        (  # an end that would round to the margin
+            {"value": (0.0051, -0.0098, 0.02), "margin": -0.01},
+            "+0.51 points (-0.98 to +2.00)",
+            "above -1 point",
+        ),
+        (
+            {"value": (-0.0038, -0.00998, 0.003), "side": "within", "margin": 0.01},
+            "-0.380 points (-0.998 to +0.300)",
+            "within ± 1 point",
+        ),
+        (
+            {"value": (280, 249.7, 301), "unit": "×", "margin": 250},
+            "280 × (249.7–301)",
+            "above 250 ×",
+        ),
+        ({"value": (0.01, -0.01, 0.02), "margin": -0.01}, "+1.0 points (-1.0 to +2.0)", None),
+        ({"value": (0.01, -0.01000001, 0.02), "margin": -0.01}, "+1.0 points (-1.0 to +2.0)", None),
         ({"value": 0.1, "margin": 0.07}, "+10.0 points", "above +7 points"),
         ({"value": 7, "unit": "", "margin": 6.5}, "7", "above 6.5"),
         (
@@ -180,7 +197,9 @@ def test_a_result_brings_its_value_interval_and_n():
 
 def test_a_claim_says_what_else_its_interval_is_over():
     counts = {"seeds": {"n": 2000, "seeds": 3}, "rounds": {"rounds": 30}, "neither": {}}
-    for name, said in {"seeds": "2,000, 3 seeds", "rounds": "30 rounds", "neither": "–"}.items():
+    counts["one"] = {"seeds": 1}
+    expected = {"seeds": "2,000, 3 seeds", "rounds": "30 rounds", "neither": "–", "one": "1 seed"}
+    for name, said in expected.items():
         value = SimpleNamespace(value=2.0, interval=(1.9, 2.1), **counts[name])
         one = claim(value=value, unit="×", margin=1.6)
         assert one.counted == said

@@ -49,9 +49,9 @@ def test_quick_run(source):
 
 @pytest.mark.reliability
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("source", tool.find_sources(["05"]), ids=lambda source: source.stem)
+@pytest.mark.parametrize("source", tool.find_sources(["05", "06"]), ids=lambda source: source.stem)
 def test_a_whole_lesson_writes_no_device_id(source):
-    """The one with ONNX Runtime, in a fresh home."""
+    """Those with ONNX Runtime, in a fresh home; run once for all tests of this file."""
     assert quick(source)[2] == []
 
 

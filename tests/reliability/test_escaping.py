@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
 import ipywidgets
+import mistune
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, Features
 from torch import nn
 from torch.utils.data import TensorDataset
 from transformer_zoo import letters, tiny
 
 import course_lib
+from course_lib.cli import main as commands
+from course_lib.compression import pipeline
+from course_lib.compression.model_card import card
 from course_lib.compression.report import Report
+from course_lib.datasets.custom_data import listed
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.evaluation.timing import Latency
 from course_lib.lessons import claims, sketch, sliders, style
@@ -198,3 +206,73 @@ def test_a_drawings_text_is_text_in_its_svg():
     svg = sketch.finish(ax, EVIL).svg()
     assert "<script" not in svg
     assert EVIL in unescape(svg)
+
+
+# --- a model card, and a terminal
+
+MARKS = [
+    EVIL,
+    "<img src=http://x.invalid/a.png>",
+    "![a](http://x.invalid/a.png)",
+    "a | b",
+    "`code` *b* _i_ \\",
+    "a\n# b",
+    "[a]: http://x.invalid",
+]
+REPORT = Report(
+    folder="small",
+    settings={"texts": "t.csv", "model": "m", "classifier": True, "unlabeled": "", "points": 2.0},
+    rows={"train": 6, "validation": 2, "test": 10},
+    classes={},
+    lengths={"95th percentile": 50, "longest": 90, "share cut": 0.0, "max_length": 64},
+    cut={},
+    stages={},
+    megabytes=(90.9, 7.8),
+    test=dict.fromkeys(("before", "after", "TF-IDF"), (8, 10)),
+    differing=dict.fromkeys(("before", "TF-IDF"), (1, 1)),
+    recall={},
+    milliseconds={},
+    speedups={},
+    minutes={},
+)
+
+
+@pytest.mark.parametrize("text", MARKS)
+def test_in_a_model_card_nothing_of_a_label_is_markdown_or_html(text):
+    """Before, a label could fetch a picture when somebody reads the card."""
+    plain = replace(REPORT, classes={"a": {"train": 1}}, recall={"a": ((1, 2), (1, 2))})
+    settings = REPORT.settings | {"texts": text, "model": text, "unlabeled": text}
+    evil = replace(
+        plain, folder=text, settings=settings,
+        classes={text: {"train": 1}}, recall={text: ((1, 2), (1, 2))},
+    )  # fmt: skip
+    shown = Reader(mistune.html(card(evil)))  # type: ignore[arg-type]
+    usual = mistune.html(
+        card(replace(plain, settings=settings | {"texts": "t", "model": "m", "unlabeled": "u"}))
+    )
+    assert shown.seen == Reader(usual).seen  # type: ignore[arg-type]
+    assert shown.words.count(" ".join(text.split())) == 8
+
+
+CONTROL = "\x1b]0;owned\x07\x1b[2Jred\u202e\x9b1m"
+
+
+def test_a_label_steers_no_terminal(tmp_path, capsys, monkeypatch):
+    rows = Dataset.from_dict(
+        {"label": [0, 0]}, features=Features({"label": ClassLabel(names=[CONTROL])})
+    )
+    work = SimpleNamespace(parts={"train": rows}, options=SimpleNamespace(max_length=8))
+    monkeypatch.setattr(pipeline, "load_pretrained", lambda *_: sys.exit())
+    with pytest.raises(SystemExit):
+        pipeline.measure("m", work)  # type: ignore[arg-type]
+    print(replace(REPORT, recall={CONTROL: ((1, 2), (1, 2))}))
+
+    def fails(*_arguments, **_settings):
+        raise ValueError(f"Label {CONTROL}")
+
+    monkeypatch.setattr("course_lib.compression.compress", fails)
+    assert commands.main(["compress", "t.csv"]) == 1
+    said = "".join(capsys.readouterr())
+    assert said.count("red") == 3 and "owned" in said
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said)
+    assert "\x1b" not in listed([CONTROL])

@@ -3,13 +3,16 @@ somebody's own files in it, which saving leaves alone."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import resource
 import shutil
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -26,8 +29,12 @@ from hostile_folders import (
 )
 from safetensors.torch import load_file, save_file
 from transformer_zoo import assert_same, letters, tiny
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from course_lib import folder_checks
+from course_lib.files import part_beside
 from course_lib.models.encoders import load_encoder, load_tokenizer
+from course_lib.quantization import onnx_export
 from course_lib.serialization import load, save
 from course_lib.structured.removal import remove
 
@@ -91,6 +98,19 @@ def test_sound_shards_are_read(folder, tmp_path):
     assert load_encoder(str(folder)).config.hidden_size == 24
 
 
+FAMILIES = (
+    "gpt_neo canine mobilebert funnel reformer led whisper swin wav2vec2 gemma3n qwen2_moe d_fine "
+    "llava_next longformer convnext big_bird xlm perceiver phi4_multimodal blt"
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES.split())
+def test_no_family_s_own_config_is_refused(family):
+    """Limits on counts must not meet widths, ids and resolutions."""
+    written = CONFIG_MAPPING[family]().to_json_string(use_diff=False)
+    folder_checks._check_config(Path(family), json.loads(written))
+
+
 # --- saving beside somebody's own files
 
 
@@ -148,6 +168,64 @@ def test_others_may_read_the_weights_as_they_may_read_the_config(folder):
     assert len(modes) == 1
 
 
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """A folder as `save_onnx_folder` writes it, and `compress` beside it."""
+    session = SimpleNamespace(classes=2, content=lambda: b"model")
+    return ship(session, tmp_path / "ship", {"README.md": b"our card"})
+
+
+def ship(model: Any, folder: Path, beside: dict[str, bytes] | None = None) -> Path:
+    with mock.patch.object(onnx_export, "OnnxClassifier", SimpleNamespace):
+        return onnx_export.save_onnx_folder(model, folder, letters(), ["a", "b"], beside=beside)
+
+
+MODEL = SimpleNamespace(classes=2, content=lambda: b"newer")
+
+
+@pytest.mark.parametrize("name", ["README.md", "sizes.png", "report.json", "notes/mine.txt"])
+def test_a_shipped_model_never_replaces_somebodys_own_file(tmp_path, name):
+    """Before, a person's README.md went, because ours has that name, too."""
+    folder = ship(MODEL, tmp_path / "ship")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("years of work")
+    with pytest.raises(FileExistsError, match=rf"'ship' holds what save did not write: {name}\."):
+        ship(MODEL, folder, {"README.md": b"our card"})
+    assert (folder / name).read_text() == "years of work"
+
+
+def test_a_shipped_model_replaces_all_that_it_wrote(shipped):
+    (shipped / "__pycache__").mkdir()  # Python makes it when run.py is imported
+    (shipped / "__pycache__" / "run.pyc").touch()
+    ship(MODEL, shipped)
+    assert (shipped / "model.onnx").read_bytes() == b"newer"
+    assert {path.name for path in shipped.iterdir()} == onnx_export.FILES
+
+
+def test_a_shipped_model_of_an_older_edition_is_replaced(shipped):
+    rewrite(shipped / CONFIG, files=None)
+    config = json.loads((shipped / CONFIG).read_text())
+    (shipped / CONFIG).write_text(json.dumps({k: v for k, v in config.items() if k != "files"}))
+    with pytest.raises(FileExistsError, match=r"README\.md"):
+        ship(MODEL, shipped)
+    (shipped / "report.json").touch()  # then `compress` wrote all of it
+    assert (ship(MODEL, shipped) / "model.onnx").read_bytes() == b"newer"
+
+
+def test_a_link_to_a_shipped_model_stays_one(shipped):
+    link_ = shipped.with_name("link")
+    link_.symlink_to(shipped)
+    ship(MODEL, link_)
+    assert link_.is_symlink() and (shipped / "model.onnx").read_bytes() == b"newer"
+
+
+def test_a_model_whose_saving_was_killed_is_found_again(folder):
+    work = part_beside(folder)
+    (work / "old").mkdir(parents=True)
+    folder.rename(work / "new")
+    assert_same(load(folder), tiny("bert"))
+
+
 # --- what a config says beyond its class
 
 
@@ -164,7 +242,7 @@ def test_data_in_the_config_come_back_and_code_does_not(tmp_path):
         auto_map=dict.fromkeys(["AutoConfig", "AutoModelForSequenceClassification"], "evil.Evil"),
         custom_pipelines={"text-classification": {"impl": "evil.Evil"}},
         architectures=["Evil"],
-        attn_implementation="flash_attention_2",
+        attn_implementation="eager",
         _attn_implementation="eager",
         kernel_config={},
         dtype="load",
@@ -198,6 +276,16 @@ def test_messages_quote_little_of_a_long_name(folder):
     with pytest.raises(ValueError, match=r"x{80} is unexpected") as refusal:
         load(folder)
     assert len(str(refusal.value)) < 700
+    rewrite(folder / CONFIG, **{"layer" * 10**5: 10**6})
+    with pytest.raises(ValueError, match=r"'layerlayer.*' is 1,000,000") as refusal:
+        load(folder)
+    assert len(str(refusal.value)) < 400
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({k: v for k, v in config.items() if len(k) < 99}))
+    rewrite(folder / CONFIG, architectures=["x" * 10**5])
+    with pytest.raises(TypeError, match="holds a xxx") as refusal_of_kind:
+        READERS["load_custom_model"](folder)
+    assert len(str(refusal_of_kind.value)) < 700
     rewrite(folder / CONFIG, model_type="x" * 10**5)
     with pytest.raises(ValueError, match="model_type is 'xxx") as refusal:
         load(folder)

@@ -31,6 +31,9 @@ if words[0] == "-c":
     sys.exit(0)
 if "--help" in words:
     sys.exit(os.path.exists(folder + "/broken"))
+if "ensurepip" in words and os.path.exists(folder + "/no-pip"):
+    os.rename(folder + "/no-pip", folder + "/pip")
+    os.unlink(folder + "/broken")
 with open(folder + "/../../calls", "a") as calls:
     calls.write(" ".join(words) + chr(10))
 if os.environ.get("PIP_HANGS", "nothing") in " ".join(words):
@@ -188,9 +191,66 @@ def test_a_folder_that_the_course_did_not_make_is_never_wiped(course, pip):
         (course / "mine" / "bin" / "broken").touch()
     code, said, asked = set_up(course, "mine")
     assert code != 0
-    assert asked == []
+    assert ["ensurepip" in line for line in asked] == [True] * (pip == "broken")
     assert "it stays as it is" in said and "name another folder with VENV" in said
     assert (course / "mine" / "thesis.txt").read_text() == "three years of work"
+
+
+@pytest.fixture
+def foreign(course):
+    """An environment in the usual place that the course did not make, and in which no pip works."""
+    venv = course / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "pyvenv.cfg").touch()
+    (venv / "thesis.txt").write_text("three years of work")
+    shutil.copy(course / "stand-in", venv / "bin" / "python")
+    (venv / "bin" / "broken").touch()
+    return venv
+
+
+def test_an_environment_of_uv_gets_a_pip(course, foreign):
+    """Before, what `uv venv` makes, which has no pip, was wiped by `make lab`."""
+    (foreign / "bin" / "no-pip").touch()
+    code, said, asked = set_up(course)
+    assert code == 0, said
+    assert "ensurepip" in asked[0] and "venv" not in asked
+    assert (foreign / "thesis.txt").exists()
+    (foreign / "bin" / "broken").touch()  # later; it is still not ours
+    with (course / "constraints.txt").open("a") as file:
+        file.write("# something new\n")
+    assert set_up(course)[0] == 0
+    assert [path.read_text() for path in course.glob(".venv*/thesis.txt")] == [
+        "three years of work"
+    ]
+
+
+@pytest.mark.parametrize("what", ["an environment", "a folder", "a file"])
+def test_what_the_course_did_not_make_is_put_aside(course, foreign, what):
+    if what != "an environment":
+        (foreign / "pyvenv.cfg").unlink()
+    if what == "a file":
+        foreign.rename(course / "elsewhere")
+        foreign.write_text("three years of work")
+    code, said, asked = set_up(course)
+    assert code == 0, said
+    assert "venv" in asked and "it is now .venv.aside-" in said
+    (aside,) = course.glob(".venv.aside-*")
+    kept = aside if what == "a file" else aside / "thesis.txt"
+    assert kept.read_text() == "three years of work"
+    assert set_up(course)[2] == []
+
+
+@pytest.mark.timeout(60)  # a pipe must not be waited for
+@pytest.mark.parametrize("name", [".venv.lock", ".venv/.course.json", ".venv/.course.json.part"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_folder_or_a_pipe_in_the_place_of_a_note_stops_nothing(course, name, make):
+    set_up(course)
+    (course / name).unlink(missing_ok=True)
+    make(course / name)
+    with (course / "constraints.txt").open("a") as file:
+        file.write("# something new\n")
+    assert set_up(course)[0] == 0
+    assert set_up(course) == (0, "", [])
 
 
 def test_a_link_to_another_environment_is_never_wiped(course):
@@ -254,11 +314,12 @@ def script():
     return module
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
 def test_a_checkout_that_cannot_be_written_says_where_to_put_the_environment(
-    script, monkeypatch, tmp_path
+    script, monkeypatch, tmp_path, code
 ):
     def read_only(_venv, **_found):
-        raise PermissionError(errno.EACCES, "Permission denied")
+        raise OSError(code, os.strerror(code))  # EROFS and ENOSPC are no PermissionError
 
     monkeypatch.setattr(script, "note", read_only)
     with pytest.raises(SystemExit, match=r"cannot be written.*make lab VENV="):

@@ -138,7 +138,7 @@ def attention_chart(tokens: Sequence[str], names: Sequence[str]) -> Chart:
     places = list(range(len(tokens)))
     word = "tokens[datum.value]"
     x = category("to", "attends to", places, labelExpr=word, labelAngle=-50)  # type: ignore[arg-type]
-    y = category("from", "this word", places, labelExpr=word)  # type: ignore[arg-type]
+    y = category("from", "token", places, labelExpr=word)  # type: ignore[arg-type]
     shade = {
         "field": "weight", "type": "quantitative",
         "scale": {"domain": [0, 1], "range": ["#ffffff", BLUE], "type": "sqrt", "interpolate": "rgb"},
@@ -149,7 +149,7 @@ def attention_chart(tokens: Sequence[str], names: Sequence[str]) -> Chart:
         {"calculate": f"tokens[datum['{end}']]", "as": f"{end} word"} for end in ("from", "to")
     ]
     hover = tooltip(
-        **{"from word": "word", "to word": "attends to", "weight": "share of its attention|.1%"}
+        **{"from word": "token", "to word": "attends to", "weight": "share of its attention|.1%"}
     )
     panels = [
         panel(
@@ -228,7 +228,7 @@ def answers_view(
 def answers_chart(models: Mapping[str, PreTrainedModel]) -> Chart:
     """A bar for each model: how sure it is; its color is the answer. The sentence stands above."""
     labels: dict[int, str] = next(iter(models.values())).config.id2label  # type: ignore[assignment]
-    colors = dict(zip(labels.values(), (ORANGE, BLUE, GREEN, PINK, GRAY), strict=False))
+    colors = dict(zip(labels.values(), (GRAY, ORANGE, GREEN, PINK, BLUE), strict=False))
     answer = color("answer", colors, {"title": "answer", "orient": "right"})
     return chart(
         panel(

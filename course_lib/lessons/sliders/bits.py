@@ -48,7 +48,7 @@ def bits_view(row: Tensor, found: Found, bits: int) -> State:
 
 
 def bits_chart(row: Tensor, found: Found) -> Chart:
-    """Weights before and after rounding, and accuracy against megabytes for all numbers of bits."""
+    """Weights before and after rounding, and validation accuracy against megabytes for all bits."""
     reach = 1.05 * row.abs().max().item()
     y = number("rounded", "after rounding", (-reach, reach))
     y["axis"]["grid"] = False  # the only lines across are the values that there are
@@ -62,9 +62,10 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     most = max(megabytes for megabytes, _ in found.values())
     least = min(megabytes for megabytes, _ in found.values())
     ends = [end for _, accuracy in found.values() for end in accuracy.interval]
+    scale = (min(ends) - 0.01, max(ends) + 0.045)
     at = {
         "x": number("megabytes", "megabytes (log scale)", (least / 1.3, most * 1.9), type="log"),
-        "y": number("accuracy", "accuracy", (min(ends) - 0.01, max(ends) + 0.045), percent=True),
+        "y": number("accuracy", "validation accuracy", scale, percent=True),
     }
     whisker = {"x": at["x"], "y": {**at["y"], "field": "low"}, "y2": {"field": "high"}}
     hover = tooltip(name="bits", megabytes="MB|.1f", shown="accuracy")

@@ -7,6 +7,7 @@ slider changes stands in named datasets, so that a move replaces a few rows and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import importlib.metadata
 import math
@@ -19,8 +20,7 @@ from typing import Any
 
 import vl_convert
 
-from course_lib.cache import cache_dir
-from course_lib.files import write_atomically
+from course_lib.cached_files import cached_file, going_on_when_full
 
 Row = Mapping[str, Any]
 Chart = dict[str, Any]
@@ -203,14 +203,28 @@ def library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, 0.9 MB, which sets ``window.courseVega``.
 
     A page runs it once, however often it stands there: Vega numbers its clip paths, and two copies
-    would give two charts the same number. Bundling takes three seconds, so the script is kept in the
-    course's cache.
+    would give two charts the same number.
     """
-    path = cache_dir() / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
-    if not path.exists():
-        script = vl_convert.javascript_bundle("window.courseVega = vegaEmbed;")
-        write_atomically(path, lambda part: part.write_text(script, "utf-8"))
-    return f"if (!window.courseVega) {{\n(() => {{ {path.read_text('utf-8')} }})();\n}}\n"
+    return f"if (!window.courseVega) {{\n(() => {{ {kept_bundle()} }})();\n}}\n"
+
+
+def kept_bundle() -> str:
+    """The three without what keeps a second copy away. Bundling takes three seconds, so the script is
+    in the course's cache, with its checksum: a cut one would leave all sliders blank."""
+    with contextlib.suppress(OSError), going_on_when_full("The sliders' script"):
+        path = cached_file(file_of_library(), lambda part: part.write_text(_bundle(), "utf-8"))
+        return path.read_text("utf-8")
+    return _bundle()
+
+
+@cache
+def _bundle() -> str:
+    return vl_convert.javascript_bundle("window.courseVega = vegaEmbed;")
+
+
+def file_of_library() -> str:
+    """The name of its file in the cache, with the version of what it was made from."""
+    return f"sliders/vega-{importlib.metadata.version('vl-convert-python')}.js"
 
 
 def _brief(row: Row) -> Row:

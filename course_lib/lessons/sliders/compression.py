@@ -125,7 +125,7 @@ def explorer_view(variants: Mapping[Any, Variant], at: Any, front: Sequence[Any]
 def explorer_chart(
     variants: Mapping[Any, Variant], marked: Mapping[str, Variant] | None = None
 ) -> Chart:
-    """Accuracy against size and against latency for all variants.
+    """Accuracy on validation against size and against latency for all variants.
 
     Args:
         variants: key → variant.
@@ -138,7 +138,7 @@ def explorer_chart(
     named = [{**_row(one), "name": name} for name, one in marked.items()]
     ends = [end for one in everyone for end in (*one.accuracy.interval,)]
     # The chosen one shows its interval, so the scale holds all of them.
-    y = number("accuracy", "accuracy", (min(ends), max(ends) + 0.02), percent=True)
+    y = number("accuracy", "validation accuracy", (min(ends), max(ends) + 0.02), percent=True)
     panels, data = [], {}
     for cost, title in COSTS.items():
         costs = [_row(one)[cost] for one in everyone]

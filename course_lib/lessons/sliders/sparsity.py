@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.utils.data import TensorDataset
 
 from course_lib.evaluation.accuracy import Accuracy
+from course_lib.evaluation.prediction import not_nan
 from course_lib.lessons.sliders.charts import (
     Chart,
     Row,
@@ -51,6 +52,7 @@ def sparsity_view(
 
     Raises:
         ValueError: `amount` is outside [0, 1].
+        FloatingPointError: the model outputs NaN.
     """
     weights = prunable(model)
     masks = global_masks(model, amount)
@@ -118,6 +120,9 @@ def sparsity_chart(model: nn.Module) -> Chart:
         "sparsity of each layer", 120, 190,
         mark("bar", "shares", color=GRAY, **share,
              tooltip=tooltip(layer="layer", share="sparsity|.1%")),
+        mark("text", "shares", align="left", fontSize=11, y=share["y"], x={"value": 124},
+             transform=[{"calculate": "format(100 * datum.share, '.0f') + ' %'", "as": "shown"}],
+             text={"field": "shown"}),
     )  # fmt: skip
     x = number(
         "left", "weights left (log scale)", (0.001, 1), percent=True, type="log", reverse=True,
@@ -126,7 +131,7 @@ def sparsity_chart(model: nn.Module) -> Chart:
     y = number("accuracy", "validation accuracy", (0, 1.03), percent=True)
     hover = tooltip(weights="weights left|,", shown="accuracy")
     curve = panel(
-        "accuracy so far, orange: now", 290, 190,
+        "accuracy at each sparsity, orange: now", 290, 190,
         mark("line", "seen", zoom="curve", clip=True, color=BLUE, x=x, y=y),
         mark("circle", "seen", clip=True, color=BLUE, size=30, opacity=1, x=x, y=y, tooltip=hover),
         mark("rule", "now", clip=True, color=ORANGE, strokeWidth=2, x=x,
@@ -174,7 +179,7 @@ def _accuracy(model: nn.Module, dataset: TensorDataset, masks: dict[str, Tensor]
     inputs, labels = (part.to(device_of(model)) for part in dataset.tensors)
     with torch.inference_mode(), evaluating(model):
         logits = functional_call(model, masked, (inputs,))
-    return Accuracy(int((logits.argmax(-1) == labels).sum()), len(labels))
+    return Accuracy(int((not_nan(logits).argmax(-1) == labels).sum()), len(labels))
 
 
 def _edge(values: Tensor) -> float:

@@ -85,7 +85,9 @@ def test_the_library_is_bundled_once_and_then_read(tmp_path, monkeypatch):
     texts = []
     for _ in range(2):
         charts.library.cache_clear()
+        charts._bundle.cache_clear()
         texts.append(charts.library())
     charts.library.cache_clear()
+    charts._bundle.cache_clear()
     assert asked == [1] and texts[0] == texts[1]
     assert texts[0].startswith("if (!window.courseVega)")
