@@ -54,7 +54,9 @@ numpy, and no PyTorch:
 
 Accuracies have 95 % intervals. The test part was used for this table only. Before and after were
 compared on the same texts. Times are medians of one run in ONNX Runtime on one
-thread, float32 before and int8 after, without tokenizing. They differ from machine to machine.
+thread, float32 before and int8 after, without tokenizing. A speed-up is the median of the ratios of
+single rounds, so it may differ from the ratio of the two medians. Times differ from machine to
+machine.
 
 ## Limits
 

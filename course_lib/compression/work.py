@@ -63,11 +63,13 @@ class Work:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Say which step begins, and note how long it took."""
+        """Say which step begins; note how long it took, and say it where that is minutes."""
         print(f"{STEPS.index(name) + 1} of {len(STEPS)} · {name}", flush=True)
         start = time.perf_counter()
         yield
         self.minutes[name] = round((time.perf_counter() - start) / 60, 2)
+        if self.minutes[name] >= 1:
+            print(f"  In all, this step took {self.minutes[name]:.1f} minutes.", flush=True)
 
     def note(self, name: str, model: Any, validation: Dataset | Accuracy) -> None:
         """Measure size and, unless it is known, validation accuracy after a step."""

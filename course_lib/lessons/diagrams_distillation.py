@@ -23,6 +23,7 @@ def teacher_and_student(
     label_index: int = 0,
     T: float = 4.0,
     alpha: float = 0.5,
+    classes: Sequence[str] = (),
 ) -> Drawing:
     """Teacher, student and the two losses: the soft one at temperature T, the hard one with labels.
 
@@ -33,6 +34,7 @@ def teacher_and_student(
         teacher_logits, student_logits: of one example, 2 to 5 classes.
         label_index: the true class, counted from 0 (default 0).
         T: the temperature of the soft loss (default 4). alpha: its weight (default 0.5).
+        classes: short names, written below the bars of teacher and label (default: none).
 
     Raises:
         ValueError: the numbers of classes differ; there is no such class; T is not positive.
@@ -45,16 +47,16 @@ def teacher_and_student(
         cross-entropy compares the student's probabilities at T = 1 (0.50, 0.50) with the label,
         class 1. The loss is α · T² · KL + (1 − α) · CE = 0.7 · 2² · KL + 0.3 · CE.
     """
-    classes = len(teacher_logits)
-    if len(student_logits) != classes or not 2 <= classes <= 5 or not 0 <= label_index < classes:
+    n = len(teacher_logits)
+    if len(student_logits) != n or not 2 <= n <= 5 or not 0 <= label_index < n:
         raise ValueError(
-            f"got {classes} logits of the teacher, {len(student_logits)} of the student and label "
+            f"got {n} logits of the teacher, {len(student_logits)} of the student and label "
             f"{label_index}, expected 2 to 5 classes for both and a label among them."
         )
     if not T > 0:
         raise ValueError(f"T is {T}, expected a positive temperature, such as 4.")
     targets, soft = _softmax(teacher_logits, T), _softmax(student_logits, T)
-    hard, truth = _softmax(student_logits, 1), np.eye(classes)[label_index]
+    hard, truth = _softmax(student_logits, 1), np.eye(n)[label_index]
     ax = style.canvas(style.WIDTH, 5.0)
     upper, lower, first, second = 0.95, 3.2, 3.45, 5.6
     box(ax, (0.15, 1.85), (0.85, 0.45), "input")
@@ -71,6 +73,8 @@ def teacher_and_student(
     for name, at, values, color, title in panels:
         _bars(ax, at, values, color, name)
         above = at[1] == upper
+        for i, text in enumerate(classes if above else ()):
+            label(ax, (at[0] + 1.1 * (i + 0.5) / n, upper + 0.52), text, style.SMALL)
         label(ax, (at[0] + 0.55, at[1] - 0.62 if above else at[1] + 0.62), title, style.SMALL)
     arrow(ax, (2.85, upper), (first - 0.1, upper))
     arrow(ax, (2.65, lower), (first - 0.1, lower))
@@ -79,12 +83,12 @@ def teacher_and_student(
     arrow(ax, (turn, lower), (second - 0.1, lower))
     for x, text in ((first + 0.55, "KL"), (second + 0.55, "CE")):
         _loss(ax, (x, 2.07), text)
-        arrow(ax, (x, upper + 0.5), (x, 1.8), LOSS)
+        arrow(ax, (x, upper + (0.62 if classes else 0.5)), (x, 1.8), LOSS)
         arrow(ax, (x, lower - 0.5), (x, 2.34), LOSS)
     centers = (first + 0.55, second + 0.55)
     parts = f"{alpha:g} · {T:g}² · KL", f"{number(1 - alpha, 2).rstrip('0').rstrip('.')} · CE"
     _sum(ax, 4.48, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))
-    for y, text in ((4.36, "α: the teacher's share"), (4.6, "T²: scales its gradient")):
+    for y, text in ((4.36, "α: the teacher's share"), (4.6, "T²: offsets the smaller gradient")):
         label(ax, (0.15, y), text, style.SMALL, ha="left")
     return finish(
         ax,

@@ -245,7 +245,7 @@ def attention_head(
     for x, name in zip(places, "QKV", strict=True):
         _matrix(ax, (x, 0.55), rows, size, name)
         cells(ax, (x + width + 0.05, 0.55), [row[:1] for row in rows], size=size, name=f"b{name}")
-    label(ax, (left + width + 0.05 + size / 2, 0.33), "bias", style.SMALL)
+        label(ax, (x + width + 0.05 + size / 2, 0.33), "bias", style.SMALL)
     right = places[-1] + width + size + 0.15
     frame = (right - left + 0.1, width + 0.2)
     box(ax, (left - 0.1, 0.45), frame, facecolor="none", zorder=0)  # all three feed the head
@@ -259,6 +259,7 @@ def attention_head(
     down = [[GONE if c == neuron else STAYS for c in range(neurons)]] * hidden
     _matrix(ax, (left, top), up, size, "up")
     cells(ax, (left + width + 0.05, top), [row[:1] for row in up], size=size, name="bup")
+    label(ax, (left + width + 0.05 + size / 2, top - 0.22), "bias", style.SMALL)
     middle = top + max(neurons, hidden) * size / 2
     second = left + width + size + 0.85
     arrow(ax, (left + width + size + 0.15, middle), (second - 0.15, middle))

@@ -59,12 +59,13 @@ def compress_steps() -> Drawing:
 def _texts_of_the_steps(ax: Axes, middle: Sequence[float], bottom: float) -> None:
     """The files below `compress_steps`: labeled text for four steps, unlabeled text, the folder."""
     top, train, test = 2.45, 1.88, 2.22
-    for i, text, color in (
-        (0, "labeled\ntext", FILES),
-        (3, "unlabeled\ntext", FILES),
-        (5, "folder", style.GRAY),
+    plain = {"facecolor": "white"}  # a result: neither gray, a step that measures, nor text
+    for i, text, color, look in (
+        (0, "labeled\ntext", FILES, {}),
+        (3, "unlabeled\ntext", FILES, {}),
+        (5, "folder", style.INK, plain),
     ):
-        box(ax, (middle[i] - 0.52, top), (1.04, 0.5), text, color)
+        box(ax, (middle[i] - 0.52, top), (1.04, 0.5), text, color, **look)
     first, last = middle[0] - 0.2, middle[5] - 0.25
     line(ax, [(first, top), (first, train), (middle[3] - 0.25, train)], FILES)
     for x in (first, middle[2], middle[3] - 0.25):
@@ -82,19 +83,19 @@ def texts_cut(lengths: Sequence[int] = (9, 14, 22, 30, 45, 80), max_length: int 
     """Texts as bars, one unit a token: what lies behind `max_length` is never read. Lesson 6.
 
     Args:
-        lengths: tokens of 1 to 8 texts.
+        lengths: tokens of 1 to 10 texts.
         max_length: where they are cut.
 
     Raises:
-        ValueError: no text, or more than 8; a length or a limit below 1.
+        ValueError: no text, or more than 10; a length or a limit below 1.
 
     Example:
         >>> print(texts_cut((10, 50), max_length=32).alt)
         2 texts of 10, 50 tokens, cut at 32: 1 of them loses its end, 18 tokens in all.
     """
-    if not 1 <= len(lengths) <= 8 or min(lengths) < 1 or max_length < 1:
+    if not 1 <= len(lengths) <= 10 or min(lengths) < 1 or max_length < 1:
         raise ValueError(
-            f"Got lengths {list(lengths)} and {max_length}; expected 1 to 8, all above 0."
+            f"Got lengths {list(lengths)} and {max_length}; expected 1 to 10, all above 0."
         )
     left, height, gap = 1.1, 0.2, 0.12
     ax = style.canvas(style.WIDTH, (height + gap) * len(lengths) + 0.75)
@@ -156,7 +157,7 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
     ends = [end for _, interval in rows for end in interval]
     low, high = min(*ends, -2 * points), max(*ends, 0.5 * points)
     ax = style.canvas(style.WIDTH, 0.42 * len(rows) + 1.0)
-    left, right = 1.25, style.WIDTH - 1.3
+    left, right = 1.45, style.WIDTH - 1.3
     bottom = 0.45 + 0.42 * len(rows)
 
     def place(value: float) -> float:
@@ -176,6 +177,8 @@ def loss_verdicts(yours: tuple[float, float, float] | None = None, points: float
         line(ax, [(place(interval[0]), y), (place(interval[1]), y)], color, linewidth=style.BOLD)
         if yours is not None and name == YOURS:
             ax.plot(place(yours[0]), y, "o", color=style.INK, markersize=7, zorder=4)
+            written = f"{interval[0]:+.2f} to {interval[1]:+.2f}".replace("-", "−")
+            label(ax, (left - 0.15, y + 0.2), written, style.SMALL, ha="right")
         label(ax, (left - 0.15, y), name, ha="right")
         label(ax, (right + 0.15, y), VERDICTS[verdict(interval, -points)], ha="left")
     description = (

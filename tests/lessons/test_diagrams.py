@@ -86,9 +86,13 @@ OTHERS = {
     "teacher_and_student": [
         {"teacher_logits": (9, 1, 0, 0, 0), "student_logits": (0, 9, 0, 0, 0), "label_index": 4},
         {"T": 20, "alpha": 0.9},
+        {"teacher_logits": (2, -1), "student_logits": (0, 0), "classes": ("no", "yes")},
     ],
     "training_sets": [{"labeled": 50, "total": 3500}],
-    "texts_cut": [{"lengths": [3]}, {"lengths": [5, 400, 9, 9, 2, 77, 8, 1], "max_length": 128}],
+    "texts_cut": [
+        {"lengths": [3]},
+        {"lengths": [5, 400, 9, 9, 2, 77, 8, 1, 6, 3], "max_length": 128},
+    ],
     "transformer_layer": [
         {"hidden": 8, "heads": 1, "neurons": 32},
         {"hidden": 768, "heads": 3, "neurons": 3072},
