@@ -43,14 +43,14 @@ reviews = models.reviews_tokenized()  # "train", "validation", "test"
 # %% [markdown]
 # ## The result first
 #
-# MiniLM is a BERT with six layers, pretrained on a lot of text. Our **teacher** is lesson 3's: MiniLM, fine-tuned to tell positive from negative movie reviews. Below, "MiniLM" always means the model before fine-tuning.
+# MiniLM is a BERT with six layers, pretrained on a lot of text. Our **teacher** is lesson 3's: MiniLM, fine-tuned on 7,241 labeled sentences to tell positive from negative movie reviews.
 #
 # The teacher's **students** have three layers. They differ in two ways:
 #
 # - in their **start**, the weights before training: three layers of MiniLM, or the same three layers of the teacher;
 # - in their training: on the labels alone, or on the teacher's answers and hidden states (its layers' outputs) as well.
 #
-# So the better start comes from the teacher, too. But by "what the teacher adds" we mean only its answers and hidden states during training.
+# The better start is itself copied from the teacher. Still, "with teacher" means only the second: its answers and hidden states during training.
 #
 # All students see the same 2,560 labeled sentences once. [lesson4_ablation.py](experiments/lesson4_ablation.py) trained each kind with three seeds.
 
@@ -75,16 +75,16 @@ starts_apart = {"teacher's − MiniLM's layers: labels alone": (alone[ours], alo
 tables.differences(compared | starts_apart)
 
 # %% [markdown]
-# The better start adds three to four points: the distance between the lines. The teacher adds about one point to MiniLM's
-# layers: the slope of that line. To its own layers, the teacher adds too little to tell from zero. Section 5 asks why, and section 7 asks when the teacher adds more.
+# The better start adds three to four points: the distance between the lines. From MiniLM's
+# layers, the teacher adds about one point: the slope of that line. From the teacher's own layers, it adds too little to tell from zero. Section 5 asks why.
 #
 # **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and the difference in each seed. A difference is **clear** if the interval leaves out 0 and
 # all seeds have the same sign.
 #
 # ## 1 · Is DistilBERT 40 % smaller and 60 % faster?
 #
-# DistilBERT is BERT with half of its layers, trained with BERT as its teacher. The abstract of its paper (Sanh et al. 2019) says that
-# it is 40 % smaller and 60 % faster than BERT, and retains 97 % of BERT's language understanding. Section 6 is about the 97 %.
+# DistilBERT is BERT with half of its layers, trained with BERT as its teacher. By its paper's abstract (Sanh et al. 2019),
+# DistilBERT is 40 % smaller and 60 % faster, and retains 97 % of BERT's language understanding. Section 6 is about the 97 %.
 #
 # **Predict first.** Half of the layers are gone. What share of the parameters is gone?
 
@@ -135,11 +135,11 @@ pd.DataFrame(speed).map(lambda v: f"{v.value:.3f} × ({v.low:.3f} to {v.high:.3f
 # %% [markdown]
 # By the paper's numbers, DistilBERT is 668 / 410 = 1.63 times as fast, so 63 % faster. It needs 410 / 668 = 61 % of the time, so 39 % less. "60 % faster" does not mean 60 % less time.
 #
-# In our measurement, DistilBERT needs about half of the time, because half of the layers do about half of the work. Looking up embeddings takes almost no time. Our ratio is not the paper's, probably because we use another computer and other software.
+# In our measurement, DistilBERT needs about half of the time, because half of the layers do about half of the work. Looking up embeddings takes almost no time. The paper's ratio is lower, probably because computer and software differ.
 #
 # ## 2 · Which layers should the student copy?
 #
-# A student needs weights to start from. DistilBERT takes its teacher's embeddings and every other layer (Sanh et al. 2019, section 3). A layer of the teacher fits into the student, because both have the same width.
+# For its start, DistilBERT takes its teacher's embeddings and every other layer (Sanh et al. 2019, section 3). A layer of the teacher fits into the student, because both have the same width.
 
 # %%
 by_hand = copy.deepcopy(teacher)  # so that training it leaves the teacher as it is
@@ -154,7 +154,7 @@ diagrams.copied_layers((1, 3, 5))
 # %% [markdown]
 # We count layers from 1, as in the drawing. Code counts from 0, so `(1, 3, 5)` are layers 2, 4, and 6.
 #
-# **Predict first.** Which student is better before any training: the one from layers 1, 3, and 5, or the one from layers 2, 4, and 6?
+# **Predict first.** Before any training, which student is better: layers 1, 3, 5 or layers 2, 4, 6?
 
 # %% jupyter={"source_hidden": true}
 validation = reviews["validation"].select(range(settings.validation))
@@ -168,9 +168,9 @@ look["roles"] = dict.fromkeys(untrained, "student")
 plots.intervals(untrained, reference={"teacher": evaluation.evaluate(teacher, validation)}, **look)
 
 # %% [markdown]
-# The student from layers 2, 4, and 6 is better, because it keeps layer 6. Compare the rows 1, 3, 5 and 1, 3, 6: only the last layer differs, and the accuracy by about twenty points. The copied pooler (a dense layer) and classifier were trained on the outputs of layer 6.
+# The student from layers 2, 4, and 6 is better, because it keeps layer 6. The rows 1, 3, 5 and 1, 3, 6 differ only in the last layer, and by about twenty points. The copied pooler (a dense layer) and classifier were trained on the outputs of layer 6.
 #
-# **Predict first.** After training, which student is better: the one from layers 1, 3, and 5, or the one from layers 2, 4, and 6?
+# **Predict first.** And after training, which is better: layers 1, 3, 5 or layers 2, 4, 6?
 
 # %% jupyter={"source_hidden": true}
 pairs = {"with teacher": (taught[ours], taught[odd]), "labels alone": (alone[ours], alone[odd])}
@@ -178,7 +178,7 @@ tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, p
 
 # %% [markdown]
 # Now the student from layers 1, 3, and 5 is ahead. So the accuracy before training does not tell you
-# which layers are the better start. You have to train both. We go on with layers 2, 4, and 6, because we had chosen them before we knew this.
+# which layers are the better start. You have to train both. We go on with layers 2, 4, and 6, which we had chosen before.
 #
 # ## 3 · What are the three losses?
 #
@@ -291,9 +291,9 @@ for step in range(1, 21):
         print(f"step {step}: loss {loss.item():.2f}")
 
 # %% [markdown]
-# `distill_hidden` repeats the step above for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings, as in the stored experiment. We tuned the learning rate on the student with labels alone, so our choice does not favor the teacher.
+# `distill_hidden` repeats the step above for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. We tuned the learning rate on the student with labels alone, so our choice does not favor the teacher.
 #
-# **Predict first.** Section 2 showed the validation accuracy of the teacher and of the untrained student. Where will the two trained students land, and how far apart?
+# **Predict first.** Section 2 has the accuracy of the untrained student and of the teacher. Where will the two trained students land, and how far apart?
 
 # %%
 train = reviews["train"].select(range(settings.sentences))
@@ -326,7 +326,7 @@ tables.differences({"with teacher − labels alone": pair})
 diagrams.distill_before_or_after()
 
 # %% [markdown]
-# We take the student with teacher from the teacher's layers 2, 4, and 6, and leave out one thing at a time.
+# We begin with the student that has everything: the teacher's layers 2, 4, and 6, and all three losses. Then we leave out one thing at a time.
 #
 # **Predict first.** What costs most if we leave it out: the fine-tuned start (MiniLM's layers take its place), the teacher during training, or one of the three losses?
 
@@ -344,10 +344,10 @@ tables.differences({"without the fine-tuned start": (taught[pretrained], taught[
 # %% [markdown]
 # Only the fine-tuned start makes a clear difference, about three points. The other intervals contain 0, so we cannot tell whether those parts help or hurt.
 #
-# Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The first table fits this: the teacher adds about one point to MiniLM's layers, and almost nothing to its own. Second, the teacher was trained on these labels, so most of its
-# answers repeat them (section 7 prints how many). Because the teacher adds almost nothing, we cannot see which loss matters. The paper's order may still be right.
+# Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The lesson's first table fits this: the teacher adds about one point from MiniLM's layers, and almost nothing from its own. Second, the teacher was trained on these labels, so most of its
+# answers repeat them (section 7 prints how many). With so small an effect, we cannot see which loss matters, and the paper's order may be right.
 #
-# **Where it stops being true.** A student with random weights only guesses after these 80 steps (line above the figure). So our experiment does not show what pretraining is worth. The paper's
+# **Where it stops being true.** A student with random weights only guesses after so little training (line above the figure). So our experiment does not show what pretraining is worth. The paper's
 # student with random weights saw all of the pretraining text during distillation.
 #
 # ## 6 · Is 97 % a lot?
@@ -394,16 +394,16 @@ tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 
 # %% [markdown]
 # All three keep more than 90 % of the accuracy, even TF-IDF. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
-# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. The comparison is not quite even: TF-IDF was trained on 7,241 labels, and the students on 2,560, but from a start that had seen all of them.
+# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. TF-IDF was trained on all 7,241 labels. So was the teacher, whose layers are the students' start.
 #
 # The intervals of the shares come from a **bootstrap**: draw 2,000 of the 2,000 test sentences at random, so that some come twice and some never. Compute the share for them. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
 #
-# The paper's 97 % is a ratio of two mean scores on GLUE. On one of its tasks, SST-2, which is about movie reviews like ours, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
+# The paper's 97 % is a ratio of two mean scores on GLUE. On SST-2, GLUE's task on movie reviews, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
 #
 # ## 7 · What if labels are few?
 #
-# Suppose that you have a lot of text, but only 200 labels, and a teacher that was trained on 7,241. The script
-# [lesson4_few_labels.py](experiments/lesson4_few_labels.py) trained students in three ways, all with the same number of steps:
+# Suppose that you have a lot of text, but only 200 labels, and a teacher that was trained on 7,241.
+# [lesson4_few_labels.py](experiments/lesson4_few_labels.py) trained students in three ways, with the same number of steps:
 #
 # | way | labeled sentences | unlabeled sentences | what it learns from the unlabeled ones |
 # |---|---|---|---|
@@ -442,7 +442,7 @@ tables.differences(compared).rename_axis(["start", "comparison"])
 # %% [markdown]
 # From either start, the teacher now adds six to eight points. That is more than the better start adds: MiniLM's layers with the teacher beat the teacher's layers without (last row).
 #
-# But with these settings, the three losses are not better than hard answers. They even score about one point lower, though this is not clear from MiniLM's layers, and only just clear from the teacher's. So the gain comes from more labeled text, and the teacher is the labeler.
+# But with these settings, the three losses are not better than hard answers. They even score about one point lower, which is just clear from the teacher's layers, and not clear from MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
 #
 # **Where it stops being true.** We cannot tell hard answers from 2,560 true labels. But the teacher was trained on these sentences, so most of its answers repeat their labels (line above the figure). On new text, the teacher is wrong more often, so expect a smaller gain.
 #
@@ -482,7 +482,7 @@ tables.differences({"electronics: with teacher − labels alone": (with_teacher,
 #
 # ## 9 · Look inside, and use it
 #
-# **Attention** weights say how much information each token takes from each other token. Every attention head in a layer has its own weights. The three losses do not compare them. How much attention do teacher and student still have in common?
+# **Attention** weights say how much information each token takes from each other token. Every attention head in a layer has its own weights. The three losses do not compare them. How much do teacher and student still have in common?
 #
 # The darker a cell, the more its row's token attends to its column's token. Look at the column [CLS].
 
@@ -517,7 +517,7 @@ for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"
 # %% [markdown]
 # Even nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
 #
-# Now compare the student with its teacher. The figure starts with the shortest validation sentence on which the two disagree. Write your own and press Enter. Try a "not" or irony.
+# Now compare the student with its teacher. The figure starts with the shortest validation sentence on which the two disagree. Write your own and press Enter.
 
 # %% jupyter={"source_hidden": true}
 both = {"teacher": teacher, "student": distilled}
