@@ -109,9 +109,9 @@ def differences(rows: Mapping[Any, tuple[Tensor, Tensor]]) -> DataFrame:
     """Differences of two accuracies in points: their paired interval, and that of each seed.
 
     Args:
-        rows: what is compared → the answers bool ``[seeds, n]`` of both, the baseline second. With
-            pairs of names, the table has a column for each part. The interval is that of
-            `evaluation.paired_test_over_seeds`.
+        rows: what is compared → the answers bool ``[seeds, n]``, or ``[n]`` of one seed, of both,
+            the baseline second. With pairs of names, the table has a column for each part. The
+            interval is that of `evaluation.paired_test_over_seeds`.
 
     Example:
         >>> import torch
@@ -120,11 +120,13 @@ def differences(rows: Mapping[Any, tuple[Tensor, Tensor]]) -> DataFrame:
         ['+0.0 (+0.0 to +0.0)', '−25.0, +25.0']
     """
     import pandas as pd
+    import torch
 
     from course_lib.evaluation.significance import paired_test_over_seeds
 
     shown = {}
-    for name, (one, other) in rows.items():
+    for name, pair in rows.items():
+        one, other = torch.atleast_2d(*pair)
         found = paired_test_over_seeds(one, other)
         value, low, high = (_points(number) for number in (found.value, *found.interval))
         each = (one.double().mean(1) - other.double().mean(1)).tolist()

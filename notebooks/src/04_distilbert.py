@@ -3,7 +3,7 @@
 #
 # **What makes a distilled transformer good: its start, its losses, or its teacher?**
 #
-# If every sentence has a label, the start (the student's first weights) does most of the work, and the teacher adds little. If only a few sentences have one, the teacher adds several points, more than the start, because it labels the rest.
+# If every sentence has a label, the start (the student's first weights) matters most, and the teacher adds little. If only a few sentences have one, the teacher adds several points, more than the better start does, because it labels the rest.
 #
 # You will be able to
 #
@@ -29,9 +29,7 @@ from course_lib import lessons
 settings = lessons.start("lesson4", profile)
 
 import copy
-from functools import partial
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 import transformers
@@ -40,20 +38,27 @@ from torch import nn
 from course_lib import datasets, distillation, evaluation, models, training
 from course_lib.lessons import diagrams, fill_in, plots, sliders, tables
 
+reviews = models.reviews_tokenized()  # "train", "validation", "test"
+
 # %% [markdown]
 # ## The result first
 #
-# Our **teacher** is lesson 3's: a MiniLM (a BERT with six layers, pretrained on a lot of text) that was then fine-tuned to tell positive from negative movie reviews. Below, "MiniLM" always means the model before fine-tuning. The
-# teacher's **students** have three layers. They differ in two ways:
+# MiniLM is a BERT with six layers, pretrained on a lot of text. Our **teacher** is lesson 3's: MiniLM, fine-tuned on 7,241 labeled sentences to tell positive from negative movie reviews.
 #
-# - in their **start**, the weights before training: three layers of the pretrained MiniLM, or the same three layers of the fine-tuned teacher;
-# - in their training: on the labels alone, or on the teacher's answers and hidden states as well.
+# The teacher's **students** have three layers. They differ in two ways:
 #
-# All see the same 2,560 labeled sentences once, which is little training. [lesson4_ablation.py](experiments/lesson4_ablation.py) trained each kind with three seeds.
+# - in their **start**, the weights before training: three layers of MiniLM, or the same three layers of the teacher;
+# - in their training: on the labels alone, or on the teacher's answers and hidden states (its layers' outputs) as well.
+#
+# The better start is itself copied from the teacher. Still, "with teacher" means only the second: its answers and hidden states during training.
+#
+# All students see the same 2,560 labeled sentences once. [lesson4_ablation.py](experiments/lesson4_ablation.py) trained each kind with three seeds.
 
 # %% jupyter={"source_hidden": true}
-ablation, reviews = lessons.results("lesson4_ablation"), models.reviews_tokenized()
-test = lessons.TestSet(reviews.pop("test"))
+from functools import partial
+
+ablation = lessons.results("lesson4_ablation")
+test = lessons.TestSet(reviews["test"])
 new, pretrained = "new weights", "MiniLM's layers 2, 4, 6"
 odd, ours = (f"teacher's layers {kept}" for kept in ("1, 3, 5", "2, 4, 6"))
 scored = partial(tables.stored, ablation, test)  # bool [seeds, sentences]: which answers are right
@@ -61,30 +66,25 @@ alone = {start: scored(start=start, losses="no teacher") for start in (new, pret
 taught = {start: scored(start=start, losses="all three") for start in alone}
 teacher_right = scored(start="the teacher itself", losses="no training")[0]
 rows = {s: (tables.accuracy(alone[s]), tables.accuracy(taught[s])) for s in (pretrained, ours)}
-picture = plots.slopes(
-    rows,
-    between=("labels alone", "with teacher"),
-    title="The better start is worth more than the teacher",
-    ylabel="test accuracy",
-    roles={pretrained: "kept", ours: "student"},
-    reference={"teacher": tables.accuracy(teacher_right)},
-)
-plots.show(picture)
+look = {"title": "The better start is worth more than the teacher", "ylabel": "test accuracy"}
+look["roles"] = {pretrained: "kept", ours: "student"}
+look["reference"] = {"teacher": tables.accuracy(teacher_right)}
+plots.show(plots.slopes(rows, between=("labels alone", "with teacher"), **look))
 compared = {f"with teacher − labels alone: {s}": (taught[s], alone[s]) for s in rows}
 starts_apart = {"teacher's − MiniLM's layers: labels alone": (alone[ours], alone[pretrained])}
 tables.differences(compared | starts_apart)
 
 # %% [markdown]
-# The distance between the lines is what the better start adds: three to four points. The slope of a line is what the teacher adds: about one point from MiniLM's
-# layers, and from the teacher's own layers too little to tell from zero. Section 5 asks why, and section 7 when it is more.
+# The better start adds three to four points: the distance between the lines. From MiniLM's
+# layers, the teacher adds about one point: the slope of that line. From the teacher's own layers, it adds too little to tell from zero. Section 5 asks why.
 #
-# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and beside it the difference in each seed. A difference is **clear** if the interval leaves out 0 and
+# **How we judge.** As in lesson 3, the table has the paired interval over the test sentences, and the difference in each seed. A difference is **clear** if the interval leaves out 0 and
 # all seeds have the same sign.
 #
 # ## 1 · Is DistilBERT 40 % smaller and 60 % faster?
 #
-# DistilBERT is BERT with half of its layers, trained with BERT as its teacher. The abstract of its paper (Sanh et al. 2019) says that
-# it is 40 % smaller and 60 % faster than BERT, and retains 97 % of BERT's language understanding. Section 6 is about the 97 %.
+# DistilBERT is BERT with half of its layers, trained with BERT as its teacher. By its paper's abstract (Sanh et al. 2019),
+# DistilBERT is 40 % smaller and 60 % faster, and retains 97 % of BERT's language understanding. Section 6 is about the 97 %.
 #
 # **Predict first.** Half of the layers are gone. What share of the parameters is gone?
 
@@ -106,18 +106,20 @@ plots.parts(parts, "million parameters", title="The layers halve, the embeddings
 
 # %% [markdown]
 # Less than half is gone, because only the layers halve. The **embeddings**, one vector for each token of the vocabulary, stay as they
-# are. The smaller the model, the larger their share: in our teacher it is more than half. If you want a small file, shrink the
+# are. The smaller the model, the larger their share of the parameters: more than half in our teacher. If you want a small file, shrink the
 # vocabulary (lesson 5).
 #
 # Now the time. In the paper's table 3, BERT takes 668 seconds and DistilBERT 410, on one CPU, one sentence at a time.
 #
-# **Predict first.** How many percent *faster* is DistilBERT by these numbers? How many percent *less time* does it need?
+# **Predict first.** By these numbers, how many percent *faster* is DistilBERT? How many percent *less time* does it need?
 #
-# We also measure the speed here. Both models have their true size and random weights, because speed does not depend on the values. A second BERT-base is the control, so its ratio should be 1. If its interval leaves out 1, even in the third decimal, something else slowed one of the two, and the claim about this column gets the interval 0 to ∞ and the verdict "cannot tell".
+# We also measure the speed here, with random weights, because speed does not depend on their values. A second BERT-base is the control, so its ratio should be 1. If its interval leaves out 1, the measurement may be disturbed, and we draw no conclusion from that column.
 #
 # **Only this section uses DistilBERT itself.** The others use students with three layers, which train in a minute.
 
 # %% jupyter={"source_hidden": true}
+import pandas as pd
+
 kinds = {"BERT-base": bert, "a second BERT-base": bert, "DistilBERT": distilbert}
 forms = {name: type(kind)(kind.config).eval() for name, kind in kinds.items()}
 speed = {}
@@ -133,12 +135,11 @@ pd.DataFrame(speed).map(lambda v: f"{v.value:.3f} × ({v.low:.3f} to {v.high:.3f
 # %% [markdown]
 # By the paper's numbers, DistilBERT is 668 / 410 = 1.63 times as fast, so 63 % faster. It needs 410 / 668 = 61 % of the time, so 39 % less. "60 % faster" does not mean 60 % less time.
 #
-# In our measurement, the time falls by more than the size, because half of the layers do about half of the work, and looking up embeddings takes almost no time. The ratio depends on the computer and the software, so ours differs from the paper's.
+# In our measurement, DistilBERT needs about half of the time, because half of the layers do about half of the work. Looking up embeddings takes almost no time. The paper's ratio is lower, probably because computer and software differ.
 #
 # ## 2 · Which layers should the student copy?
 #
-# A student needs weights to start from. DistilBERT takes every other layer of its teacher, and the teacher's embeddings (Sanh et al. 2019, section 3). This works because
-# the two have the same width, so a layer of the teacher fits into the student.
+# For its start, DistilBERT takes its teacher's embeddings and every other layer (Sanh et al. 2019, section 3). A layer of the teacher fits into the student, because both have the same width.
 
 # %%
 by_hand = copy.deepcopy(teacher)  # so that training it leaves the teacher as it is
@@ -153,7 +154,7 @@ diagrams.copied_layers((1, 3, 5))
 # %% [markdown]
 # We count layers from 1, as in the drawing. Code counts from 0, so `(1, 3, 5)` are layers 2, 4, and 6.
 #
-# **Predict first.** Which student is better before any training: the one from layers 1, 3, and 5, or the one from layers 2, 4, and 6?
+# **Predict first.** Before any training, which student is better: layers 1, 3, 5 or layers 2, 4, 6?
 
 # %% jupyter={"source_hidden": true}
 validation = reviews["validation"].select(range(settings.validation))
@@ -167,10 +168,9 @@ look["roles"] = dict.fromkeys(untrained, "student")
 plots.intervals(untrained, reference={"teacher": evaluation.evaluate(teacher, validation)}, **look)
 
 # %% [markdown]
-# The student from layers 2, 4, and 6 is better, because it keeps layer 6. The pooler (a dense layer) and the classifier are copied, too, and they were trained on the outputs of layer 6. Another layer gives them inputs
-# that they were not trained on.
+# The student from layers 2, 4, and 6 is better, because it keeps layer 6. The rows 1, 3, 5 and 1, 3, 6 differ only in the last layer, and by about twenty points. The copied pooler (a dense layer) and classifier were trained on the outputs of layer 6.
 #
-# **Predict first.** Which of the two is better after training? The stored experiment has both.
+# **Predict first.** And after training, which is better: layers 1, 3, 5 or layers 2, 4, 6?
 
 # %% jupyter={"source_hidden": true}
 pairs = {"with teacher": (taught[ours], taught[odd]), "labels alone": (alone[ours], alone[odd])}
@@ -178,7 +178,7 @@ tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, p
 
 # %% [markdown]
 # Now the student from layers 1, 3, and 5 is ahead. So the accuracy before training does not tell you
-# which layers are the better start. You have to train both. (We go on with layers 2, 4, and 6, which we chose before we knew this.)
+# which layers are the better start. You have to train both. We go on with layers 2, 4, and 6, which we had chosen before.
 #
 # ## 3 · What are the three losses?
 #
@@ -194,17 +194,19 @@ tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, p
 #
 # $L_{\text{cos}}$ is a mean over the tokens of a batch, and the other two are means over its sentences.
 #
-# The weights 5, 2, and 1 come from the training command in the authors' code, not from the paper. For DistilBERT, $y$ was a masked word. Here it is the sentiment.
+# The weights 5, 2, and 1 come from the training command in the authors' code, not from the paper. DistilBERT had to guess masked (hidden) words, so its $y$ was a word. Our $y$ is the sentiment.
 
 # %% tags=["nbval-check-output"]
 tokenizer = models.load_tokenizer()
 lines = ["A moving film.", "It starts well and then goes on for far too long."]
 batch = tokenizer(lines, padding=True, return_tensors="pt")
-labels, mask = torch.tensor([1, 0]), batch["attention_mask"]
+mask = batch["attention_mask"]
+labels = torch.tensor([1, 0])  # positive, negative
 with torch.no_grad():
-    t = teacher(**batch, output_hidden_states=True)
-    s = student(**batch, output_hidden_states=True)
-print(f"logits {list(s.logits.shape)}, last hidden states {list(s.hidden_states[-1].shape)}")
+    teacher_out = teacher(**batch, output_hidden_states=True)
+    student_out = student(**batch, output_hidden_states=True)
+last_hidden = student_out.hidden_states[-1]
+print(f"logits {list(student_out.logits.shape)}, last hidden states {list(last_hidden.shape)}")
 print(mask)
 diagrams.distilbert_losses(weights=(5, 2, 1))
 
@@ -218,8 +220,10 @@ def cosine_loss(student_hidden, teacher_hidden, mask):
     ...
 
 
-# One sentence of three tokens. The second vectors are the same, twice as long, and the opposite.
-one, other = torch.eye(3)[None], torch.tensor([[[1.0, 0, 0], [0, 2, 0], [0, 0, -1]]])  # [1, 3, 3]
+# The hidden states of one sentence with three tokens, [1, 3, 3].
+one = torch.eye(3)[None]
+# Token by token, the vector of `other` is equal, twice as long, and opposite.
+other = torch.tensor([[[1.0, 0, 0], [0, 2, 0], [0, 0, -1]]])
 examples = [(one, other, torch.tensor([[1, 1, 1]])), (one, other, torch.tensor([[1, 1, 0]]))]
 # Expected: 2/3, the mean of 0, 0, and 2; and 0 where the mask leaves out the third token.
 cosine_loss = fill_in.check(cosine_loss, against=distillation.hidden_cosine_loss, examples=examples)
@@ -237,34 +241,36 @@ cosine_loss = fill_in.check(cosine_loss, against=distillation.hidden_cosine_loss
 # Now all three losses, by hand and by the library:
 
 # %%
-T = 2  # s, t: the outputs of student and teacher for the two sentences, from above
-p, log_q = (t.logits / T).softmax(-1), (s.logits / T).log_softmax(-1)  # [2, 2]
+T = 2
+p = (teacher_out.logits / T).softmax(-1)  # [2, 2]: sentences, classes
+log_q = (student_out.logits / T).log_softmax(-1)
 soft = T**2 * (p * (p.log() - log_q)).sum(-1).mean()
-hard = F.cross_entropy(s.logits, labels)
-cosine = cosine_loss(s.hidden_states[-1], t.hidden_states[-1], mask)
+hard = F.cross_entropy(student_out.logits, labels)
+cosine = cosine_loss(student_out.hidden_states[-1], teacher_out.hidden_states[-1], mask)
+together = distillation.triple_loss(student_out, teacher_out, labels, mask)
 print(f"soft {soft:.4f}, hard {hard:.4f}, cosine {cosine:.4f}")
 print(f"together, by hand {5 * soft + 2 * hard + 1 * cosine:.4f}")
-print(f"by the library    {distillation.triple_loss(s, t, labels, mask):.4f}")
+print(f"by the library    {together:.4f}")
 
 # %% [markdown]
-# They agree. The cosine loss compares only the *direction* of two vectors, not their length, and it does not train the classifier. So a low cosine loss does not guarantee the teacher's answers. (The copied classifier may still give most of them. We have not tried the cosine loss alone.)
+# They agree. The cosine loss compares only the *direction* of two vectors, not their length, and it does not train the classifier. So a low cosine loss does not guarantee the teacher's answers.
 #
-# What is the mask for? **Predict first.** We pad the same two sentences to 128 tokens. If we leave the mask out, what share of the cosine loss comes from padding?
+# What is the mask for? **Predict first.** We pad the same two sentences to 128 tokens. Without the mask, what share of the cosine loss comes from padding?
 
 # %%
 for length in (14, 128):
     padded = tokenizer(lines, padding="max_length", max_length=length, return_tensors="pt")
     real = padded["attention_mask"]  # [2, length]
     with torch.no_grad():
-        a = student(**padded, output_hidden_states=True).hidden_states[-1]  # [2, length, 384]
-        b = teacher(**padded, output_hidden_states=True).hidden_states[-1]
-    each = 1 - F.cosine_similarity(a, b, dim=-1)  # [2, length]: the loss of each token
+        hidden = student(**padded, output_hidden_states=True).hidden_states[-1]
+        target = teacher(**padded, output_hidden_states=True).hidden_states[-1]
+    each = 1 - F.cosine_similarity(hidden, target, dim=-1)  # [2, length]: the loss of each token
     share = each[real == 0].sum() / each.sum()
-    print(f"{length} tokens: with mask {cosine_loss(a, b, real):.4f},", end=" ")
+    print(f"{length} tokens: with mask {cosine_loss(hidden, target, real):.4f},", end=" ")
     print(f"without {each.mean():.4f}, and {share:.0%} of that is padding")
 
 # %% [markdown]
-# At 128 tokens, most of the loss comes from padding. So without a mask, the student would mostly learn from positions that hold no word. With the mask, padding does not change the loss.
+# At 128 tokens, the cosine loss without a mask is mostly about padding, which holds no word. With the mask, padding does not change the loss.
 #
 # ## 4 · How does the student train?
 #
@@ -275,9 +281,9 @@ learner = copy.deepcopy(student).train()  # with dropout, so the first loss diff
 optimizer = torch.optim.AdamW(learner.parameters(), lr=2e-5)  # low: two sentences, over and over
 for step in range(1, 21):
     with torch.no_grad():
-        t = teacher(**batch, output_hidden_states=True)
-    s = learner(**batch, output_hidden_states=True)
-    loss = distillation.triple_loss(s, t, labels, mask)
+        teacher_out = teacher(**batch, output_hidden_states=True)
+    learner_out = learner(**batch, output_hidden_states=True)
+    loss = distillation.triple_loss(learner_out, teacher_out, labels, mask)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -285,34 +291,34 @@ for step in range(1, 21):
         print(f"step {step}: loss {loss.item():.2f}")
 
 # %% [markdown]
-# `distill_hidden` repeats the step above for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings (as in the stored experiment, where only the start from new weights trains them). We tuned the learning rate on the student with labels alone, so our choice does not favor the teacher.
+# `distill_hidden` repeats the step above for all batches. `fit` is lesson 1's loop, with the labels alone. Now each trains a student from layers 2, 4, and 6 on the 2,560 sentences, without changing the embeddings. We tuned the learning rate on the student with labels alone, so our choice does not favor the teacher.
 #
-# **Predict first.** Section 2 showed the validation accuracy of teacher and untrained student. Where will the two trained students land, and how far apart?
+# **Predict first.** Section 2 has the accuracy of the untrained student and of the teacher. Where will the two trained students land, and how far apart?
 
 # %%
-student.base_model.embeddings.requires_grad_(False)  # they stay as they are
 train = reviews["train"].select(range(settings.sentences))
+validation = reviews["validation"].select(range(settings.validation))
+student.base_model.embeddings.requires_grad_(False)  # they stay as they are
 plan = training.Recipe(epochs=1, lr=4e-4, batch_size=32, warmup=0.1, decay=True)
 # Both functions train a copy, so `student` itself stays untrained.
 distilled = distillation.distill_hidden(student, teacher, {"train": train}, plan).model
 untaught = training.fit(student, {"train": train}, plan).model
 
-# Score all four on the validation set.
 shown = {"student, untrained": student, "student, labels alone": untaught}
 shown |= {"student with teacher": distilled, "teacher": teacher}
 correct = {name: evaluation.correct(model, validation) for name, model in shown.items()}
 for name, right in correct.items():  # bool [sentences]
     print(f"{name:22} {right.double().mean():.1%} on the validation set")
-pair = correct["student with teacher"][None], correct["student, labels alone"][None]  # one seed
+pair = correct["student with teacher"], correct["student, labels alone"]
 tables.differences({"with teacher − labels alone": pair})
 
 # %% [markdown]
-# Both land a few points above the untrained student, and well below the teacher. In our run, the student with teacher is ahead, and the interval leaves out 0. But this is one seed, and the interval does not include the randomness of training.
-# In the first table, the student with teacher is behind in one of three seeds.
+# Both land a few points above the untrained student, and well below the teacher. The student with teacher is ahead, and the interval leaves out 0. But this is one seed.
+# In the lesson's first table, the student with teacher is behind in one of three seeds.
 #
 # ## 5 · Start, losses, or teacher?
 #
-# In the paper (table 4, a mean over the tasks of GLUE), random weights instead of the teacher's cost 3.7 points. Leaving out the soft loss costs 3 points, the cosine loss 1.5, and the hard loss 0.3.
+# The paper's table 4 has mean scores on GLUE, a collection of nine language tasks. A start from random weights costs 3.7 points. Leaving out the soft loss costs 3 points, the cosine loss 1.5, and the hard loss 0.3.
 #
 # Our experiment is different. DistilBERT was distilled *before* fine-tuning, on plain text. Our students are distilled *after* it, for one task:
 
@@ -320,36 +326,35 @@ tables.differences({"with teacher − labels alone": pair})
 diagrams.distill_before_or_after()
 
 # %% [markdown]
-# We leave out one thing at a time, always from the student with teacher that starts from the teacher's layers 2, 4, and 6.
+# We begin with the student that has everything: the teacher's layers 2, 4, and 6, and all three losses. Then we leave out one thing at a time.
 #
-# **Predict first.** What costs most if we leave it out: the fine-tuned start (so MiniLM's layers instead of the teacher's), the whole teacher, or one of the three losses?
+# **Predict first.** What costs most if we leave it out: the fine-tuned start (MiniLM's layers take its place), the teacher during training, or one of the three losses?
 
 # %% jupyter={"source_hidden": true}
-left_out = {"the fine-tuned start": taught[pretrained], "the teacher": alone[ours]}
+left_out = {"without the fine-tuned start": taught[pretrained], "without the teacher": alone[ours]}
 for loss in ("soft", "hard", "cosine"):
-    left_out[f"the {loss} loss"] = scored(start=ours, losses=f"without {loss}")
-costs = {
-    name: evaluation.paired_test_over_seeds(row, taught[ours]) for name, row in left_out.items()
-}
-print("from new weights, with teacher:", tables.accuracy(taught[new]))
+    left_out[f"without the {loss} loss"] = scored(start=ours, losses=f"without {loss}")
+costs = {k: evaluation.paired_test_over_seeds(row, taught[ours]) for k, row in left_out.items()}
+print("from random weights, with teacher:", tables.accuracy(taught[new]))
 look = {"title": "Only the fine-tuned start makes a clear difference"}
-look |= {"xlabel": "change in test accuracy when it is left out, in points"}
-plots.intervals(costs, roles=dict.fromkeys(costs, "student"), **look)
+look |= {"xlabel": "change in test accuracy, in points"}
+plots.show(plots.intervals(costs, roles=dict.fromkeys(costs, "student"), **look))
+tables.differences({"without the fine-tuned start": (taught[pretrained], taught[ours])})
 
 # %% [markdown]
 # Only the fine-tuned start makes a clear difference, about three points. The other intervals contain 0, so we cannot tell whether those parts help or hurt.
 #
-# Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The first table fits this: from MiniLM's layers, the teacher adds about one point, and from its own layers almost nothing. Second, the teacher was trained on these labels, so most of its
-# answers repeat them (section 7 prints how many). The paper's order (soft, cosine, hard) may still be right. Here the teacher adds almost nothing, so we cannot see which loss matters.
+# Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The lesson's first table fits this: the teacher adds about one point from MiniLM's layers, and almost nothing from its own. Second, the teacher was trained on these labels, so most of its
+# answers repeat them (section 7 prints how many). With so small an effect, we cannot see which loss matters, and the paper's order may be right.
 #
-# **Where it stops being true.** The student with new (random) weights only guesses (printed line), because 80 steps are far too few for it. So it does not show what pretraining is worth. The paper's
+# **Where it stops being true.** A student with random weights only guesses after so little training (line above the figure). So our experiment does not show what pretraining is worth. The paper's
 # student with random weights saw all of the pretraining text during distillation.
 #
 # ## 6 · Is 97 % a lot?
 #
 # The third number of the abstract is a share: the student's score divided by the teacher's. But a simple model may reach most of that score, too. Our simple model is lesson 3's, a linear one on **TF-IDF**, weighted counts of words and word pairs.
 #
-# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far it is above the linear model, divided by how far the teacher is above that model. The drawing has an example.
+# **Your turn (2 of 2).** Write the share of the *gain* that a student keeps: how far the student is above the linear model, divided by how far the teacher is. The drawing has an example.
 
 
 # %%
@@ -376,8 +381,11 @@ diagrams.share_of_gain(student=0.85, teacher=0.9, linear=0.8)
 # **Predict first.** Which of these keep more than 90 % of the teacher's accuracy: our student with teacher, our student with labels alone, TF-IDF?
 
 # %%
+# From folded cells: `test` counts which models we score on the test set. Which test answers are
+# right is in `taught[ours]` (student with teacher) and `alone[ours]` (labels alone), both
+# bool [seeds, sentences], and in `teacher_right`, bool [sentences].
 tfidf = models.baseline_tfidf()
-linear = test.stored("TF-IDF", tfidf.correct)  # bool [sentences]: which answers are right
+linear = test.stored("TF-IDF", tfidf.correct)  # bool [sentences]
 rows = {"student with teacher": taught[ours], "student, labels alone": alone[ours]}
 means = [right.double().mean() for right in (taught[ours], teacher_right, linear)]
 print(f"the teacher's test accuracy: {tables.accuracy(teacher_right)}")
@@ -385,17 +393,17 @@ print(f"student with teacher, share of the gain: {kept_gain(*means):.1%}")
 tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 
 # %% [markdown]
-# All three models keep more than that, even the linear one. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
-# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. (But TF-IDF and the teacher learned from all 7,241 labels, and the students from 2,560.)
+# All three keep more than 90 % of the accuracy, even TF-IDF. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
+# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. TF-IDF was trained on all 7,241 labels. So was the teacher, whose layers are the students' start.
 #
-# The intervals of the shares come from a **bootstrap**: draw 2,000 sentences at random from the 2,000 test sentences, so that some come twice and some never, and compute the share again. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
+# The intervals of the shares come from a **bootstrap**: draw 2,000 of the 2,000 test sentences at random, so that some come twice and some never. Compute the share for them. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
 #
-# The paper's 97 % is a ratio of two mean scores over nine tasks. On SST-2, the task nearest to ours, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
+# The paper's 97 % is a ratio of two mean scores on GLUE. On SST-2, GLUE's task on movie reviews, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
 #
 # ## 7 · What if labels are few?
 #
-# Suppose that you have a lot of text, but only 200 labels, and a teacher that was trained on 7,241. The script
-# [lesson4_few_labels.py](experiments/lesson4_few_labels.py) trained students in three ways, all with the same number of steps:
+# Suppose that you have a lot of text, but only 200 labels, and a teacher that was trained on 7,241.
+# [lesson4_few_labels.py](experiments/lesson4_few_labels.py) trained students in three ways, with the same number of steps:
 #
 # | way | labeled sentences | unlabeled sentences | what it learns from the unlabeled ones |
 # |---|---|---|---|
@@ -416,30 +424,31 @@ for start in (pretrained, ours):
         rows[f"{start}: {way}"] = tables.accuracy(by[start, way])
     rows[f"{start}: all 2,560 labels"] = tables.accuracy(alone[start])
     hard, three = by[start, "hard answers"], by[start, "three losses"]
-    compared[f"three losses − 200 labels alone: {start}"] = three, by[start, "200 labels alone"]
-    compared[f"three losses − hard answers: {start}"] = three, hard
-    compared[f"hard answers − all 2,560 labels: {start}"] = hard, alone[start]
+    compared[start, "three losses − 200 labels alone"] = three, by[start, "200 labels alone"]
+    compared[start, "three losses − hard answers"] = three, hard
+    compared[start, "hard answers − all 2,560 labels"] = hard, alone[start]
 known = reviews["train"].select(range(settings.validation))
 print("the teacher on text that it was trained on:", evaluation.evaluate(teacher, known))
 look = {"title": "With 200 labels the teacher helps, and its hard answers suffice"}
-look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": few.runs(start="TF-IDF")}}
+simple = tables.accuracy(tables.stored(few, test, start="TF-IDF", way="labels alone"))
+look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": simple}}
 colors = ("labels", "accent", "student", "labels") * 2
 roles = dict(zip(filter(rows.get, rows), colors, strict=True))
 plots.show(plots.intervals(rows, roles=roles, **look))
-starts_apart = by[ours, "200 labels alone"], by[pretrained, "200 labels alone"]
-compared["teacher's − MiniLM's layers: 200 labels alone"] = starts_apart
-tables.differences(compared)
+one_of_both = by[pretrained, "three losses"], by[ours, "200 labels alone"]
+compared["both", "MiniLM's, three losses − teacher's, 200 labels alone"] = one_of_both
+tables.differences(compared).rename_axis(["start", "comparison"])
 
 # %% [markdown]
-# From either start, the teacher now adds six to eight points, more than the better start does. But with these settings, the three losses are not better than hard answers.
-# They even score about one point lower, clearly so from the teacher's layers (from MiniLM's, one of three seeds disagrees). So the gain comes from more labeled text, and the teacher is the labeler.
+# From either start, the teacher now adds six to eight points. That is more than the better start adds: MiniLM's layers with the teacher beat the teacher's layers without (last row).
 #
-# **Where it stops being true.** We cannot tell hard answers from 2,560 true labels (rows "hard answers − all 2,560 labels"). But the teacher was trained on these sentences, so most of its answers repeat their labels (printed line). On new text,
-# it is wrong more often, so expect a smaller gain.
+# But with these settings, the three losses are not better than hard answers. They even score about one point lower, which is just clear from the teacher's layers, and not clear from MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
+#
+# **Where it stops being true.** We cannot tell hard answers from 2,560 true labels. But the teacher was trained on these sentences, so most of its answers repeat their labels (line above the figure). On new text, the teacher is wrong more often, so expect a smaller gain.
 #
 # ## 8 · What about other text?
 #
-# All our models learned from sentences about movies. Here are 2,925 from Amazon's reviews of cameras, phones, and music players (Hu & Liu 2004).
+# All our models learned from sentences about movies. Here are 2,925 sentences from Amazon's reviews of cameras, phones, and music players (Hu & Liu 2004).
 #
 # **Predict first.** Whose accuracy falls most: the teacher's, the students', or TF-IDF's?
 
@@ -468,12 +477,14 @@ plots.show(plots.slopes(rows, between=("movies", "electronics"), **look))
 tables.differences({"electronics: with teacher − labels alone": (with_teacher, labels_alone)})
 
 # %% [markdown]
-# The accuracy of TF-IDF falls most: it is now little better than always answering "positive". A likely reason is that the words that praise a movie are often not those that praise a camera. On movies, we could not tell the students from TF-IDF. Here they are
-# far ahead of it. The student with teacher is a little ahead of the other, but not clearly: one of three seeds disagrees.
+# The accuracy of TF-IDF falls most, to little more than that of always answering "positive". A likely reason is that other words praise a camera than a movie. On movies, we could not tell the students from TF-IDF. On electronics, the students are
+# far ahead. The teacher adds a little, but not clearly: one of three seeds disagrees.
 #
 # ## 9 · Look inside, and use it
 #
-# **Attention** weights say from which tokens a token takes its information. Nothing in the three losses compares them. How much attention do teacher and student still have in common? The darker a cell, the more attention its row's token pays to its column's token.
+# **Attention** weights say how much information each token takes from each other token. Every attention head in a layer has its own weights. The three losses do not compare them. How much do teacher and student still have in common?
+#
+# The darker a cell, the more its row's token attends to its column's token. Look at the column [CLS].
 
 # %% jupyter={"source_hidden": true}
 sentence = "A slow start, but the ending moved me."
@@ -486,11 +497,14 @@ print(f"the untrained copy, layer 3, head 1: {common:.0%} in common with the tea
 sliders.attention_explorer(tokens, both, pairs)
 
 # %% [markdown]
-# The title on the right says how much. In each cell we take the smaller of the two models' weights, sum each row, and average the rows. The student's layers began as copies, so compare with the printed line, which is about the untrained copy. Does attention explain *why* a model answers as it does?
+# In this head, most tokens attend to [CLS] more in the student than in the teacher. Move the sliders: in most other heads it is the other way around.
+#
+# The title on the right says how much the two have in common. Each cell's smaller weight is shared; we sum these in each row, and average the rows. The untrained copy shares about as much with the teacher (line above the figure). So in this head, removing layers is enough to explain the difference.
+#
+# Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
-# Now use the student. It is a plain `transformers` model, so it works with `pipeline`, which also downloads models by name, such as
-# `distilbert-base-uncased-finetuned-sst-2-english`. The score is the model's probability of its answer.
+# Now use the student. It is a plain `transformers` model, so it works with `pipeline`. The score is the model's probability of its answer.
 #
 # **Predict first.** How sure is the student about "asdf qwer"?
 
@@ -503,7 +517,7 @@ for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"
 # %% [markdown]
 # Even nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
 #
-# Now compare it with its teacher. The figure starts with the shortest validation sentence on which the two disagree. Write your own and press Enter. Try a "not" or irony.
+# Now compare the student with its teacher. The figure starts with the shortest validation sentence on which the two disagree. Write your own and press Enter.
 
 # %% jupyter={"source_hidden": true}
 both = {"teacher": teacher, "student": distilled}
@@ -516,7 +530,7 @@ sliders.answers_explorer(both, tokenizer, shortest["text"], label)
 # %% [markdown]
 # ## The claims
 #
-# Each claim has a margin that we wrote down before we measured. We widen each interval of a difference until it contains every seed's difference, so such a claim holds only if
+# Each claim has a margin that we wrote down before we measured. We widen each interval of a difference until it contains every seed's difference. So such a claim holds only if
 # it holds for each seed. All rows but the first two are about the student from the teacher's layers 2, 4, and 6.
 
 # %% jupyter={"source_hidden": true}
@@ -528,9 +542,9 @@ for shape, ratios in speed.items():
     claims.add(said, value=value, margin=1.6, unit="×", source="Sanh et al. 2019, table 3")
 look = {"margin": 0, "side": "below", "source": "Sanh et al. 2019, table 4"}
 for loss in ("soft", "hard", "cosine"):
-    value = gap(left_out[f"the {loss} loss"], taught[ours])
+    value = gap(left_out[f"without the {loss} loss"], taught[ours])
     claim(f"Without the {loss} loss the student is worse", value=value, **look)
-said = "The teacher changes the accuracy by less than 1 point"
+said = "With all 2,560 labels, the teacher changes the accuracy by less than 1 point"
 claim(said, value=gap(taught[ours], alone[ours]), margin=0.01, side="within")
 said = "After training, layers 2, 4, 6 are a better start than 1, 3, 5"
 claim(said, value=gap(taught[ours], taught[odd]), margin=0)
@@ -560,9 +574,8 @@ claims
 # **1.** You halve the layers of a model whose embeddings are 60 % of its parameters. How much smaller is it, and how much faster?
 # <details><summary>Answer</summary>Half of the other 40 %, so 20 % smaller. But it is about twice as fast, because looking up embeddings takes almost no time.</details>
 #
-# **2.** Your student's cosine loss falls as it should, but its answers are poor. What do you check?
-# <details><summary>Answer</summary>First the mask: without it, most of the loss can come from padding. Then the other losses: a low cosine loss does not guarantee good answers, because it depends neither
-# on the length of a vector nor on the classifier.</details>
+# **2.** You pad all sentences to 128 tokens and compute the cosine loss without a mask. What goes wrong?
+# <details><summary>Answer</summary>Most of the loss comes from padding, so a low loss says little about the words.</details>
 #
 # **3.** A student has 84 %, its teacher 87 %, a linear model 80 %. What share does the student keep? What else do you need to know before you credit the distillation?
 # <details><summary>Answer</summary>97 % of the accuracy (84 / 87), but 57 % of the gain over the linear model (4 / 7). You need the accuracy of the same student without a teacher.</details>
