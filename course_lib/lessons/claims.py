@@ -238,7 +238,7 @@ class Claims(list[Claim]):
         return "\n".join([*map(str, self), *filter(None, [self.scored])]) or "no claims yet"
 
     def _repr_html_(self) -> str:
-        below = f"<p><small>{escape(self.scored)}</small></p>" if self.scored else ""
+        below = "".join(_small_print(test.summary) for test in self.tests)
         return _table(self) + below
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -246,6 +246,15 @@ class Claims(list[Claim]):
         models = [name for test in self.tests for name in test.models]
         data = {"claims": rows, "models": models}
         return {MIME: data, "text/html": self._repr_html_(), "text/plain": repr(self)}
+
+
+def _small_print(summary: str, longest: int = 240) -> str:
+    """How many models were scored; a long list of their names is folded away."""
+    said, _, names = summary.partition(": ")
+    if len(summary) <= longest:
+        return f"<p><small>{escape(summary)}</small></p>"
+    folded = f"<summary><small>{escape(said)}</small></summary><small>{escape(names)}</small>"
+    return f"<details>{folded}</details>"
 
 
 def shown_in(notebook: str | Path | Mapping[str, Any]) -> list[Claim]:

@@ -85,6 +85,8 @@ def teacher_and_student(
         _loss(ax, (x, 2.07), text)
         arrow(ax, (x, upper + (0.62 if classes else 0.5)), (x, 1.8), LOSS)
         arrow(ax, (x, lower - 0.5), (x, 2.34), LOSS)
+        line(ax, [(x + 0.55, 2.07), (x + 0.72, 2.07)], LOSS)  # past the bars, to the sum
+        arrow(ax, (x + 0.72, 2.07), (x + 0.72, 4.22), LOSS)
     centers = (first + 0.55, second + 0.55)
     parts = f"{alpha:g} · {T:g}² · KL", f"{number(1 - alpha, 2).rstrip('0').rstrip('.')} · CE"
     _sum(ax, 4.48, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))

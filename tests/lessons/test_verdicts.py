@@ -268,6 +268,15 @@ def lesson() -> Claims:
     return claims
 
 
+def test_a_long_list_of_models_is_folded_away():
+    names = [f"model <{i}>" for i in range(40)]
+    claims = Claims(scored(*names))
+    html = claims._repr_html_()
+    assert "<summary><small>40 models were scored on the test set</small></summary>" in html
+    assert "model &lt;39&gt;.</small></details>" in html
+    assert "<details>" not in Claims(scored(*names[:3]))._repr_html_()
+
+
 def test_the_table_has_a_row_for_each_claim_and_the_models_scored():
     shown, _ = DisplayFormatter().format(lesson())
     html = shown["text/html"]
