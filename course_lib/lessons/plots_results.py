@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -271,10 +271,7 @@ def intervals(
         said = say_all(result) if unit(result) in {"×", "points"} else say(result)
         ax.text(1.02, row, said, fontsize=style.NORMAL, color=style.INK, **text)
     mark: dict[str, Any] = {"linestyle": "", "color": style.INK}
-    kinds = {kind(result) for result in rows.values()}
-    named = {"seeds": "mean over the seeds", "rounds": "median over the rounds"}
-    value = named.get(kinds.pop(), "value") if len(kinds) == 1 else "value"
-    handles = [Line2D([], [], marker="o", label=value, **mark)]
+    handles = [Line2D([], [], marker="o", label=_dot(rows.values()), **mark)]
     if seeds:
         handles.append(Line2D([], [], marker="|", markersize=10, label="one seed", **mark))
     words = ""
@@ -298,8 +295,18 @@ def intervals(
     ax.xaxis.set_major_formatter(TICK[units.pop()])
     ax.margins(x=0.06)
     ax.grid(axis="x", alpha=0.3)
-    legend(figure, [*handles, *explain(rows.values())])
+    marks = explain(rows.values())
+    if sum(_narrow(result, ax.get_xlim()) for result in rows.values()) > len(rows) / 2:
+        marks[0].set_label(f"{marks[0].get_label()} (mostly narrower than the dot)")
+    legend(figure, [*handles, *marks])
     return finish(figure, _tell_rows(rows, xlabel) + words)
+
+
+def _dot(results: Iterable[Any]) -> str:
+    """What the dot of these results is, for the legend."""
+    over = {"seeds" if hasattr(result, "seeds") else kind(result) for result in results}
+    named = {"seeds": "mean over the seeds", "rounds": "median over the rounds"}
+    return named.get(over.pop(), "value") if len(over) == 1 else "value"
 
 
 def _name_rows(ax: Axes, rows: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@
 # **Time** about 55 minutes; the computer works about 3 of them on two cores.
 #
 # Run the cells from top to bottom. At *Predict first*, write down a guess before you read on. Two cells have a gap
-# for your code. If you leave it empty, the lesson uses the library's function.
+# for your code. If you leave a gap empty, the lesson uses the library's function.
 #
 # ## The result first
 #
@@ -54,6 +54,10 @@ def stored(way):  # [(share of the weights left, accuracy over the seeds), …]
     return [(1 - s, recovery.runs(way=way, sparsity=s)) for s in recovery.recipe["sparsities"]]
 
 
+def on_test_set(way):  # bool [3 seeds, 1,000]: which test images are right
+    return test.stored(way, torch.stack(recovery.column("test", way=way)))
+
+
 curves = {"pruned, not trained": stored("one-shot, no training")}
 curves["pruned while it trains"] = stored("gradual")
 dense_longer = {"dense, same epochs": recovery.runs(way="dense, more epochs")}
@@ -63,33 +67,22 @@ plots.pruning_curves(curves, title=title, **look)
 
 # %% [markdown]
 # The dashed line is the **dense** network, which keeps all its weights. It trained for as many epochs as the network of
-# the green curve, so the comparison is fair. The axis shows the weights *left*. Markers side by side belong to the same
-# sparsity.
+# the green curve, so the comparison is fair. Markers side by side belong to the same sparsity. The thick bars are
+# intervals, which section 1 explains. A bar that you cannot see is smaller than its marker.
 #
-# Later cells use three names from the folded cell: `recovery` holds the script's results, `stored(way)` the points of
-# the curve for one way to prune, and `dense_longer` the dashed line.
-#
-# > **Intervals and verdicts.** We measure accuracy on a limited number of images. The 95 % **interval over examples**
-# > (a thin line) is the range of true accuracies that fit what we measured. Training is random, too, so we often train
-# > with several seeds. The **interval over seeds** (a thick bar) is the range of average accuracies, over very many
-# > seeds, that fit our few runs. A **point** is a difference of 1 % accuracy, as between 93 % and 92 %.
-# > <!-- not measured: what an interval is -->
-# >
-# > A claim has a **margin**: a limit that we write down before we measure. For example, we claim that a network loses
-# > less than 1 point, so the difference from dense is above −1 point. If the interval of the difference is −0.8 to −0.2
-# > points, the claim *holds*. If it is −1.8 to −1.2, the claim *does not hold*. If it is −1.5 to −0.2, it contains the
-# > margin, and we *cannot tell*.
+# Section 7 uses two names from the folded cell. `stored(way)` gives the points of the curve for one way to prune.
+# `dense_longer` is the dashed line.
 #
 # ## 1 · More weights than the task needs
 #
 # MNIST has 70,000 images of handwritten digits. We **use only 5,000 of them**, so that everything here runs in minutes.
-# The price is accuracy: our networks stay below 95 %. Trained on the full set, a network of the same shape reaches 98 %
-# (Han et al. 2015, table 1).
+# The price is accuracy: our networks stay below 95 %. On the full set, a network of the same shape reaches 98 % (Han et al.
+# 2015, table 1).
 #
 # - We train on 3,500 images.
 # - We make every decision on 500 **validation** images. All accuracy curves in this lesson are measured on them.
-# - We keep 1,000 images as the **test set**, for the final table only. If you try many networks on the same images
-#   and keep the best one, its accuracy is partly luck. So we choose nothing on the test set.
+# - We keep 1,000 images as the **test set**, for the final table only. If you choose the best of many networks on some
+#   images, its accuracy on them is partly luck. So we choose nothing on the test set.
 #
 # The network is LeNet-300-100. It has three linear layers, with 300 and 100 hidden neurons between them. The code and
 # the slider call layer 1 `fc1`, layer 2 `fc2`, and layer 3 `fc3`.
@@ -103,7 +96,8 @@ weights = sum(layer.weight.numel() for layer in (lenet.fc1, lenet.fc2, lenet.fc3
 parameters = sum(parameter.numel() for parameter in lenet.parameters())
 print(f"{weights:,} weights and {parameters - weights} biases")
 print(f"{parameters / len(mnist['train']):.0f} parameters per training image")
-plots.digits(torch.utils.data.TensorDataset(*mnist["train"][96:120]))
+images, labels = mnist["train"][96:120]
+plots.digits(torch.utils.data.TensorDataset(images, labels))
 
 # %% [markdown]
 # We prune only the weights, because there are few biases.
@@ -114,7 +108,8 @@ plots.digits(torch.utils.data.TensorDataset(*mnist["train"][96:120]))
 # %%
 my_guess = None  # put your number here, in percent
 few = datasets.subset(mnist["train"], 500)  # we will need these training images again
-images, labels = few.tensors
+images = few.tensors[0].flatten(1)  # [500, 784]
+labels = few.tensors[1]
 shuffled = labels[torch.randperm(500, generator=torch.Generator().manual_seed(0))]
 nonsense = torch.utils.data.TensorDataset(images, shuffled)
 recipe = training.Recipe(epochs=settings.memorize_epochs, batch_size=50)
@@ -123,11 +118,22 @@ reached = evaluation.evaluate(memorized, nonsense).value
 fill_in.reveal(f"accuracy on shuffled labels: {reached:.0%}", my_guess)
 
 # %% [markdown]
-# It memorizes the shuffled labels, as Zhang et al. 2017 showed for large networks. So it probably has more capacity
+# The network memorizes the shuffled labels, as larger ones did in Zhang et al. 2017. So it probably has more capacity
 # than it needs for ten digits. Pruning removes that surplus.
 #
-# Now we train on the real labels, with several seeds. The brackets in the output hold the 95 % interval over these
-# seeds, and `n` is the number of images.
+# > **Intervals and verdicts.** We measure accuracy on a limited number of images. The 95 % **interval over examples**
+# > (a thin line) is the range of true accuracies that fit what we measured. Training is random, too, so we often train
+# > with several seeds. The **interval over seeds** (a thick bar) is the range in which the average of very many seeds
+# > may lie, given our few runs. A **point** is a difference of 1 % accuracy, as between 93 % and 92 %.
+# > <!-- not measured: what an interval is -->
+# >
+# > A claim has a **margin**: a limit that we write down before we measure. Say we claim that pruning costs less than
+# > 1 point. Then the difference from dense must be above −1 point, the margin. If the interval of the difference is
+# > −0.8 to −0.2 points, the claim *holds*. If it is −1.8 to −1.2, the claim *does not hold*. If it is −1.5 to −0.2, it
+# > contains the margin, and we *cannot tell*.
+#
+# Now we train on the real labels, with five seeds. The brackets in the output hold the interval over these seeds. `n` is
+# the number of images.
 
 # %%
 mnist["train"] = datasets.subset(mnist["train"], settings.train_images)  # here: all 3,500
@@ -150,8 +156,7 @@ dense
 # ## 2 · Prune by hand
 #
 # Which weights should go? The oldest answer is: the smallest ones. The **magnitude** of a weight is its absolute
-# value. A weight near zero adds little to its neuron's sum, so removing it should change little (Hanson & Pratt 1988;
-# Han et al. 2015).
+# value. Removing a weight near zero should change its neuron's sum little (Hanson & Pratt 1988; Han et al. 2015).
 #
 # We multiply the weight matrix $W$ entry by entry ($\odot$) with a **mask** $M$ of ones and zeros:
 #
@@ -205,9 +210,9 @@ magnitude_mask = fill_in.check(magnitude_mask, against=solutions.magnitude_mask,
 # cell does this by hand, at 90 % sparsity. The library's `prune_weights` does the same in one call. It returns a new
 # network with its masks attached.
 #
-# **Predict first.** Which is the first of these sparsities to cost more than a point of accuracy, that is, more than 5
-# of the 500 images: 10 %, 30 %, 50 %, or 80 %? Then move the slider. Each move prunes the trained network and evaluates
-# it, without training. The right panel's axis shows the weights left, so 70 % sparsity is at 30 %.
+# **Predict first.** At which of these sparsities does pruning first cost more than a point of accuracy: 10 %, 30 %,
+# 50 %, or 80 %? A point is 5 of the 500 images. Then run the cell and move the slider. Each move prunes the trained
+# network and evaluates it, without training. The right panel shows the weights left, so 70 % sparsity is at 30 %.
 
 # %%
 magnitudes = [layer.weight.detach().abs() for layer in (model.fc1, model.fc2, model.fc3)]
@@ -216,16 +221,17 @@ threshold = ranked.kthvalue(round(0.9 * len(ranked))).values
 by_hand = copy.deepcopy(model)
 for layer in (by_hand.fc1, by_hand.fc2, by_hand.fc3):
     layer.weight.data *= layer.weight.abs() > threshold
-print("90 %, by hand:       ", accuracy(by_hand))
-print("90 %, by the library:", accuracy(pruning.prune_weights(model, 0.9)))
+print("90 %, by hand:", accuracy(by_hand))
+for amount in (0.0, 0.1, 0.3, 0.5, 0.8, 0.9):
+    print(f"{amount:.0%}, by the library:", accuracy(pruning.prune_weights(model, amount)))
 medians = [f"{layer.median():.3f}" for layer in magnitudes]
 print("median magnitude in layers 1, 2 and 3:", ", ".join(medians))
 sliders.sparsity_explorer(model, mnist["validation"], amount=0.9)
 
 
 # %% [markdown]
-# Of these sparsities, only 80 % costs more than a point, so at least half of the weights can go. The left panel shows
-# why: many of them lie near zero. Look again:
+# Of the four sparsities, 80 % is the first to cost more than a point, as the printed list shows. So half of the weights
+# can go. The left panel shows why: many weights lie near zero. Look again:
 #
 # 1. Set the slider to 90 %. Which layer has the highest sparsity, and which the lowest?
 # 2. The accuracy at 30 % sparsity may differ a little from the one at 0 %. Is that a real difference?
@@ -241,12 +247,12 @@ sliders.sparsity_explorer(model, mnist["validation"], amount=0.9)
 # ## 4 · What goes wrong when you train a pruned network
 #
 # Training should repair what pruning damaged. So we set 90 % of the weights to zero and train for 20 steps. Three
-# things could move a pruned weight, and we test one at a time:
+# things could move a pruned weight. We test one at a time:
 #
-# - **(a) Its gradient**: plain SGD.
-# - **(b) Momentum** left over from before the pruning. To test it alone, we switch off cause (a): we set the gradients
-#   of pruned weights to zero, that is, we **mask** them.
-# - **(c) Weight decay**, with masked gradients, too.
+# - **(a) Its gradient**, with plain SGD.
+# - **(b) Momentum** left over from before the pruning. To test it alone, we **mask** the gradients: those of pruned
+#   weights become zero.
+# - **(c) Weight decay**, also with masked gradients.
 #
 # The next cell is one step, on the 500 images of section 1 with their true labels.
 
@@ -279,39 +285,39 @@ def prune_and_train(mask_gradients, **options):
 # **Predict first.** In which of the three runs do pruned weights become nonzero again?
 
 # %%
-runs = {
-    "(a) plain SGD": prune_and_train(mask_gradients=False),
-    "(b) momentum": prune_and_train(mask_gradients=True, momentum=0.9),
-    "(c) weight decay": prune_and_train(mask_gradients=True, weight_decay=0.01),
-}
+runs = {"(a) plain SGD": prune_and_train(mask_gradients=False)}
+runs["(b) momentum"] = prune_and_train(mask_gradients=True, momentum=0.9)
+runs["(c) weight decay"] = prune_and_train(mask_gradients=True, weight_decay=0.01)
 _, network, masks = runs["(a) plain SGD"]
-size, stays = network.fc1.weight.abs(), masks["fc1"]
-print("Layer 1 after the 20 steps of (a):")
-print(f"  median magnitude, pruned: {size[~stays].median():.4f}, kept: {size[stays].median():.4f}")
-blank = (images.flatten(1) == 0).all(0).expand_as(size)  # True where a weight reads a blank pixel
-print(f"  share of the zeros that read a blank pixel: {blank[size == 0].float().mean():.0%}")
-look = {"xlabel": "optimizer step after the pruning", "ylabel": "sparsity in %"}
-look["title"] = "Do the zeros survive the training?"
-plots.lines({name: (range(21), sparsities) for name, (sparsities, *_) in runs.items()}, **look)
+magnitude = network.fc1.weight.detach().abs()
+kept = masks["fc1"]
+medians = f"pruned {magnitude[~kept].median():.4f}, kept {magnitude[kept].median():.4f}"
+print("median magnitude in layer 1 after the 20 steps of (a):", medians)
+blank = (images == 0).all(dim=0)  # [784]: True where a pixel is blank in all images
+zeros = (magnitude == 0).sum(dim=0)  # [784]: how many weights of each pixel are zero
+print(f"share of the zeros that read a blank pixel: {zeros[blank].sum() / zeros.sum():.0%}")
+curves = {name: (range(21), run[0]) for name, run in runs.items()}
+title = "Do the zeros survive the training?"
+plots.lines(curves, title=title, xlabel="step after the pruning", ylabel="sparsity in %")
 
 # %% [markdown]
 # In runs (a) and (b), most of the pruned weights are nonzero again after one step. In (a), they are still small after 20
 # steps, as the printed medians show, but the sparsity is lost.
 #
 # - **(a) The gradient** of a pruned weight is its input times the loss's gradient at its output neuron. The weight's own
-#   value is not part of that product, so the gradient is usually *not* zero, and plain SGD moves the weight. Weights that
-#   read a pixel that is blank in all images stay at zero: their input is 0, so their gradient is 0. The other zeros
-#   probably lead to neurons whose ReLU outputs 0 whenever their pixel is not blank.
+#   value is not part of that product. So the gradient is usually *not* zero, and plain SGD moves the weight. If a weight
+#   reads a pixel that is blank in all images, its input is 0. Its gradient is then 0, too, and the weight stays at zero.
+#   For the other zeros, the neuron's ReLU is probably off whenever the pixel is not blank, so the gradient is 0, too.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
 # There are two cures. You can set the zeros again after every step, as section 7 does. Or you apply the mask at *every
-# use* of the weight: you train the original weight $W$ and compute with $W' = M \odot W$. The optimizer may move a
-# pruned entry of $W$, but the mask multiplies it by 0 before anything uses it. By the chain rule, its gradient is zero,
-# too: $\partial L / \partial W = M \odot \partial L / \partial W'$, where $L$ is the loss.
+# use* of the weight: you train the original weight $W$ and compute with $W' = M \odot W$. Then the optimizer may move a
+# pruned entry of $W$, but the mask multiplies it by 0 before every use. By the chain rule, the gradient of this entry is
+# zero, too: $\partial L / \partial W = M \odot \partial L / \partial W'$, where $L$ is the loss.
 #
-# **Your turn (2 of 2).** Write the second cure as a linear layer. The last lines of the cell train with the library's
-# masks, then compute layer 1 with your function, too.
+# **Your turn (2 of 2).** Write the second cure as a linear layer. The cell then trains with the library's masks, and
+# compares its layer 1 with yours.
 
 
 # %%
@@ -327,9 +333,9 @@ optimizer = torch.optim.SGD(masked.parameters(), lr=0.1, momentum=0.9, weight_de
 for _ in range(20):
     sgd_step(masked, optimizer, {})
 print(f"sparsity after 20 steps with the library's masks: {pruning.sparsity(masked):.1%}")
-x, original = images.flatten(1), masked.fc1.parametrizations.weight.original  # W, not W'
-ours = masked_linear(x, original, pruning.global_masks(model, 0.9)["fc1"], masked.fc1.bias)
-print("masked_linear gives the same layer 1:", torch.allclose(ours, masked.fc1(x), atol=1e-5))
+original = masked.fc1.parametrizations.weight.original  # PyTorch keeps W here, not W'
+by_hand = masked_linear(images, original, pruning.global_masks(model, 0.9)["fc1"], masked.fc1.bias)
+print("the same layer 1:", torch.allclose(by_hand, masked.fc1(images), atol=1e-5))
 
 # %% [markdown]
 # <details><summary>One answer</summary>
@@ -340,12 +346,11 @@ print("masked_linear gives the same layer 1:", torch.allclose(ours, masked.fc1(x
 # ```
 # </details>
 #
-# The sparsity stays at 90 %. The optimizer was new, but left-over momentum could not change that: it would move $W$, and
-# the mask would still set the pruned entries of $W'$ to zero.
+# The sparsity stays at 90 %, because the mask keeps the pruned entries of $W'$ at zero, wherever momentum moves $W$.
 #
 # Most tutorials use PyTorch's own masks, `torch.nn.utils.prune`. **Predict first.** You prune layer 1 with
-# `amount=0.5` twice. What is its sparsity then? And is the masked network's file smaller or larger than the
-# dense one?
+# `amount=0.5` twice. What is its sparsity then? And is the file of a masked network smaller or larger than the dense
+# one?
 
 
 # %%
@@ -354,10 +359,10 @@ for network in (once, twice, removed):
     torch_prune.l1_unstructured(network.fc1, "weight", 0.5)
 torch_prune.l1_unstructured(twice.fc1, "weight", 0.5)
 torch_prune.remove(removed.fc1, "weight")
-ours = pruning.prune_weights(model, 0.5, layers=["fc1"])
-ours = pruning.prune_weights(ours, 0.5, layers=["fc1"])
+library = pruning.prune_weights(model, 0.5, layers=["fc1"])
+library = pruning.prune_weights(library, 0.5, layers=["fc1"])
 rows = {"dense": model, "PyTorch, 0.5": once, "PyTorch, 0.5 twice": twice}
-rows |= {"PyTorch, 0.5, then remove": removed, "course_lib, 0.5 twice": ours}
+rows |= {"PyTorch, 0.5, then remove": removed, "course_lib, 0.5 twice": library}
 sparsities = [f"{pruning.sparsity(network, ['fc1']):.0%}" for network in rows.values()]
 kilobytes = [f"{evaluation.footprint(network).bytes / 1000:,.0f} kB" for network in rows.values()]
 pd.DataFrame({"sparsity of layer 1": sparsities, "file": kilobytes}, index=list(rows))
@@ -365,8 +370,8 @@ pd.DataFrame({"sparsity of layer 1": sparsities, "file": kilobytes}, index=list(
 # %% [markdown]
 # - **PyTorch's second 0.5 is half of what is left**, so three quarters of the weights are zero. In this course, an
 #   amount counts from all the weights, so asking twice for 0.5 gives half.
-# - **A mask makes the file larger**, because the file stores it beside the weights. PyTorch's mask takes four bytes
-#   per weight, and the library's takes one.
+# - **A mask makes the file larger**, because the file stores the mask beside the weights. PyTorch's mask takes four
+#   bytes per weight, and the library's takes one.
 # - **`remove` removes no weights.** It writes the zeros into the weights and drops the mask.
 #
 # ## 5 · Which weights should go?
@@ -396,7 +401,7 @@ def row_mask(scores, amount):  # scores [out, in]; the amount is above 0
     return scores > scores.kthvalue(k, dim=1, keepdim=True).values
 
 
-norms = F.relu(model.fc1(images.flatten(1))).norm(dim=0)  # of the inputs of layer 2: [300]
+norms = F.relu(model.fc1(images)).norm(dim=0)  # of the inputs of layer 2: [300]
 by_hand = row_mask(model.fc2.weight.abs() * norms, 0.5)
 by_library = pruning.row_masks(model, 0.5, pruning.wanda(model, few))["fc2"]
 print("the same mask for layer 2:", torch.equal(by_hand, by_library))
@@ -426,14 +431,14 @@ for name, masks_for in ways.items():
         pruned = [pruning.apply_masks(net, masks_for(net, a)) for net in networks]
         curves[name].append((1 - a, evaluation.Runs(tuple(map(accuracy, pruned)))))
 colors = dict(zip(ways, ["blue", "orange", "gray", "blue", "orange"], strict=True))
-look = {"guessing": 0.1, "reference": dense, "roles": colors}
-plots.pruning_curves(curves, title="Which score keeps the most accuracy without training?", **look)
+title = "Which score keeps the most accuracy without training?"
+plots.pruning_curves(curves, title=title, guessing=0.1, reference=dense, roles=colors)
 
 # %% [markdown]
 # Global magnitude keeps the most accuracy here. With 10 % of the weights left, Taylor is below it, and Wanda is below
-# magnitude per row. Taylor may lose because we take its gradients on training images: the network has learned these, so
-# their gradients are tiny. On large networks, the papers of both scores report the opposite, so try them on your own
-# network. Training may close these gaps.
+# magnitude per row. Taylor may lose because it uses training images: the network fits them, so their gradients say
+# little about other images. On large networks, the papers of both scores report the opposite, so try them on your own
+# network.
 #
 # ## 6 · Which layer tolerates pruning?
 #
@@ -443,19 +448,17 @@ plots.pruning_curves(curves, title="Which score keeps the most accuracy without 
 
 # %%
 scan = pruning.sensitivity(model, accuracy, amounts)
-curves = {
-    f"layer {number}": [(1 - a, result) for a, result in zip(amounts, results, strict=True)]
-    for number, results in enumerate(scan.values(), start=1)
-}
+curves = {}
+for number, results in enumerate(scan.values(), start=1):
+    curves[f"layer {number}"] = [(1 - a, r) for a, r in zip(amounts, results, strict=True)]
 plots.pruning_curves(curves, title="Which layer suffers first?", reference=accuracy(model))
 
 # %% [markdown]
-# The last layer suffers first, probably because it is small. It has only 1,000 weights: a row of 100 for each of the
-# ten digits. If a twentieth of them is left, each digit has about five. With a twentieth of layer 1 left, each of its
-# neurons still has about 39 of its 784 weights.
+# The last layer suffers first, probably because it is small. With a twentieth of its 1,000 weights left, each of the ten
+# digits has about five. With a twentieth of layer 1 left, each of its neurons still has about 39 of 784.
 #
 # So layers should lose different shares. One global threshold does that. Pruning per row does not, which may be why it
-# did worse in section 5. But the scan prunes one layer at a time, and pruning several can do more damage than the sum.
+# did worse in section 5. But the scan prunes only one layer at a time. Pruning several can do more damage than the sum.
 #
 # ## 7 · One-shot, iterative, gradual
 #
@@ -473,21 +476,21 @@ plots.pruning_curves(curves, title="Which layer suffers first?", reference=accur
 # `t` is in epochs.
 
 # %%
-final, epochs = 0.97, settings.prune_epochs
+epochs = settings.prune_epochs
 end = 0.6 * epochs  # when iterative and gradual pruning reach the final sparsity
 
 
 def iterative(t):
     prunings = min(5, 1 + int(4 * t / end))  # so far: 1 at first, 5 from `end` on
-    return 1 - (1 - final) ** (prunings / 5)  # each keeps the same share of what is left
+    return 1 - 0.03 ** (prunings / 5)  # each pruning keeps the same share of the rest
 
 
-schedules = {"one-shot": lambda t: final, "iterative": iterative}
-schedules["gradual"] = lambda t: final * (1 - (1 - min(1, t / end)) ** 3)
+schedules = {"one-shot": lambda t: 0.97, "iterative": iterative}
+schedules["gradual"] = lambda t: 0.97 * (1 - (1 - min(1, t / end)) ** 3)
 times = [epochs * i / 2000 for i in range(2001)]
-curves = {name: (times, [100 * s(t) for t in times]) for name, s in schedules.items()}
-look = {"title": "The cubic curve prunes fast, then slowly", "xlabel": "epoch"}
-plots.lines(curves, **look, ylabel="sparsity in %", bold="gradual")
+curves = {name: (times, list(map(schedule, times))) for name, schedule in schedules.items()}
+title = "The cubic curve prunes fast, then slowly"
+plots.lines(curves, title=title, xlabel="epoch", ylabel="sparsity", bold="gradual")
 
 # %% [markdown]
 # The cubic curve prunes fast while there are many unimportant weights, and slowly when every weight counts.
@@ -511,9 +514,8 @@ for epoch in range(epochs):
 print(f"at {pruning.sparsity(network):.0%} sparsity: {accuracy(network)}")
 
 # %% [markdown]
-# Do not compare this accuracy with the one in section 1, because that network trained for 20 epochs less. The next
-# figure compares fairly. Its green curve comes from the library's `pruning.gradual_pruning`, which does the same in
-# smaller steps.
+# The networks of section 1 trained for 20 epochs less, so the next figure has a fairer comparison. Its green curve
+# comes from the library's `pruning.gradual_pruning`, which raises the sparsity in smaller steps.
 #
 # **Predict first.** With 3 % of the weights left, which schedules come close to a dense network that also trained for
 # 20 more epochs?
@@ -525,11 +527,10 @@ plots.pruning_curves(curves, title=title, reference=dense_longer)
 
 # %% [markdown]
 # With 3 % of the weights left, all three averages are close to dense. But the intervals are wide: three seeds can
-# neither rank the schedules nor show that they match the dense network. <!-- not measured: a setting --> With 1 %
-# left, gradual pruning has the best average, but the intervals overlap again.
+# neither rank the schedules nor show that they match the dense network. <!-- not measured: a setting -->
 #
-# One-shot pruning breaks the network only *without* training, as in the first figure. Here it recovers. It spends all
-# 20 epochs at the final sparsity, and the other two only the last 8.
+# In the first figure, one-shot pruning broke the network. Here it recovers, because it trains for all 20 epochs at the
+# final sparsity. The other two train there for only 8.
 #
 # ## 8 · What do zeros buy?
 #
@@ -589,20 +590,18 @@ for n in rounds:
     times = evaluation.latency({"dense": model, **forms}, batch[:n], rounds[n])
     for name in forms:
         speed[f"{name}, batch of {n}"] = evaluation.speedup(times["dense"], times[name])
-look = {"title": "Which forms are faster than dense?", "xlabel": "× as fast as dense"}
-look["roles"] = dict(zip(speed, ["gray", "blue", "orange"] * 2, strict=True))
-plots.intervals(speed, **look)
+colors = dict(zip(speed, ["gray", "blue", "orange"] * 2, strict=True))
+title = "Which forms are faster than dense?"
+plots.intervals(speed, title=title, xlabel="× as fast as dense", roles=colors)
 
 # %% [markdown]
-# Each row compares one form with the dense network. In a **round**, every form runs once. We divide the two times of the
-# *same* round, so a busy moment slows both and cancels out. Look at the gray controls first. If the dot of one is far
-# from 1 or its interval is wide, measure again.
+# In a **round**, every form runs once. We divide the two times of the *same* round, so a busy moment slows both and
+# cancels out. Look at the gray controls first. If one is far from 1 or its interval is wide, measure again.
 #
-# - **97 % zeros** in dense matrices save hardly any time: their dots lie about as close to 1 as those of the controls.
-#   The dense product multiplies every number, zero or not.
+# - **97 % zeros** in dense matrices save hardly any time: the blue dots lie about as close to 1 as the controls. The
+#   dense product multiplies every number, zero or not.
 # - **CSR** skips the zeros, but it must look up the position of each value. With one image, it is slower than
-#   dense. With 500 images, one look-up serves 500 products, and CSR wins. How much time it saves depends on the
-#   sparsity and the machine.
+#   dense. With 500 images, one look-up serves 500 products, and CSR is faster.
 #
 # To be faster everywhere, a network must lose whole neurons, so that its dense matrices shrink. That is lesson 2.
 #
@@ -615,10 +614,10 @@ plots.intervals(speed, **look)
 # %%
 groups = model.fc1.weight.detach().view(-1, 4)
 largest = groups.abs().topk(2, dim=1).indices
-# True at the two largest of each four
-by_hand = torch.zeros_like(groups, dtype=torch.bool).scatter(1, largest, True).view(300, 784)
+by_hand = torch.zeros_like(groups, dtype=torch.bool)
+by_hand.scatter_(1, largest, True)  # True at the two largest of each four
 pattern = pruning.n_m_masks(model, n=2, m=4)
-print("the same mask for layer 1:", torch.equal(by_hand, pattern["fc1"]))
+print("the same mask for layer 1:", torch.equal(by_hand.view(300, 784), pattern["fc1"]))
 halves = {"dense": model, "any half of the weights": pruning.prune_weights(model, 0.5)}
 halves["any half of each row"] = pruning.apply_masks(model, pruning.row_masks(model, 0.5))
 halves["2:4, half of each group"] = pruning.apply_masks(model, pattern)
@@ -626,27 +625,26 @@ plots.show(diagrams.two_of_four())
 pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in halves.items()}})
 
 # %% [markdown]
-# On this network, free choice costs hardly any accuracy, and the pattern costs the most, although its interval overlaps
-# that of "any half of each row". The pattern must remove two weights even from a group of four large ones. So 2:4 needs
-# training after the pruning, as in Mishra et al. 2021.
+# Free choice costs hardly any accuracy here. The pattern has the lowest accuracy: it must remove two weights even from a
+# group of four large ones. So 2:4 needs training after the pruning, as in Mishra et al. 2021. But the intervals of the
+# last two rows overlap. The next section has a better test for two networks.
 #
 # ## The final table
 #
-# The schedules are those of the stored experiment, at 97 % sparsity.
-#
 # How do we compare two networks on the *same* 1,000 images? Images that both get right, or both get wrong, say nothing
 # about the difference. Let $a$ images be right only with the first network and $b$ only with the second. Then the
-# accuracies on $n$ images differ by $(a - b) / n$. The 95 % interval reaches about $1.96 \sqrt{a + b} / n$ to each
-# side. (The library's formula is a little more careful with small counts.)
+# accuracies on $n$ images differ by $(a - b) / n$. The 95 % interval reaches about $1.96 \sqrt{a + b} / n$ to each side.
 #
-# The next cell uses the first seed. The figure and the schedule claims average three seeds; all other claims use one
-# network. The intervals of accuracy are **over the test examples**, so new seeds could still give another order.
+# The networks are those of the first figure's experiment, at 97 % sparsity. `on_test_set(way)`, from that figure's
+# folded cell, looks up which test images they get right. The next cell compares two networks of one seed. The figure
+# after it averages three seeds: for each image, it compares how many of the three networks are right. The intervals
+# cover the choice of **test examples** only, so new seeds could give another order.
 
 # %%
-names = ["dense, more epochs", *schedules]
-# way → which test images are right, [3 seeds, 1,000]; the schedules at 97 % sparsity
-scored = {way: test.stored(way, torch.stack(recovery.column("test", way=way))) for way in names}
-gradual, dense_net = scored["gradual"][0], scored["dense, more epochs"][0]  # the first seed
+dense_way = "dense, more epochs"
+scored = {way: on_test_set(way) for way in [dense_way, *schedules]}  # bool [3 seeds, 1,000]
+gradual = scored["gradual"][0]  # the first seed
+dense_net = scored[dense_way][0]
 a = int((gradual & ~dense_net).sum())
 b = int((~gradual & dense_net).sum())
 n = len(gradual)
@@ -656,7 +654,7 @@ low, high = evaluation.paired_test(gradual, dense_net).interval
 print(f"by the library: {100 * low:+.1f} to {100 * high:+.1f} points")
 
 # %% jupyter={"source_hidden": true}
-gaps = {n: evaluation.paired_test_over_seeds(scored[n], scored[names[0]]) for n in schedules}
+gaps = {n: evaluation.paired_test_over_seeds(scored[n], scored[dense_way]) for n in schedules}
 look = {"xlabel": "difference from dense on the test set, in points", "margin": -0.01}
 title = "At 97 % sparsity, every interval contains the margin"
 plots.show(plots.intervals(gaps, title=title, **look))
@@ -675,18 +673,19 @@ claims
 
 # %% [markdown]
 # The interval of iterative pruning lies wholly below 0, so these networks lost accuracy. On validation, their average was
-# above dense: a difference this small changes with the images, so the test set decides. Whether they lost more than a
-# point, we cannot tell, because 1,000 images are too few for this margin.
+# above dense. We trust the test set: it is larger, and we chose nothing on it. Whether they lost more than a point, we
+# cannot tell: 1,000 images are too few for this margin.
 #
 # **With a network of your own**: train the dense network for the extra epochs, too, and compare on validation. Start
 # with one-shot pruning, the simplest schedule.
 #
 # ## Recap
 #
-# - A trained network has more weights than it needs, and the smallest ones can go first.
+# - How many weights can go? Without training, half of them: the smallest ones. With training, nearly all: at 97 %
+#   sparsity, this network stays near dense.
 # - A zero stays a zero only if you enforce it: mask the weight at every use, or set the zeros again after each step.
-# - Pruning to 97 % sparsity breaks the network. Training brings most of its accuracy back.
 # - Layers differ in how much they tolerate. Here, the small last layer suffers first.
+# - A fair comparison changes one thing: the dense network trains for the same number of epochs.
 # - Zeros alone save neither bytes nor time. A sparse format saves bytes, and sometimes time.
 #
 # ## Quiz

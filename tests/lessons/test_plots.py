@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from course_lib import evaluation, models
 from course_lib.evaluation.accuracy import Accuracy, Runs
-from course_lib.evaluation.significance import Gap, Share
+from course_lib.evaluation.significance import Gap, PairedRuns, Share
 from course_lib.evaluation.timing import Speedup
 from course_lib.lessons import plots, plots_axes, style
 from course_lib.lessons.sketch import Drawing
@@ -271,6 +271,19 @@ def test_speed_ups_stand_beside_a_line_at_one_with_their_rounds():
     drawing = plots.intervals(rows, title="t", xlabel="times as fast")
     assert {"no difference", "95 % interval over rounds"} <= set(explained(drawing))
     assert "half 2.00 × (1.50 to 2.50)" in drawing.alt
+
+
+def test_the_legend_says_where_most_intervals_hide_behind_their_dots():
+    rows = {"a": Speedup(1, 0.999, 1.001, 9, ""), "b": Speedup(3, 2.999, 3.001, 9, "")}
+    hidden = "95 % interval over rounds (mostly narrower than the dot)"
+    assert hidden in explained(plots.intervals(rows, title="t", xlabel="x"))
+    rows |= {"c": Speedup(2, 1.5, 2.5, 9, ""), "d": Speedup(2, 1.5, 2.5, 9, "")}
+    assert hidden not in explained(plots.intervals(rows, title="t", xlabel="x"))
+
+
+def test_the_dot_of_a_difference_over_seeds_is_their_mean():
+    rows = {"a": PairedRuns(-0.01, -0.02, 0.01, 0.3, 3, 1000)}
+    assert explained(plots.intervals(rows, title="t", xlabel="x"))[0] == "mean over the seeds"
 
 
 def test_the_margin_of_a_claim_is_a_line_with_a_name():

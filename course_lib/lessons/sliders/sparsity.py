@@ -27,7 +27,7 @@ from course_lib.lessons.sliders.charts import (
 )  # fmt: skip
 from course_lib.lessons.sliders.static import Control, View, states
 from course_lib.lessons.sliders.wiring import Explorer, explore
-from course_lib.lessons.style import BLUE, GRAY, ORANGE, SKY
+from course_lib.lessons.style import BLUE, GRAY, INK, ORANGE, SKY
 from course_lib.modules import device_of, evaluating
 from course_lib.pruning.masks import prunable
 from course_lib.pruning.unstructured import global_masks
@@ -90,8 +90,13 @@ def sparsity_view(
     return State(readout, alt, data)
 
 
-def sparsity_chart(model: nn.Module) -> Chart:
-    """The histogram of all weights, the sparsity of each layer, and the accuracy curve so far."""
+def sparsity_chart(model: nn.Module, dense: float | None = None) -> Chart:
+    """The histogram of all weights, the sparsity of each layer, and the accuracy curve so far.
+
+    Args:
+        model: a trained network.
+        dense: its accuracy without pruning, as a dashed line and in words (default: neither).
+    """
     weights = prunable(model)
     values = torch.cat([weight.flatten() for weight in weights.values()])
     edge = _edge(values)
@@ -124,21 +129,42 @@ def sparsity_chart(model: nn.Module) -> Chart:
              transform=[{"calculate": "format(100 * datum.share, '.0f') + ' %'", "as": "shown"}],
              text={"field": "shown"}),
     )  # fmt: skip
+    return chart(histogram, pruned, _curve(dense), all=everything)
+
+
+def _curve(dense: float | None) -> Chart:
+    """The panel with the accuracy at each sparsity that was visited."""
     x = number(
         "left", "weights left (log scale)", (0.001, 1), percent=True, type="log", reverse=True,
         values=[1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001],
     )  # fmt: skip
     y = number("accuracy", "validation accuracy", (0, 1.03), percent=True)
     hover = tooltip(weights="weights left|,", shown="accuracy")
-    curve = panel(
-        "accuracy at each sparsity, orange: now", 290, 190,
+    return panel(
+        "accuracy at each sparsity, orange: now", 290, 190, *_beside(dense, y),
         mark("line", "seen", zoom="curve", clip=True, color=BLUE, x=x, y=y),
         mark("circle", "seen", clip=True, color=BLUE, size=30, opacity=1, x=x, y=y, tooltip=hover),
         mark("rule", "now", clip=True, color=ORANGE, strokeWidth=2, x=x,
              y={**y, "field": "low"}, y2={"field": "high"}),
         mark("circle", "now", clip=True, color=ORANGE, size=80, opacity=1, x=x, y=y, tooltip=hover),
     )  # fmt: skip
-    return chart(histogram, pruned, curve, all=everything)
+
+
+def _beside(dense: float | None, y: Chart) -> list[Chart]:
+    """The dense network's accuracy as a dashed line, and how far from it the slider stands."""
+    if dense is None:
+        return []
+    change = f"format(100 * (datum.accuracy - {dense}), '+.1f')"
+    words = f"'now ' + format(100 * datum.accuracy, '.1f') + ' %, ' + {change} + ' points'"
+    corner = {"x": {"value": 8}, "y": {"value": 176}}
+    line = {"y": {name: value for name, value in y.items() if name != "field"} | {"datum": dense}}
+    return [
+        mark("rule", "now", color=INK, strokeDash=[5, 3], **line),
+        mark("text", "now", align="left", fontSize=12, **corner, text={"field": "words"},
+             transform=[{"calculate": words, "as": "words"}]),
+        mark("text", "now", align="left", fontSize=11, text={"value": "dashed: dense"},
+             **corner | {"y": {"value": 158}}),
+    ]  # fmt: skip
 
 
 def sparsity_explorer(model: nn.Module, dataset: TensorDataset, amount: float = 0.5) -> Explorer:
@@ -152,7 +178,7 @@ def sparsity_explorer(model: nn.Module, dataset: TensorDataset, amount: float = 
         raise ValueError(f"Got amount={amount}; the slider has 0, 0.01, …, 0.99, 0.995 and 0.999.")
     slider = Control("sparsity", start, AMOUNTS)
     wanted = {label: one for label, one in AMOUNTS.items() if label in {*STORED, start}}
-    drawing = sparsity_chart(model)
+    drawing = sparsity_chart(model, _accuracy(model, dataset, global_masks(model, 0)).value)
     whole = _growing(model, dataset)
     for one in wanted.values():
         whole(one)

@@ -72,6 +72,14 @@ def test_the_slider_s_curve_grows_by_what_was_visited_and_not_by_what_is_stored(
     assert set(STORED) <= set(AMOUNTS)
 
 
+def test_the_curve_shows_the_dense_network_and_how_far_from_it_the_slider_stands():
+    drawing = sparsity_explorer(NET, DATA, 0.9).stored["chart"]
+    layers = drawing["hconcat"][2]["layer"]
+    assert layers[0]["encoding"]["y"]["datum"] == evaluation.evaluate(NET, DATA).value
+    assert "points" in layers[1]["transform"][0]["calculate"]
+    assert len(sparsity_chart(NET)["hconcat"][2]["layer"]) == len(layers) - 3
+
+
 @pytest.mark.parametrize("amount", [-0.1, 1.1])
 def test_an_amount_outside_is_refused(amount):
     with pytest.raises(ValueError, match="between 0 and 1"):
