@@ -243,7 +243,7 @@ class Claims(list[Claim]):
         folded = [] if self.shown is None else self[self.shown :]
         if not folded:
             return _table(self) + below
-        more = f"<details><summary>{len(folded)} more claims</summary>{_table(folded)}</details>"
+        more = f"<details><summary>{len(folded)} more</summary>{_table(folded)}</details>"
         return _table(self[: self.shown]) + more + below
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

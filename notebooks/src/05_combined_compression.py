@@ -12,7 +12,7 @@
 #
 # **You need** lessons 2 to 4: structured pruning, soft answers, a student made of its teacher's layers. If you only want to compress your own model, go to [lesson 6](06_your_own_model.ipynb).
 #
-# **Time** about 50 minutes; the computer needs about 4 of them (two cores), and once a few more to train the teacher.
+# **Time** about 55 minutes; the computer needs about 4 of them (two cores), and once a few more to train the teacher.
 #
 # Collapsed cells load results and draw figures. You can skip them.
 
@@ -60,7 +60,7 @@ label = {n: n + " (1 seed)" * (n in students.recipe["one_seed"]) for n in names}
 by_role, label["teacher"] = dict.fromkeys(label.values(), "student"), "teacher (float32)"
 points = {label[n]: (megabytes[n], accuracy[n]) for n in label}
 losses = [100 * (accuracy["teacher"].value - accuracy[n].value) for n in names]
-look = {"title": f"Far smaller, and {min(losses):.1f} to {max(losses):.1f} points less accurate"}
+look = {"title": f"Far smaller, and up to {max(losses):.0f} points less accurate"}
 lines = {"TF-IDF": tfidf.test, "BERT-base's size": 4 * 109.5}  # bytes × million numbers
 drawing = plots.scatter(points, lines=lines, roles=by_role, xlabel="megabytes (log scale)", **look)
 drawing.figure.axes[0].set_ylabel("test accuracy")
@@ -70,7 +70,7 @@ print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller 
 print(f"and it keeps {kept[smallest]} of its accuracy.")
 
 # %% [markdown]
-# The printed line names the smallest student that was measured at 98 % or more of the teacher's accuracy. Its interval reaches lower. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
+# The printed line names the smallest student that was measured at 98 % or more of the teacher's accuracy. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
 #
 # | student | layers | heads and FFN neurons | tokens | embedding columns | text it read |
 # |---|---|---|---|---|---|
@@ -116,7 +116,7 @@ def size(model, bits=32):
 
 
 # %%
-factors = {}  # technique → how many times smaller it makes the (whole teacher, stage before)
+factors = {}  # technique → (times smaller alone, times smaller on top of those above)
 stages = {"teacher": teacher}
 model = teacher
 for name, step in steps.items():
@@ -160,9 +160,12 @@ diagrams.int8_number_line([-0.62, -0.31, 0.06, 0.47, 1.0], limit=1.0, zoom=3)
 
 # %%
 weight = teacher.bert.encoder.layer[0].attention.self.query.weight.detach()  # [384, 384]
-row, x = weight[0], torch.randn(384, generator=torch.manual_seed(1))  # x: a made-up activation
-scale, x_scale = row.abs().max() / 127, x.abs().max() / 127
-q, x_q = (row / scale).round(), (x / x_scale).round()  # whole numbers from -127 to 127
+row = weight[0]
+scale = row.abs().max() / 127
+q = (row / scale).round()  # whole numbers from -127 to 127
+x = torch.randn(384, generator=torch.manual_seed(1))  # a made-up activation
+x_scale = x.abs().max() / 127
+x_q = (x / x_scale).round()
 print("weights  ", [f"{w:+.4f}" for w in row[:6].tolist()])
 print("integers ", [int(i) for i in q[:6]])
 print(f"largest error: {(scale * q - row).abs().max() / scale:.2f} scales")
@@ -218,7 +221,7 @@ print(f"int8 in the layers: {linear_layers:.2f} ×, in the embeddings, too: {eve
 #
 # Why stop at eight? With $b$ bits there are $2^b - 1$ values, from $-(2^{b-1} - 1)$ to $2^{b-1} - 1$.
 #
-# **Your turn (1 of 2).** Round a row to any number of bits, with section 2's formula and the new largest value in place of 127.
+# **Your turn (1 of 2).** Round a row to any number of bits. Use section 2's formula, with the new largest value in place of 127.
 
 
 # %% tags=["nbval-check-output"]
@@ -292,7 +295,8 @@ print(f"`nearest` and the library differ by at most {apart:.1g}.")
 # ```python
 # def nearest(table, rank):
 #     u, s, vt = torch.linalg.svd(table, full_matrices=False)
-#     narrow, widen = u[:, :rank] * s[:rank], vt[:rank]  # [n, rank], [rank, d]
+#     narrow = u[:, :rank] * s[:rank]  # [n, rank]
+#     widen = vt[:rank]  # [rank, d]
 #     return narrow @ widen
 # ```
 # </details>
@@ -315,8 +319,8 @@ plots.intervals(untrained, title="A low rank costs many points, without training
 #
 # ## 5 · Which order?
 #
-# Some people prune first and then distill, some do the reverse, and some do both at once. Here is a race, from [lesson5_orders.py](experiments/lesson5_orders.py). All students have three layers and end with a quarter of their heads and FFN neurons. All see the same sentences in six stages, with the same learning rates. Only
-# one thing differs: how much of the width is left in each stage. Wider stages take longer, so the computing time is not the same.
+# Do you prune first, distill first, or do both at once? [lesson5_orders.py](experiments/lesson5_orders.py) ran five orders. All students have three layers and end with a quarter of their heads and FFN neurons. All see the same sentences in six stages, with the same learning rates. Only
+# one thing differs: how much of the width is left in each stage. (Wider stages take longer.)
 
 # %%
 orders = lessons.results("lesson5_orders")
@@ -344,20 +348,21 @@ look["roles"] = {n: "student" for n, found_gap in compared.items() if found_gap}
 plots.show(plots.intervals(compared, **look))
 table = {}
 for n, answers in {**order, "TF-IDF": linear[None]}.items():
-    table[n] = {"test accuracy": f"{answers.double().mean():.1%}"}
-    table[n]["each seed"] = ", ".join(f"{one:.1%}" for one in answers.double().mean(1))
+    each = 100 * answers.double().mean(1)
+    table[n] = {"test accuracy": f"{each.mean():.1f} %"}
+    table[n]["each seed"] = ", ".join(f"{one:.1f}" for one in each) + " %"
 pd.DataFrame(table).T
 
 # %% [markdown]
-# "Distill, then prune" is last. "Distill, prune, recover" differs only in that its cut comes one stage earlier, and it is several points better (bottom row). It has one seed, and the others have three. None of the students is much better than TF-IDF, so the race is only about the order.
+# "Distill, then prune" is last. "Distill, prune, recover" (one seed, the others have three) makes its cut only one stage earlier, and it is several points better (bottom row). None of the students is much better than TF-IDF, so look at the order alone.
 #
-# So the rule is: **cut before the training ends.** "Distill, prune, distill" is the only order whose whole interval lies above pruning first. It was compared only with pruning first, so it may not be the best of all. Pruning first is simpler, and all its stages train a small model. The pruned students of this lesson were pruned first.
+# So the rule is: **cut before the training ends.** "Distill, prune, distill" is the only order whose whole interval lies above pruning first. It was compared only with pruning first, so it may not be the best of all. Pruning first is simpler, and every stage trains a small model. Section 6's students were pruned first.
 #
 # ## 6 · The stack
 #
-# The five students differ in shape, tokens, text, and training at once, so no single difference is the reason for a result. All of them stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
+# The five students differ in shape, tokens, text, and training at once, so no single difference is the reason for a result. The transformers stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
 #
-# Which text does such a small student learn from? The teacher can label any text. Besides the labeled sentences, there are three kinds:
+# Which text does such a small student read? The teacher can label any text. Besides the labeled sentences, there are three kinds:
 #
 # - the **transfer set** of lesson 3;
 # - **found** sentences, from movie reviews of IMDb (Maas et al. 2011);
@@ -441,11 +446,11 @@ pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"}
 #
 # ## 7 · The compression explorer
 #
-# Here is every combination of layers, width, tokens, bits, and zeros (the share of the weights set to 0, as in lesson 1), from [lesson5_grid.py](experiments/lesson5_grid.py). A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. The lines leave them out, because most of them trained longer.
+# Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). "Zeros" is the share of the weights set to 0, as in lesson 1. A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. The lines leave them out, because most of them trained longer.
 #
 # - The numbers of tokens are all, those seen in the labeled sentences, and those seen there three times.
-# - The bytes are computed, and zeros count as if the file skipped them.
-# - Eight bits are timed as int8, all else as float32, because zeros and four bits speed up no program here.
+# - The bytes are computed. Zeros count as if the file skipped them.
+# - Eight bits are timed as int8, all else as float32: zeros and four bits speed up no program here.
 # - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
 # A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line is the front of accuracy and size at the left, of accuracy and latency at the right. Hover over a point to see its name.
@@ -497,10 +502,9 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 # | a small file | lesson 6's default, below | a tenth of the size | even the interval's worst end loses less than your limit |
 # | speed | fewer layers or less width; distill, int8 | time falls with both, and so does the accuracy | the latency is low enough |
 # | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good; then take that one |
-# | a small multilingual model | remove tokens first | not measured here; large tables gain most | removing more would split your words into many pieces |
 # | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | it is fast enough in your own measurement |
 #
-# A default for most: **six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables, and lesson 6 makes it of your own model in one call. If it loses too much, let it read more text first, and then keep more of the width.
+# **A default for most: six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables. Lesson 6 makes it from your own model in one call. If it loses too much, let it read more text first, and then keep more of the width.
 #
 # **You can lose 2 points. Which student do you take?** The table has each student's change against the teacher, its size, and its latency.
 
@@ -589,5 +593,4 @@ claims
 # - Frantar et al. 2023, *GPTQ*: section 3.
 # - Lan et al. 2020, *ALBERT*: section 3.1. Eckart & Young 1936, *The approximation of one matrix by another of lower rank*.
 # - Jiao et al. 2020, *TinyBERT*: sections 3.1 and 3.2. Maas et al. 2011, *Learning word vectors for sentiment analysis*: section 4.3.2.
-# - Michel, Levy & Neubig 2019, *Are sixteen heads really better than one?*: equation 2. Zhu & Gupta 2017, *To prune, or not to prune*: equation 1.
-# - Sanh et al. 2019, *DistilBERT*: section 3. Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: section 2.
+# - Sanh et al. 2019, *DistilBERT*: section 3.
