@@ -158,6 +158,7 @@ class Claims(list[Claim]):
     Args:
         tests: each `TestSet` of the lesson, or anything else with `models` and a `summary` of them.
             Below the table stands how many models were scored on each.
+        shown: how many claims the page shows; the others are folded below them (default: all).
 
     Example:
         >>> claims = Claims()
@@ -167,9 +168,9 @@ class Claims(list[Claim]):
           claimed: above -1 point; measured: +1.3 points (+0.4 to +2.2)
     """
 
-    def __init__(self, *tests: Any) -> None:
+    def __init__(self, *tests: Any, shown: int | None = None) -> None:
         super().__init__()
-        self.tests = tests
+        self.tests, self.shown = tests, shown
 
     def add(
         self,
@@ -239,7 +240,11 @@ class Claims(list[Claim]):
 
     def _repr_html_(self) -> str:
         below = "".join(_small_print(test.summary) for test in self.tests)
-        return _table(self) + below
+        folded = [] if self.shown is None else self[self.shown :]
+        if not folded:
+            return _table(self) + below
+        more = f"<details><summary>{len(folded)} more</summary>{_table(folded)}</details>"
+        return _table(self[: self.shown]) + more + below
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         rows = [{key: _storable(value) for key, value in asdict(one).items()} for one in self]

@@ -304,6 +304,9 @@ def _whole_line(ax: Axes, floats: Any, whole: Any, limit: float) -> Callable[[fl
             label(ax, (place(value), upper - 0.52), "clipped", style.SMALL)
     for y, text in ((upper, "float32"), (lower, "int8")):
         label(ax, (0.1, y), text, ha="left")
+    label(
+        ax, (0.1, lower + 0.5), "a tick every 8 values", style.SMALL, ha="left", color=style.FADED
+    )
     return place
 
 

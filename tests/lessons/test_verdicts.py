@@ -288,6 +288,16 @@ def test_the_table_has_a_row_for_each_claim_and_the_models_scored():
     assert "cannot tell: It stays within 1 point\n" in shown["text/plain"]
 
 
+def test_claims_beyond_those_shown_are_folded_and_still_collected(tmp_path):
+    claims = lesson()
+    claims.shown = 1
+    first, _, folded = claims._repr_html_().partition("<details><summary>1 more</summary>")
+    assert "It stays within 1 point" in first and "It is faster" in folded
+    assert "models were scored" in folded.partition("</details>")[2]
+    assert shown_in(notebook(tmp_path, claims)) == list(claims)
+    assert "<details" not in lesson()._repr_html_()
+
+
 def test_the_models_are_counted_when_the_table_is_shown():
     test = scored()
     claims = Claims(test)

@@ -22,6 +22,7 @@ COSTS = {"megabytes": "megabytes (log scale)", "milliseconds": "milliseconds (lo
 YOURS, OTHERS = "yours, with its 95 % interval", "another variant"
 BEST = {"megabytes": "best at this size or less", "milliseconds": "best at this latency or less"}
 NAMED = "diamond: a student of section 6"
+FRONT_WEIGHT = 9  # a name may rather cover so many other points than one of the front
 ROLES = {
     YOURS: ORANGE, BEST["megabytes"]: BLUE, BEST["milliseconds"]: PINK,
     OTHERS: "#c4c4c4", NAMED: RED,
@@ -136,15 +137,16 @@ def explorer_chart(
     everyone = [*variants.values(), *marked.values()]
     rows = [_row(one) for one in variants.values()]
     named = [{**_row(one), "name": name} for name, one in marked.items()]
-    ends = [end for one in everyone for end in (*one.accuracy.interval,)]
+    edges = [end for one in everyone for end in one.accuracy.interval]
     # The chosen one shows its interval, so the scale holds all of them.
-    y = number("accuracy", "validation accuracy", (min(ends), max(ends) + 0.02), percent=True)
+    y = number("accuracy", "validation accuracy", (min(edges), max(edges) + 0.02), percent=True)
     panels, data = [], {}
     for cost, title in COSTS.items():
         costs = [_row(one)[cost] for one in everyone]
-        x = number(cost, title, (min(costs) / 1.15, max(costs) * 1.15), type="log")
-        data[f"{cost} labels"] = _labels(named, rows, cost, (x, y))
-        data[f"{cost} front"] = _staircase(rows, cost)
+        ends = (min(costs) / 1.15, max(costs) * 1.15)
+        x = number(cost, title, ends, type="log", values=_ticks(*ends))
+        front = data[f"{cost} front"] = _staircase(rows, cost)
+        data[f"{cost} labels"] = _labels(named, [*rows, *FRONT_WEIGHT * front], cost, (x, y))
         panels.append(_scatter(cost, x, y))
     shown = [{key: row[key] for key in (*COSTS, "name", "accuracy", "shown")} for row in rows]
     return chart(*panels, variants=shown, named=named, **data)
@@ -270,6 +272,18 @@ def _row(one: Variant) -> dict[str, Any]:
         "name": one.name, "megabytes": one.bytes / 1e6, "milliseconds": one.milliseconds,
         "accuracy": one.accuracy.value, "low": low, "high": high, "shown": str(one.accuracy),
     }  # fmt: skip
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Ticks at 1, 2 and 5 times a power of ten, each of which has room for its label.
+
+    Example:
+        >>> _ticks(0.4, 30)
+        [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
 def _staircase(rows: Iterable[Row], cost: str) -> list[Row]:
