@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,7 +102,8 @@ def layer_scores(
         look: Any = {"color": style.COLORS["accent"], "markersize": 9, "gid": "marked"}
         handles = ax.plot([layers[i] for i in here], [values[i] for i in here], "D", **look)
         ax.set_yscale("log")
-        set_log_ticks(ax.yaxis, values, plain)
+        decade = 10.0 ** math.floor(math.log10(min(values)))  # its tick shows if there is room
+        set_log_ticks(ax.yaxis, [decade, *values], plain)
         ax.set_title(name, fontsize=style.NORMAL, loc="left")
         ax.grid(alpha=0.3)
         listed = ", ".join(map(plain, values))

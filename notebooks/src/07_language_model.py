@@ -171,11 +171,11 @@ diagrams.grouped_heads()
 #
 # SmolLM2 is built like Llama. Its FFN has three matrices: *gate* and *up* both widen the vector, their outputs are multiplied, and *down* narrows it again. One FFN neuron is a row of gate, a row of up, and a column of down.
 #
-# In the second drawing, three query heads share one head of keys and values. This is **grouped-query attention** (Ainslie et al. 2023). So the smallest unit of attention that we can remove is a key–value head, together with the query heads that use it. `structured.groups` finds these units, and `remove` cuts them out exactly, as in lesson 2b.
+# In the second drawing, three query heads share one head of keys and values. This is **grouped-query attention** (Ainslie et al. 2023). So the smallest removable unit of attention is a key–value head with its query heads. `structured.groups` finds these units, and `remove` cuts them out exactly, as in lesson 2b.
 #
 # ## 3 · Depth: which layers can go?
 #
-# Each layer *adds* something to the hidden states. If the layer's output and input point in nearly the same direction, the layer changed little. **Block influence** measures this (Men et al. 2024, equation 1), as a mean over all tokens:
+# If a layer's output and input point in nearly the same direction, the layer changed little. **Block influence** measures this (Men et al. 2024, equation 1), as a mean over all tokens:
 #
 # $$\mathrm{BI}_l = 1 - \mathbb{E}_t \cos\left(h_{l,t},\, h_{l+1,t}\right)$$
 #
@@ -216,7 +216,7 @@ plots.layer_scores(panels, title=title, marked=[12, 25])
 # %% [markdown]
 # Most layers with little influence lie in the middle. The first layer has by far the most, and without it the model breaks. Both measures agree about the first two layers and the last. But look at the marked ones. Layer 25 has far more influence than layer 12, yet the model needs layer 12 more. Influence says how much a layer changes the hidden states, but not how much the later layers need this change.
 #
-# The other layers in the middle are nearly equal, so the two measures choose different ones. The printed lists share only five layers.
+# The other layers in the middle are nearly equal, so the two measures choose different ones: compare the printed lists.
 #
 # Now we drop nine layers. The drawing shows a smaller model, which has six layers and loses two. The kept layers keep their weights, but they must be numbered anew. Each layer holds a number, `layer_idx`. With an old number, writing may fail or give nonsense, while the perplexity is still right.
 #
@@ -248,7 +248,7 @@ grid = {
 sliders.depth_explorer(grid)
 
 # %% [markdown]
-# The axis of the perplexity is logarithmic. A nearly straight line there means exponential growth. The speed grows, too, but slowly at first. These speeds come from another, slower run than those in section 7. Compare speeds only within one picture or table.
+# The axis of the perplexity is logarithmic. A nearly straight line there means exponential growth. The speed grows, too, but slowly at first. These speeds come from another, slower run than those in section 7, so do not compare the two.
 #
 # ## 4 · Width: FFN neurons
 #
@@ -362,7 +362,7 @@ title = "Wanda is clearly better than magnitude"
 plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
 # %% [markdown]
-# Wanda is far ahead of magnitude, and needs only one pass over a few reviews. Random is last, and so far off that it would not fit into the figure. The pattern 2:4 costs more than a free half of each row, because it chooses within every four neighbors. In return, GPUs can compute faster with it. On our CPU these zeros save neither time nor space.
+# Wanda is far ahead of magnitude, and needs only one pass over a few reviews. Random is last, far outside the figure. The pattern 2:4 costs more than a free half of each row, because it chooses within every four neighbors. In return, GPUs can compute faster with it. On our CPU these zeros save neither time nor space.
 #
 # ## 6 · Distillation, token by token
 #
@@ -406,7 +406,7 @@ sliders.temperature_explorer({"The film was": t[top]}, names, among="of these 6"
 # %% [markdown]
 # The top-k KL is smaller than the full one, because differences among all other tokens no longer count.
 #
-# The slider shows the six likeliest tokens, rescaled to sum to 1. The space in `' a'` belongs to the token. In the left panel, $T$ is the temperature of **sampling**. A small $T$ nearly always picks the likeliest token, and a large $T$ picks almost at random. In the right panel, $T$ is the temperature of **distillation**. The bars show the push of lesson 3 on a student that gives all six tokens the same probability. We distill at $T = 1$, because the distributions are soft already.
+# The slider shows the six likeliest tokens, rescaled to sum to 1. In the left panel, $T$ is the temperature of **sampling**. A small $T$ nearly always picks the likeliest token, and a large $T$ picks almost at random. In the right panel, $T$ is the temperature of **distillation**. The bars show the push of lesson 3 on a student that gives all six tokens the same probability. We distill at $T = 1$, because the distributions are soft already.
 #
 # ### Recover
 #
@@ -433,9 +433,9 @@ print("the distilled model writes:", write(distilled, prompt))
 # %% [markdown]
 # A large part comes back within minutes. Why the *log*-perplexity? It is the loss, which training lowers. On this scale, going from 200 to 100 counts as much as going from 100 to 50. <!-- not measured: an example -->
 #
-# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was a little ahead. Its steps are also cheaper, because no teacher runs beside it. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. A student that copies the teacher learns only what the teacher knows. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
+# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was a little ahead. Its steps are also cheaper, because no teacher runs beside it. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
 #
-# The last line is no review score. Perplexity on plain reviews does not say how well a model answers a prompt with the template, so read what it writes.
+# Now read the last printed line. Perplexity on plain reviews does not say how well a model answers a prompt with the template.
 #
 # Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained for longer, once in each way, and measured on the way. In its figure, compare the last points: how much is back, and which way is ahead? Only there has the learning rate fallen to 0.
 
@@ -494,7 +494,7 @@ print(f"inputs of *down* that int8 rounds to zero: {zeros.median():.0%} in a typ
 print(f"{zeros.max():.0%} in the one with the most")
 
 # %% [markdown]
-# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. The whole model gains less than half of that, and reading gains about as much as writing. So other work must take much of the time, such as rounding the inputs, or starting hundreds of small operations for each token. We did not measure which.
+# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. The whole model gains less than half of that, and reading gains about as much as writing. So other work takes much of the time, for example rounding the inputs. We did not measure which.
 #
 # Now look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. But a few inputs are many times as large as the others (Dettmers et al. 2022, section 3). One scale is the distance between two int8 values, and 127 of them reach up to the largest input. All inputs below half a scale, 1/254 of the largest, become zero. In a typical layer these are about half of the inputs of *down*.
 #
@@ -506,7 +506,7 @@ print(f"{zeros.max():.0%} in the one with the most")
 #
 # With $N$ parameters, a forward pass takes about $2N$ operations for each token, and a training step takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. Times the tokens in a step, divided by its seconds, this is our speed.
 #
-# With this speed, the same formula gives the time for a larger model. Our example is from Sreenivas et al. 2024. They made a model of four billion parameters out of Llama 3.1, which has eight billion, with 94 billion tokens. Training with AdamW takes 16 bytes of memory for each parameter: the weight, its gradient, and two moments, all in float32.
+# With this speed, the same formula gives the time for a larger model. Our example is from Sreenivas et al. 2024. They made a model of four billion parameters out of Llama 3.1 with eight billion, on 94 billion tokens. Training with AdamW takes 16 bytes of memory for each parameter: the weight, its gradient, and two moments, all in float32.
 
 # %%
 N_teacher = sum(p.numel() for p in model.parameters())
