@@ -91,11 +91,17 @@ def draw_bars(
 
 
 def parts(
-    models: Mapping[str, Mapping[str, float]], unit: str, title: str = "", symbol: str = ""
+    models: Mapping[str, Mapping[str, float]],
+    unit: str,
+    title: str = "",
+    symbol: str = "",
+    *,
+    shares: bool = False,
 ) -> Drawing:
     """What each model is made of: one stacked bar a model, its parts in the same order and colors.
 
-    The first part says its share of the model; with a unit's `symbol`, such as "ms", its size, too.
+    The first part says its share of the model, and with `shares` every part; with a unit's `symbol`,
+    such as "ms", its size, too.
 
     Example:
         >>> print(parts({"BERT": {"embeddings": 23.8, "layers": 85.1}}, "million parameters").alt)
@@ -113,12 +119,12 @@ def parts(
         for row, made_of in enumerate(models.values()):
             share = sizes[row] / sum(made_of.values())
             fits = sizes[row] > 0.07 * largest
-            if i == 0 and share >= 0.05 and fits:  # the first part, such as the embeddings
+            if (i == 0 or shares) and share >= 0.05 and fits:  # the first, such as the embeddings
                 look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
                 at = {"ha": "center", "va": "center", "fontsize": style.SMALL, "bbox": look}
                 said = f"{100 * share:.0f} %"
                 said = f"{sizes[row]:,.1f} {symbol} ({said})" if symbol else said
-                ax.text(sizes[row] / 2, row, said, **at)
+                ax.text(left[row] + sizes[row] / 2, row, said, **at)
         left = [a + b for a, b in zip(left, sizes, strict=True)]
     _label_bars(ax, left, [f"{end:,.1f} {symbol}".rstrip() for end in left])
     ax.set(xlabel=unit)

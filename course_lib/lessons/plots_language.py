@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,10 +30,10 @@ from course_lib.lessons.sketch import Drawing
 def perplexities(
     rows: Mapping[str, Perplexity], *, title: str, reference: Mapping[str, Perplexity] | None = None
 ) -> Drawing:
-    """Perplexities with their 95 % intervals over the documents, one row a model; lower is better.
+    """Perplexities with their 95 % intervals over the reviews, one row a model; lower is better.
 
-    The same documents are hard for all models, so overlapping intervals say little about a difference:
-    `Perplexity.times` compares two models document by document.
+    The same reviews are hard for all models, so overlapping intervals say little about a difference:
+    `Perplexity.times` compares two models review by review.
 
     Args:
         rows: name → perplexity.
@@ -43,7 +44,7 @@ def perplexities(
         >>> import torch
         >>> one = Perplexity(torch.tensor([3.0, 4.0, 5.0]), torch.ones(3))
         >>> print(perplexities({"small": one}, title="How well?").alt)
-        Perplexity with 95 % intervals over documents: small 54.6 (4.55–655, n = 3).
+        Perplexity with 95 % intervals over reviews: small 54.6 (4.55–655, n = 3).
     """
     figure, (ax,) = axes(0.42 * len(rows) + 1.1, title)
     color = style.COLORS["student"]
@@ -53,7 +54,7 @@ def perplexities(
         look: Any = {"va": "center", "fontsize": style.NORMAL, "color": style.INK}
         ax.text(1.02, row, shown(result.value), transform=ax.get_yaxis_transform(), **look)
     dot: Any = {"marker": "o", "linestyle": "", "color": color, "label": "perplexity"}
-    bar: Any = {"color": color, "linewidth": 1.2, "label": "95 % interval over documents"}
+    bar: Any = {"color": color, "linewidth": 1.2, "label": "95 % interval over reviews"}
     handles = [Line2D([], [], **dot), Line2D([], [], **bar)]
     ends = [end for result in rows.values() for end in result.interval]
     for name, result in (reference or {}).items():
@@ -74,7 +75,7 @@ def perplexities(
     legend(figure, handles)
     listed = "; ".join(f"{name} {result!r}" for name, result in rows.items())
     compared = "".join(f" {name}: {result!r}." for name, result in (reference or {}).items())
-    return finish(figure, f"Perplexity with 95 % intervals over documents: {listed}.{compared}")
+    return finish(figure, f"Perplexity with 95 % intervals over reviews: {listed}.{compared}")
 
 
 def layer_scores(
@@ -101,7 +102,8 @@ def layer_scores(
         look: Any = {"color": style.COLORS["accent"], "markersize": 9, "gid": "marked"}
         handles = ax.plot([layers[i] for i in here], [values[i] for i in here], "D", **look)
         ax.set_yscale("log")
-        set_log_ticks(ax.yaxis, values, plain)
+        decade = 10.0 ** math.floor(math.log10(min(values)))  # its tick shows if there is room
+        set_log_ticks(ax.yaxis, [decade, *values], plain)
         ax.set_title(name, fontsize=style.NORMAL, loc="left")
         ax.grid(alpha=0.3)
         listed = ", ".join(map(plain, values))

@@ -7,12 +7,12 @@
 #
 # You will be able to
 #
-# - measure a language model by its perplexity, with an interval over documents;
-# - drop whole layers, FFN neurons, attention heads, and single weights, each by a suitable score;
+# - measure a language model by its perplexity, with an interval over reviews;
+# - drop whole layers, FFN neurons, and single weights, each by a suitable score;
 # - distill a language model token by token, and say what that adds to fine-tuning;
-# - read a table of tokens per second, in which reading and writing are kept apart.
+# - read a table of tokens per second, with reading and writing kept apart.
 #
-# **You need** lessons [2b](02b_structured_transformers.ipynb) and [3](03_distillation_loss.ipynb), and 8 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
+# **You need** lessons [1](01_pruning_basics.ipynb), [2b](02b_structured_transformers.ipynb), [3](03_distillation_loss.ipynb) and [5](05_combined_compression.ipynb), and 8 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
 # **Time** about 60 minutes; the computer works about 15 of them on two cores.
@@ -43,7 +43,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # %% [markdown]
 # ## The result first
 #
-# We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways, and this cell loads what it stored.
+# We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways. This cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
 depth = lessons.results("lesson7_layers")
@@ -63,13 +63,13 @@ rows = {"whole": dropped(0)[0]} | {f"without nine, {by}": found for by, found in
 plots.perplexities(rows, title="It matters which nine of thirty layers go")
 
 # %% [markdown]
-# **Perplexity** says how well a model predicts text, and lower is better (section 1). Each dot is the perplexity of one model, and its line is an interval over the reviews. The printed numbers compare each model with the whole one.
+# **Perplexity** says how well a model predicts text, and lower is better (section 1). The printed numbers compare each model with the whole one.
 #
-# The three ways differ in which layers they drop. *Left-out loss* drops the layers whose absence raises the loss least. *Block influence* drops the layers that change the hidden states least (section 3). *Random* draws them. In section 6, a few minutes of training bring back a large part of what was lost.
+# *Left-out loss* drops the layers whose absence raises the loss least. *Block influence* drops the layers that change the hidden states least (section 3). *Random* draws them. In section 6, a few minutes of training bring back a large part of what was lost.
 #
 # ## 1 · Meet the model
 #
-# SmolLM2 is a **decoder**: it reads tokens from left to right, and predicts the next one. It was pretrained on a lot of text and then trained on conversations. Its file holds 4-bit numbers, so its weights are coarser than those of the original. We read them into float32, and compare everything with this float32 model.
+# SmolLM2 is a **decoder**: it reads tokens from left to right, and predicts the next one. It was pretrained on a lot of text and then trained on conversations. Its file holds 4-bit numbers. We read them into float32, and compare everything with this float32 model.
 #
 # Such a model expects a **chat template**, special tokens that say who speaks.
 #
@@ -93,23 +93,20 @@ print("with the template:   ", write(model, prompt))
 print("without the template:", write(model, prompt, template=False))
 
 # %% [markdown]
-# With the template the model answers. Without it, the model wrote nothing in our run, because no token said that its turn had come. There was no error and no warning. A student that is trained without the template, but used with it, can fail just as silently.
+# With the template the model answers. Without it, the model wrote nothing in our run, and there was no error and no warning. A student that is trained without the template, but used with it, can fail just as silently.
 #
 # ### Perplexity
 #
-# The model gives a probability to every possible next token. We look at the probability of the token that really came:
-
-# %%
-diagrams.next_tokens()
-
-# %% [markdown]
-# With tokens $x_1, \ldots, x_n$, the **perplexity** is the exponential of the mean loss:
+# The model gives a probability to every possible next token. We look at the probability $p$ of the token that really came. With tokens $x_1, \ldots, x_n$, the **perplexity** is the exponential of the mean loss:
 #
 # $$\mathrm{PPL} = \exp\left(-\frac{1}{n - 1} \sum_{t=2}^{n} \log p(x_t \mid x_1, \ldots, x_{t-1})\right)$$
 #
-# A perplexity of 50 <!-- not measured: an example --> means that the model is as unsure as if it had to choose among fifty equally likely tokens each time. Models with different tokenizers have different tokens, so compare their loss per byte of the same text instead.
+# A perplexity of 50 <!-- not measured: an example --> means that the model is as unsure as if it chose among fifty equally likely tokens each time. Models with different tokenizers have different tokens, so compare their loss per byte of the same text instead.
 #
-# **Your turn (1 of 2).** The logits at position $t$ predict the token at $t + 1$. Compute the perplexity of one text.
+# The drawing has an example with four tokens. **Your turn (1 of 2).** Below it, compute the perplexity of one text. The logits at position $t$ predict the token at $t + 1$.
+
+# %%
+diagrams.next_tokens()
 
 
 # %% tags=["nbval-check-output"]
@@ -132,57 +129,57 @@ perplexity_of = fill_in.check(perplexity_of, against=solutions.perplexity_of, ex
 # ```
 # </details>
 #
-# We measure on the first 256 tokens of movie reviews from IMDb. We train on some reviews, choose on others (*validation*), and use the *test* reviews only at the end. The model may have read some of them in its pretraining. That is the same for all our variants.
+# We measure on the first 256 tokens of movie reviews from IMDb. We train on some reviews, choose on others (*validation*), and use the *test* reviews only at the end. A few of the training reviews, the *calibration* reviews, serve to compute scores. The model may have read some reviews in its pretraining, which is the same for all our variants.
 
 
 # %%
-def tokens(part, n=settings.documents):
+def reviews(part, n=settings.documents):
     return datasets.review_tokens(tokenizer, n, settings.length, part)
 
 
 def perplexity(network):
-    return evaluation.perplexity(network, tokens("validation"))
+    return evaluation.perplexity(network, reviews("validation"))
 
 
-test = lessons.TestSet(tokens("test"), "test reviews")
-train, first = tokens("train", settings.steps * settings.batch), tokens("validation", 2)[0]
-calibration, whole = train[: settings.calibration], perplexity(model)
+train = reviews("train", settings.steps * settings.batch)
+calibration = train[: settings.calibration]
+first = reviews("validation")[0]
+whole = perplexity(model)
 with torch.no_grad():
     print(f"the first review, by hand: {perplexity_of(model(first[None]).logits[0], first):.2f}")
 print(f"by the library: {(whole.losses[0] / whole.tokens[0]).exp():.2f}; all reviews: {whole}")
 
 # %% [markdown]
-# The interval is wide, because some reviews are much easier than others. But all our models read the *same* reviews, so we can compare two models review by review. Such a comparison has a narrower interval. `a.times(b)` makes it, and says how many times as high the perplexity of `a` is as that of `b`.
+# The interval is wide, because some reviews are much easier than others. But all our models read the *same* reviews, so we can compare two models review by review. Such a comparison has a narrower interval. `a.times(b)` makes it: the perplexity of `a` as a multiple of that of `b`.
 #
 # ## 2 · Where the parameters are
 #
 # **Predict first.** Which share of the parameters is the table of token embeddings?
 
 # %%
-counts = dict.fromkeys(("embeddings", "attention", "FFN", "norms"), 0.0)
-places = {"embed_tokens": "embeddings", "self_attn": "attention", "mlp": "FFN", "norm": "norms"}
-for name, parameter in model.named_parameters():
-    (part, *_) = [part for word, part in places.items() if word in name]
-    counts[part] += parameter.numel() / 1e6
+counts = {}
+for part, word in {"embeddings": "embed", "attention": "self_attn", "FFN": "mlp"}.items():
+    sizes = [p.numel() for name, p in model.named_parameters() if word in name]
+    counts[part] = sum(sizes) / 1e6  # the norms are too few to see
+drawn = {"SmolLM2": counts}
 title = "A fifth is the vocabulary"
-plots.show(plots.parts({"SmolLM2": counts}, "million parameters", title=title))
+plots.show(plots.parts(drawn, "million parameters", title=title, shares=True))
 diagrams.grouped_heads()
 
 # %% [markdown]
-# About a fifth. The model uses this table twice. At the start it turns tokens into vectors, and at the end it turns vectors into logits. Such weights are called **tied**. They are stored and counted once, so changing the table changes both uses.
+# About a fifth. The model uses this table twice. At the start it turns tokens into vectors, and at the end it turns vectors into logits. Such weights are called **tied**. They are stored and counted once.
 #
-# SmolLM2 is built like Llama. Its FFN has three matrices: *gate* and *up* both widen the vector, their outputs are multiplied, and *down* brings it back. One FFN neuron is a row of gate, a row of up, and a column of down.
+# SmolLM2 is built like Llama. Its FFN has three matrices: *gate* and *up* both widen the vector, their outputs are multiplied, and *down* narrows it again. One FFN neuron is a row of gate, a row of up, and a column of down.
 #
-# In the second drawing, three query heads share one head of keys and values. This is **grouped-query attention** (Ainslie et al. 2023).
-# So the smallest unit of attention that we can remove is a key–value head, together with the query heads that use it. `structured.groups` finds these units, and `remove` cuts them out exactly, as in lesson 2b.
+# In the second drawing, three query heads share one head of keys and values. This is **grouped-query attention** (Ainslie et al. 2023). So the smallest removable unit of attention is a key–value head with its query heads. `structured.groups` finds these units, and `remove` cuts them out exactly, as in lesson 2b.
 #
 # ## 3 · Depth: which layers can go?
 #
-# Each layer *adds* something to the hidden states. If output and input point in nearly the same direction, the layer did little. **Block influence** measures this (Men et al. 2024, equation 1), as a mean over all tokens:
+# If a layer's output and input point in nearly the same direction, the layer changed little. **Block influence** measures this (Men et al. 2024, equation 1), as a mean over all tokens:
 #
 # $$\mathrm{BI}_l = 1 - \mathbb{E}_t \cos\left(h_{l,t},\, h_{l+1,t}\right)$$
 #
-# $h_{l,t}$ is the hidden state of token $t$ before layer $l$, so $h_{l+1,t}$ is the one after it.
+# $h_{l,t}$ is the hidden state of token $t$ before layer $l$, and $h_{l+1,t}$ the one after it.
 #
 # **Predict first.** Which layers have the least influence: the first, the middle, or the last ones?
 
@@ -197,29 +194,35 @@ print("by hand, the same but for the last layer:", same)
 del states  # they take much memory
 
 # %% [markdown]
-# By hand, the number of the last layer is wrong. The last entry of `hidden_states` comes after the model's final norm, not directly after the last layer. The library reads the output of each layer itself.
+# By hand, the last layer's influence is wrong. The last entry of `hidden_states` comes after the model's final norm, not directly after the last layer. The library reads the output of each layer itself.
 #
-# A second ranking needs more time: leave each layer out in turn, and measure the loss. The script [lesson7_layers.py](experiments/lesson7_layers.py) did both.
+# A second ranking takes more time: leave each layer out in turn, and measure the loss. The script from the top did both.
 
 # %% jupyter={"source_hidden": true}
 ranked = {
     by: depth.column("scores", what="ranking", by=by)[0]
     for by in ("block influence", "left-out loss")
 }
-left_out = (ranked["left-out loss"] - ranked["left-out loss"].min()).exp()
+for by, scores in ranked.items():
+    print(f"the nine lowest by {by}:", sorted(i + 1 for i in scores.argsort()[:9].tolist()))
+left_out = ranked["left-out loss"].exp() / evaluation.perplexity(model, calibration).value
 panels = {
     "block influence": ranked["block influence"].tolist(),
-    "perplexity without the layer, × the lowest of them": left_out.tolist(),
+    "perplexity without the layer, × the whole model's": left_out.tolist(),
 }
-title = "Both measures agree about the ends, but not about layers 12 and 29"
-plots.layer_scores(panels, title=title, marked=[12, 29])
+title = "Both measures agree about the ends, but not about layers 12 and 25"
+plots.layer_scores(panels, title=title, marked=[12, 25])
 
 # %% [markdown]
-# Most layers with little influence lie in the middle. The first has by far the most, and without it the model breaks. Both measures agree about the first two layers and the last. But look at layers 12 and 29. Their influence is low, and yet the perplexity rises without them. They turn the hidden states only a little, but later layers may need just that. A cheap score alone is not enough.
+# Most layers with little influence lie in the middle. The first layer has by far the most, and without it the model breaks. Both measures agree about the first two layers and the last. But look at the marked ones. Layer 25 has far more influence than layer 12, yet the model needs layer 12 more. Influence says how much a layer changes the hidden states, but not how much the later layers need this change.
 #
-# Now we drop nine layers. The drawing shows a smaller model, which has six layers and loses two. The kept layers keep their weights. But each layer also holds a number, `layer_idx`. It says which part of the **cache** belongs to this layer. The cache holds the keys and values of all earlier tokens, so that writing the next token does not compute them again. With the old numbers, the perplexity is still right, because it needs no cache. But writing with the cache may fail. `remove_layers` numbers the layers anew. Exercise 4 of [lab 7](../exercises/07_language_model.ipynb) shows the error.
+# The other layers in the middle are nearly equal, so the two measures choose different ones: compare the printed lists.
 #
-# **Predict first.** How many times as high will the perplexity be?
+# Now we drop nine layers. The drawing shows a smaller model, which has six layers and loses two. The kept layers keep their weights, but they must be numbered anew. Each layer holds a number, `layer_idx`. With an old number, writing may fail or give nonsense, while the perplexity is still right.
+#
+# The reason is the **cache**. It holds the keys and values of all earlier tokens, so that writing the next token does not compute them again. `layer_idx` says which part of the cache belongs to a layer. Perplexity needs no cache. `remove_layers` numbers the layers anew. Exercise 4 of [lab 7](../exercises/07_language_model.ipynb) shows the error.
+#
+# **Predict first.** What will the model write without nine of its layers?
 
 # %%
 kept = sorted(influence.argsort()[settings.dropped :].tolist())
@@ -233,7 +236,7 @@ print(write(cut, prompt))
 diagrams.layers_dropped()
 
 # %% [markdown]
-# The perplexity is several times as high. The model still writes words, but not what it was asked for. The slider shows what it costs and saves to drop other numbers of layers, without training.
+# The model still writes words, but not what it was asked for. The slider drops other numbers of layers, without training.
 
 # %% jupyter={"source_hidden": true}
 speeds = depth.column("decode", what="speed")[0]
@@ -245,31 +248,38 @@ grid = {
 sliders.depth_explorer(grid)
 
 # %% [markdown]
-# On the log axis the perplexity is nearly a straight line, so every three layers multiply it by a similar factor. The speed grows, too, but slowly at first. These speeds come from another, slower run than those in section 7. Compare speeds only within one picture or table.
+# The axis of the perplexity is logarithmic. A nearly straight line there means exponential growth. The speed grows, too, but slowly at first. These speeds come from another, slower run than those in section 7, so do not compare the two.
 #
 # ## 4 · Width: FFN neurons
 #
-# Instead of dropping layers, we can make each one narrower. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b asks how much the loss changes. Here is the activation score by hand. A hook looks at what enters *down*, because that is the neurons' output. (The default `name=…` gives each hook the name of its own layer. Without it, all of them would use the last name.)
+# Instead of dropping layers, we can make each one narrower. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b estimates how much the loss changes. For the activation score by hand, a hook reads what enters *down*, because that is the neurons' output.
+
 
 # %%
-activation, lost, hooks = {}, {}, []
-for i, layer in enumerate(model.model.layers):
+def at_down(measure):
+    """What `measure` finds in the inputs of each layer's *down*: name of the FFN → result."""
+    found, hooks = {}, []
 
-    def watch(module, inputs, name=f"layer.{i}.ffn"):
-        size = inputs[0].abs()  # [reviews, tokens, neurons]
-        activation[name] = size.mean((0, 1))
-        lost[name] = (size < size.max() / 254).float().mean()  # for section 7
+    def watch(name, module, inputs):
+        found[name] = measure(inputs[0].abs())  # [reviews, tokens, neurons]
 
-    hooks.append(layer.mlp.down_proj.register_forward_pre_hook(watch))
-with torch.no_grad():
-    model.model(calibration)
-for hook in hooks:
-    hook.remove()
+    for i, layer in enumerate(model.model.layers):
+        named = partial(watch, f"layer.{i}.ffn")  # a hook that has the name of its layer
+        hooks.append(layer.mlp.down_proj.register_forward_pre_hook(named))
+    with torch.no_grad():
+        model.model(calibration)
+    for hook in hooks:
+        hook.remove()
+    return found
+
 
 # %% [markdown]
+# In the next cell, `size=2` means two reviews at a time, and `per_group=True` takes a quarter from every layer. `share_tensors=True` copies only what is cut, which saves memory.
+#
 # **Predict first.** A quarter of the FFN neurons of each layer goes. Which score is best: activation, Taylor, or random?
 
 # %%
+activation = at_down(lambda size: size.mean((0, 1)))
 short = TensorDataset(calibration[:, : settings.length // 2])
 scores = {
     "Taylor": structured.gate_taylor(model, short, loss=training.next_token_loss, size=2),
@@ -281,13 +291,14 @@ narrow = {}
 for name, score in scores.items():
     keep = structured.choose(model, 0.25, score, ffn, per_group=True)
     narrow[name] = perplexity(structured.remove(model, keep, share_tensors=True))
+print("Taylor:", narrow["Taylor"].times(narrow["activation"]), "the perplexity of activation")
 title = "A quarter of the FFN neurons removed, as cut"
 plots.perplexities(narrow, title=title, reference={"whole model": whole})
 
 # %% [markdown]
-# Activation is ahead of Taylor here. But Taylor saw only the first half of each calibration text, and the figure does not compare the two review by review. Both are far better than random. `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. But a layer has only three, so each is a third.
+# Activation is ahead of Taylor here. But Taylor read only the first half of each calibration review, because gradients take memory. Both are far better than random.
 #
-# Which is better at the same size, fewer layers or narrower ones? A quarter of the FFN neurons has about as many parameters as six layers. The slider has the perplexity without six layers. It is higher, so narrower layers cost less here, before any training. But fewer layers should be faster, because layers run one after the other. We timed no narrower model.
+# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention.
 #
 # ## 5 · Single weights: Wanda
 #
@@ -295,13 +306,12 @@ plots.perplexities(narrow, title=title, reference={"whole model": whole})
 #
 # $$S_{ij} = |W_{ij}| \cdot \|x_j\|_2$$
 #
-# $x_j$ holds input $j$ of the layer for all calibration tokens. Weights compete only with others of the same output row $i$. In the drawing, blue weights stay:
+# $x_j$ holds input $j$ of the layer for all calibration tokens. Weights compete only with others of the same output row $i$. In the drawing, blue weights stay.
+#
+# **Your turn (2 of 2).** Write Wanda's mask below the drawing.
 
 # %%
 diagrams.wanda_mask()
-
-# %% [markdown]
-# **Your turn (2 of 2).** Write Wanda's mask.
 
 
 # %% tags=["nbval-check-output"]
@@ -325,18 +335,24 @@ wanda_mask = fill_in.check(wanda_mask, against=solutions.wanda_mask, examples=tr
 # ```
 # </details>
 #
-# The library's `pruning.wanda` collects the norms for all layers in one pass. We compare its mask with yours on one layer. To get the norms, we ask for the scores of weights that are all 1.
+# The library's `pruning.wanda` collects the norms for all layers in one pass. First we compare its mask with `wanda_mask` on one layer. Then half of all weights in the layers become zero.
 #
-# **Predict first.** Half of all weights in the layers become zero. Which score is best, and which is worst: Wanda, magnitude, or random? Which costs more, half of each row or the pattern 2:4 of lesson 1?
+# **Predict first.** Which score is best, and which is worst: Wanda, magnitude, or random? Which costs more, half of each row or the pattern 2:4 of lesson 1?
+#
+# <details><summary>What we expected</summary>Wanda is best and random is worst. The pattern 2:4 costs more, because it leaves less choice.</details>
 
 # %%
-wanda, sparse = pruning.wanda(model, TensorDataset(calibration)), {}
+wanda = pruning.wanda(model, TensorDataset(calibration))  # a function: layer, weight → scores
 layer = "model.layers.0.mlp.down_proj"
 weight = model.get_submodule(layer).weight.detach()
-yours = wanda_mask(weight, wanda(layer, torch.ones_like(weight))[0], 0.5)
-equal = yours == pruning.row_masks(model, 0.5, wanda, [layer])[layer]
-print(f"your mask equals the library's for {equal.float().mean():.1%} of one layer's weights")
-masked = partial(pruning.apply_masks, model)
+norms = wanda(layer, torch.ones_like(weight))[0]  # the score of a weight of 1 is its input's norm
+by_hand = wanda_mask(weight, norms, 0.5)
+equal = by_hand == pruning.row_masks(model, 0.5, wanda, [layer])[layer]
+print(f"wanda_mask and the library agree on {equal.float().mean():.1%} of one layer's weights")
+
+# %%
+masked = partial(pruning.apply_masks, model)  # gives a masked copy, and leaves the model alone
+sparse = {}
 for name, score in {"Wanda": wanda, "magnitude": pruning.magnitude}.items():
     sparse[f"{name}, half of each row"] = perplexity(masked(pruning.row_masks(model, 0.5, score)))
     sparse[f"{name}, 2:4"] = perplexity(masked(pruning.n_m_masks(model, 2, 4, score)))
@@ -346,7 +362,7 @@ title = "Wanda is clearly better than magnitude"
 plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
 # %% [markdown]
-# Wanda is far ahead of magnitude, and needs only one pass over a few reviews. Random is last, and so far off that it would not fit into the figure. 2:4 costs more than half of each row, because it must choose within each four neighbors. In return, GPUs can compute faster with it. On our CPU these zeros save neither time nor space, because a dense matrix stores and multiplies a zero like any other number.
+# Wanda is far ahead of magnitude, and needs only one pass over a few reviews. Random is last, far outside the figure. The pattern 2:4 costs more than a free half of each row, because it chooses within every four neighbors. In return, GPUs can compute faster with it. On our CPU these zeros save neither time nor space.
 #
 # ## 6 · Distillation, token by token
 #
@@ -354,7 +370,7 @@ plots.perplexities(sparse, title=title, reference={"whole model": whole})
 #
 # $$L = \frac{1}{n} \sum_t \mathrm{KL}(p_t \,\|\, q_t) = \frac{1}{n} \sum_t \sum_v p_t(v) \log \frac{p_t(v)}{q_t(v)}$$
 #
-# This is the **forward KL**. The **reverse KL** exchanges the two, $\mathrm{KL}(q_t \,\|\, p_t)$. A student that is too small to copy the teacher exactly learns something different from each of them. In the drawing, the student can have only one peak:
+# This is the **forward KL**. The **reverse KL** exchanges the two, $\mathrm{KL}(q_t \,\|\, p_t)$. A student that is too small to copy the teacher learns something different from each. In the drawing, the student can have only one peak:
 
 # %%
 diagrams.two_divergences()
@@ -364,61 +380,64 @@ diagrams.two_divergences()
 #
 # Three traps:
 #
-# - Teacher and student may have different numbers of logits for the same tokens, because one was padded to a round number. Qwen2.5 has 151,936 rows in a small model and 152,064 in a large one. <!-- not measured: from their configs --> Compare only the logits of real tokens, which come first (`vocabulary=`).
-# - Padded or forbidden tokens may have the logit $-\infty$. Then the product $0 \cdot (-\infty)$ makes the loss NaN.
-# - Sometimes only the teacher's **top-k** logits, its $k$ highest, are stored. Then count all other tokens together as one more class. Otherwise the student learns that they are impossible.
+# - Teacher and student may have different numbers of logits for the same tokens, because one was padded to a round number. A small Qwen2.5 gives 151,936 logits, a large one 152,064. <!-- not measured: from their configs --> Compare only the logits of real tokens, which come first (`vocabulary=`).
+# - Padded or forbidden tokens may have the logit $-\infty$. Then the loss multiplies probability 0 by log-probability $-\infty$, which is NaN.
+# - Sometimes only the teacher's **top-k** probabilities, its $k$ highest, are stored. Then count all other tokens together as one more class, with the rest of the probability. Otherwise the student learns that they are impossible.
 #
 # Here the teacher and the cut model continue a text.
 
 # %%
 ids = tokenizer("The film was", return_tensors="pt")["input_ids"]
 with torch.no_grad():
-    t, s = model(ids).logits[0, -1], cut(ids).logits[0, -1]
+    t = model(ids).logits[0, -1]
+    s = cut(ids).logits[0, -1]
 log_p, log_q = t.log_softmax(0), s.log_softmax(0)
 by_hand = (log_p.exp() * (log_p - log_q)).sum()
 print(f"forward KL by hand {by_hand:.3f}, by the library {token_kl(s[None], t[None]):.3f}")
 print(f"reverse KL {token_kl(s[None], t[None], reverse=True):.3f}")
 for k in (1, 10, 100):
-    mass = t.softmax(0).topk(k).values.sum()
-    print(
-        f"top {k:3}: {mass:4.0%} of the probability, KL {token_kl(s[None], t[None], top_k=k):.3f}"
-    )
+    mass = log_p.exp().topk(k).values.sum()
+    kl = token_kl(s[None], t[None], top_k=k)
+    print(f"top {k:3}: {mass:4.0%} of the probability, KL {kl:.3f}")
 top = t.topk(6).indices
 names = [repr(tokenizer.decode([int(i)])) for i in top]
-sliders.temperature_explorer({"The film was …": t[top]}, names, among="among these 6")
+sliders.temperature_explorer({"The film was": t[top]}, names, among="of these 6", each="next token")
 
 # %% [markdown]
-# The top-k KL is smaller than the full one, because all other tokens become one class, and differences among them no longer count.
+# The top-k KL is smaller than the full one, because differences among all other tokens no longer count.
 #
-# The slider shows the six likeliest tokens. (The space in `' a'` belongs to the token.) Their probabilities are rescaled to sum to 1. In the left panel, $T$ is the temperature of **sampling**. A small $T$ nearly always picks the likeliest token, and a large $T$ picks almost at random. In the right panel, $T$ is the temperature of **distillation**. The bars show the push of lesson 3 on a student that gives all six tokens the same probability. The first $T$ is chosen when the model is used, the second when a student is trained. We distill at $T = 1$, because the distributions are soft already.
+# The slider shows the six likeliest tokens, rescaled to sum to 1. In the left panel, $T$ is the temperature of **sampling**. A small $T$ nearly always picks the likeliest token, and a large $T$ picks almost at random. In the right panel, $T$ is the temperature of **distillation**. The bars show the push of lesson 3 on a student that gives all six tokens the same probability. We distill at $T = 1$, because the distributions are soft already.
 #
 # ### Recover
 #
-# The cut model is the student now. We fine-tune one copy of it and distill another. Both read the same reviews, in the same order, with the same learning rates.
+# The cut model is the student now. We fine-tune one copy of it and distill another. Both read the same plain reviews, without the chat template, in the same order and with the same learning rates.
 #
 # **Predict first.** Which share of the lost log-perplexity comes back in 20 steps? Is distillation or fine-tuning ahead?
 
 # %%
-cut.get_input_embeddings().requires_grad_(False)  # the tied table stays as it is
+cut.get_input_embeddings().requires_grad_(False)  # the tied table stays fixed: saves memory
 recipe = training.Recipe(epochs=1, lr=3e-4, batch_size=settings.batch, warmup=0.1, decay=True)
-texts, found, seconds = {"train": TensorDataset(train)}, {}, {}
-ways = {
-    "fine-tuned": lambda: training.fit(cut, texts, recipe, loss=training.next_token_loss),
-    "distilled": lambda: distill_tokens(cut, model, texts, recipe),
-}
-for way, run in ways.items():
-    student, began = None, time.perf_counter()  # one student at a time saves memory
-    student = run().model
-    seconds[way] = (time.perf_counter() - began) / settings.steps
-    found[way] = one = perplexity(student)
-    print(f"{way}: {one}; back: {one.recovered(as_cut, whole)}; {seconds[way]:.1f} s a step")
+texts = {"train": TensorDataset(train)}
+tuned = training.fit(cut, texts, recipe, loss=training.next_token_loss).model
+found = {"fine-tuned": perplexity(tuned)}
+del tuned  # one student at a time saves memory
+began = time.perf_counter()
+distilled = distill_tokens(cut, model, texts, recipe).model
+seconds = (time.perf_counter() - began) / settings.steps
+found["distilled"] = perplexity(distilled)
+for way, one in found.items():
+    print(f"{way}: {one}; back: {one.recovered(as_cut, whole)}")
+print(f"one step of distillation: {seconds:.1f} s")
+print("the distilled model writes:", write(distilled, prompt))
 
 # %% [markdown]
 # A large part comes back within minutes. Why the *log*-perplexity? It is the loss, which training lowers. On this scale, going from 200 to 100 counts as much as going from 100 to 50. <!-- not measured: an example -->
 #
-# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was a little ahead. Its steps are also cheaper, because no teacher runs beside it. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. The teacher was not especially trained on them, and a student that copies it learns only what the teacher knows. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
+# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was a little ahead. Its steps are also cheaper, because no teacher runs beside it. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
 #
-# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trains for longer, once in each way, and measures on the way. This cell draws what it stored. The learning rate falls to 0 at the end of each training, so only the last points belong to a finished training.
+# Now read the last printed line. Perplexity on plain reviews does not say how well a model answers a prompt with the template.
+#
+# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained for longer, once in each way, and measured on the way. In its figure, compare the last points: how much is back, and which way is ahead? Only there has the learning rate fallen to 0.
 
 # %% jupyter={"source_hidden": true}
 longer = lessons.results_if_stored("lesson7_recovery")
@@ -429,57 +448,70 @@ if longer:
 # %% [markdown]
 # ## 7 · int8, and the table
 #
-# Last, the linear layers become int8 (lesson 5). PyTorch's dynamic int8 rounds two things: the weights, with a scale for each output row, and the inputs of each layer, with one scale for the whole batch. The weights came from a 4-bit file, so they are rounded twice. We compare with the float32 model that was read from this file.
+# Last, the linear layers become int8 (lesson 5). PyTorch's dynamic int8 rounds the weights, with a scale for each output row. It also rounds the inputs of each layer, with one scale for the whole batch.
 #
-# A language model has two speeds. **Prefill** reads the prompt, all tokens at once. Its limit is arithmetic. **Decode** writes one token after the other, and for each of them *all* weights must be read from memory. Its limit is memory. So int8 should help decode, because int8 weights take a quarter of the space. Its arithmetic is cheaper as well, which should help prefill.
+# A language model has two speeds. **Prefill** reads the prompt, all tokens at once, so arithmetic limits it. **Decode** writes one token after the other. For each of them, *all* weights must be read from memory, so memory limits it. int8 weights take a quarter of the space, which should help decode. int8 arithmetic is cheaper as well, which should help prefill.
 #
-# **Predict first.** Which row of the table writes fastest? And if int8 raises the perplexity, is it because of the weights or because of the inputs? The second cell rounds the weights alone.
+# **Predict first.** Which row of the table writes fastest? And if int8 raises the perplexity, is it because of the weights or because of the inputs? The third cell rounds the weights alone.
 #
 # <details><summary>What we expected</summary>The small int8 model writes fastest, because it has the fewest bytes to read. We expected int8 to cost almost nothing, as in lesson 5.</details>
 
 # %%
-table = {"whole": model, "nine layers dropped": cut}
-table["... and distilled"] = student
-for name, one in {"... and int8": student, "whole, int8": model}.items():
-    table[name] = quantization.quantize(one, backend="torch")
-speed = evaluation.generation_speed(table, tokens("test", 1), rounds=settings.rounds)
-on_test = {n: test.measured(n, one, evaluation.perplexity) for n, one in table.items()}
-size = {name: evaluation.footprint(one, zipped=False) for name, one in table.items()}
-columns = {
-    "million parameters": {name: f"{one.parameters / 1e6:.0f}" for name, one in size.items()},
-    "MB": {name: f"{one.bytes / 1e6:.0f}" for name, one in size.items()},
-    "read / s": {name: f"{one.prefill_rate:.0f}" for name, one in speed.items()},
-    "written / s": {name: f"{one.decode_rate:.0f}" for name, one in speed.items()},
-    "perplexity": {name: str(one) for name, one in on_test.items()},
+test = lessons.TestSet(reviews("test"), "test reviews")
+table = {
+    "whole": model,
+    "nine layers dropped": cut,
+    "... and distilled": distilled,
+    "... and int8": quantization.quantize(distilled, backend="torch"),
+    "whole, int8": quantization.quantize(model, backend="torch"),
 }
-pd.DataFrame(columns)
+speed = evaluation.generation_speed(table, reviews("validation", 1), rounds=settings.rounds)
+on_test = {}
+for name, network in table.items():
+    on_test[name] = test.measured(name, network, evaluation.perplexity)
 
 # %%
-weights_only = test.measured(
-    "int8 weights alone", quantization.fake_quantize(model, bits=8), evaluation.perplexity
-)
+rows = {}
+for name, network in table.items():
+    size = evaluation.footprint(network, zipped=False)
+    rows[name] = {
+        "million parameters": f"{size.parameters / 1e6:.0f}",
+        "MB": f"{size.bytes / 1e6:.0f}",
+        "read / s": f"{speed[name].prefill_rate:.0f}",
+        "written / s": f"{speed[name].decode_rate:.0f}",
+        "perplexity": str(on_test[name]),
+    }
+pd.DataFrame(rows).T
+
+# %%
+rounded = quantization.fake_quantize(model, bits=8)
+weights_only = test.measured("int8 weights alone", rounded, evaluation.perplexity)
 print("int8 weights, float inputs:", weights_only.times(on_test["whole"]), "the whole model's")
 print("int8 weights, int8 inputs: ", on_test["whole, int8"].times(on_test["whole"]))
-zeros = torch.stack(list(lost.values()))  # of each layer
+shares = at_down(lambda size: (size < size.max() / 254).float().mean())
+zeros = torch.stack(list(shares.values()))  # of each layer
 print(f"inputs of *down* that int8 rounds to zero: {zeros.median():.0%} in a typical layer,")
 print(f"{zeros.max():.0%} in the one with the most")
 
 # %% [markdown]
-# Here int8 makes writing faster than dropping layers does, and both together are fastest. For the whole model, reading and writing gain about the same factor. But look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5.
+# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. The whole model gains less than half of that, and reading gains about as much as writing. So other work takes much of the time, for example rounding the inputs. We did not measure which.
 #
-# The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. A few inputs, however, are many times as large as the others (Dettmers et al. 2022, section 3), and one scale must reach up to the largest. All inputs below half a scale become zero. In section 4 the hook counted them: with 127 steps up to the largest, these are the inputs below 1/254 of it. Wanda makes use of the same large inputs.
+# Now look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. But a few inputs are many times as large as the others (Dettmers et al. 2022, section 3). One scale is the distance between two int8 values, and 127 of them reach up to the largest input. All inputs below half a scale, 1/254 of the largest, become zero. In a typical layer these are about half of the inputs of *down*.
 #
 # There are three remedies. Keep the few large inputs in float, as Dettmers et al. do. Move a part of their size into the weights (Xiao et al. 2023). Or round the weights alone, as in our 4-bit file.
 #
-# PyTorch keeps the tied table twice: in float32 to look up tokens, and in int8 to compute the logits. So the int8 models have more parameters, and their files are larger than a quarter.
+# PyTorch keeps the tied table twice: in float32 to look up tokens, and in int8 to compute the logits. So the int8 models have more parameters, and more than a quarter of the bytes.
 #
 # ### The same at eight billion parameters
 #
-# With $N$ parameters, a forward pass takes about $2N$ operations for each token, and a training step takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. These operations, divided by our seconds per step, are our speed. With this speed, the same formula gives the time for a larger model. Our example is from Sreenivas et al. 2024. They made a model of four billion parameters out of Llama 3.1, which has eight billion, with 94 billion tokens. Training with AdamW takes 16 bytes of memory for each parameter: the weight, its gradient, and two moments, all in float32.
+# With $N$ parameters, a forward pass takes about $2N$ operations for each token, and a training step takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. Times the tokens in a step, divided by its seconds, this is our speed.
+#
+# With this speed, the same formula gives the time for a larger model. Our example is from Sreenivas et al. 2024. They made a model of four billion parameters out of Llama 3.1 with eight billion, on 94 billion tokens. Training with AdamW takes 16 bytes of memory for each parameter: the weight, its gradient, and two moments, all in float32.
 
 # %%
-N_teacher, N_student = (sum(p.numel() for p in one.parameters()) for one in (model, student))
-rate = (2 * N_teacher + 6 * N_student) * settings.batch * settings.length / seconds["distilled"]
+N_teacher = sum(p.numel() for p in model.parameters())
+N_student = sum(p.numel() for p in distilled.parameters())
+rate = (2 * N_teacher + 6 * N_student) * settings.batch * settings.length / seconds
 print(f"here: {rate / 1e9:,.0f} billion operations per second")
 needed = (2 * 8e9 + 6 * 4e9) * 94e9
 print(f"8 → 4 billion parameters: {needed:.1e} operations")
@@ -509,13 +541,13 @@ said = "A quarter of the FFN neurons: random has at least 1.5 times the perplexi
 add(said, value=narrow["random"].times(narrow["activation"]), margin=1.5)
 said = "Nine layers: block influence chooses worse than the left-out loss"
 add(said, value=nine["block influence"].times(nine["left-out loss"]), margin=1)
-said = f"{settings.steps} steps of distillation bring back at least half of the lost log-perplexity"
+said = f"{settings.steps} steps of distillation bring back at least half of the lost log-perplexity (test)"
 value = on_test["... and distilled"].recovered(on_test["nine layers dropped"], on_test["whole"])
 claims.add(said, value=value, margin=0.5, unit="%")
 if longer:
     said = f"{curves['distilled'][0][-1]} steps of distillation bring back at least 80 % of it"
     claims.add(said, value=curves["distilled"][1][-1], margin=0.8, unit="%")
-said = f"After {settings.steps} steps on the same reviews, fine-tuning has a higher perplexity"
+said = f"After {settings.steps} steps, fine-tuning's perplexity is above distillation's"
 add(said, value=found["fine-tuned"].times(found["distilled"]), margin=1)
 for what, one in {"int8": on_test["whole, int8"], "int8 weights alone": weights_only}.items():
     said = f"{what} raises the perplexity by less than 3 %"
@@ -526,7 +558,7 @@ for name, least in {"... and distilled": 1.3, "whole, int8": 2}.items():
 claims
 
 # %% [markdown]
-# Each margin was written down first. The rows about int8, and about what twenty steps of distillation bring back, use the test reviews. All other perplexities use the validation reviews. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
+# Each margin was written down first. The rows about int8, and the one with *test* in brackets, use the test reviews. All other perplexities use the validation reviews. The intervals are over the reviews, those of speed over the rounds. Each training has one seed, so chance in training is not in them.
 #
 # ## Quiz
 #
@@ -543,12 +575,12 @@ claims
 # <details><summary>Answer</summary>It tells the student that all other tokens are impossible, although the teacher gives them 15 %. Count them as one more class.</details>
 #
 # **5.** Half of the weights are zero after Wanda, and the file is as large and the model as slow as before. Why?
-# <details><summary>Answer</summary>A dense file stores a zero like any other number, and the processor multiplies by it. It takes a sparse format, or a GPU that computes with 2:4.</details>
+# <details><summary>Answer</summary>A dense file stores a zero like any other number, and the processor multiplies by it. It takes a GPU that computes with 2:4.</details>
 #
 # ## Try it yourself
 #
 # - Distill at `T=2`: `loss=partial(token_kl, T=2.0)`. Is the perplexity better or worse?
-# - Choose the layers by the left-out loss: `ranked["left-out loss"].argsort()`.
+# - Choose the layers by the left-out loss. The folded cell of section 3 made `ranked`: drop by `ranked["left-out loss"]` instead of `influence`.
 #
 # **Exercises**: [exercises/07_language_model.ipynb](../exercises/07_language_model.ipynb).
 #

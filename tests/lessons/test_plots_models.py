@@ -51,6 +51,12 @@ def test_bars_say_their_numbers():
         "3.0",
     ]
     assert "a: 3.0 (layers 2.0, rest 1.0)" in drawing.alt
+    shares = plots.parts({"a": {"layers": 2.0, "rest": 1.0}}, "MB", shares=True)
+    texts = shares.figure.axes[0].texts
+    assert [(text.get_text(), text.get_position()[0]) for text in texts[:2]] == [
+        ("67 %", 1.0),
+        ("33 %", 2.5),
+    ]
     timed = plots.parts({"a": {"first": 2.0, "rest": 1.0}}, "milliseconds", symbol="ms")
     shown = [text.get_text() for text in timed.figure.axes[0].texts]
     assert shown == ["2.0 ms (67 %)", "3.0 ms"]

@@ -58,7 +58,7 @@ def depth_chart(grid: Mapping[int, Depth]) -> Chart:
          "high": one.perplexity.interval[1], "rate": one.rate}
         for n, one in grid.items()
     ]  # fmt: skip
-    x = number("dropped", "layers dropped", (-1, max(grid) + 1))
+    x = number("dropped", "layers dropped, by block influence", (-1, max(grid) + 1))
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     ends = (0.8 * low, 1.2 * high)
     title = "perplexity (line: 95 % interval)"

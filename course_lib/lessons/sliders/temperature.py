@@ -87,7 +87,7 @@ def temperature_view(logits: Tensor, names: Sequence[str], T: float, example: st
 
 
 def temperature_chart(
-    examples: Mapping[str, Tensor], names: Sequence[str], among: str = ""
+    examples: Mapping[str, Tensor], names: Sequence[str], among: str = "", each: str = "class"
 ) -> Chart:
     """The probabilities of the classes, and the push on each logit, on scales that hold every T."""
     pushes = [push(logits, T) for logits in examples.values() for T in TEMPERATURES.values()]
@@ -95,11 +95,11 @@ def temperature_chart(
     top = max(one.max().item() for one in pushes)
     # Above the highest bar stand its number and the setting: 42 of the 180 pixels.
     high = low + (top - low) * 180 / 138
-    x = category("name", "class", names, labelAngle=0 if len("".join(names)) < 40 else -40)
+    x = category("name", each, names, labelAngle=0 if len("".join(names)) < 40 else -40)
 
     def bars(title: str, name: str, axis: str, ends: tuple[float, float], **ticks: Any) -> Chart:
         sign = {"condition": {"test": f"datum['{name}'] < 0", "value": ORANGE}, "value": BLUE}
-        hover = tooltip(name="class", **{name: f"{axis}|.3f"})
+        hover = tooltip(name=each, **{name: f"{axis}|.3f"})
         return panel(
             title, 330, 180,
             mark("bar", "classes", x=x, y=number(name, axis, ends, **ticks), color=sign, tooltip=hover),
@@ -123,11 +123,16 @@ def setting() -> Chart:
 
 
 def temperature_explorer(
-    examples: Mapping[str, Tensor], names: Sequence[str], T: float = 1.0, among: str = ""
+    examples: Mapping[str, Tensor],
+    names: Sequence[str],
+    T: float = 1.0,
+    among: str = "",
+    each: str = "class",
 ) -> Explorer:
     """The temperature slider over some examples: title → the teacher's logits ``[classes]``.
 
-    Where these are a part of the classes, `among` says so on the axis: "among these 6".
+    Where these are a part of the classes, `among` says so on the axis: "among these 6". `each` is what
+    a class is, such as "next token".
     """
     controls = [
         Control(
@@ -141,5 +146,5 @@ def temperature_explorer(
     return explore(
         controls,
         lambda example, T: temperature_view(example[1], names, T, example[0]),
-        temperature_chart(examples, names, among),
+        temperature_chart(examples, names, among, each),
     )

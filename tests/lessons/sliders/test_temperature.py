@@ -40,6 +40,12 @@ def test_the_push_is_the_negative_gradient_of_the_loss():
     assert torch.allclose(push(LOGITS, 3.0), -student.grad[0], atol=1e-6)
 
 
+def test_the_axis_says_what_a_class_is():
+    spec = temperature_chart({"one": LOGITS}, NAMES, each="next token")
+    titles = {p["layer"][0]["encoding"]["x"]["axis"]["title"] for p in spec["hconcat"]}
+    assert titles == {"next token"}
+
+
 def test_no_temperature_leaves_the_scales():
     spec = temperature_chart({"one": LOGITS, "two": -LOGITS}, NAMES)
     ends = [p["layer"][0]["encoding"]["y"]["scale"]["domain"] for p in spec["hconcat"]]
