@@ -438,7 +438,7 @@ for row in [row for row in students.rows if "file" in row]:
 for name, answers in {"teacher": teacher_fresh, "TF-IDF": linear_fresh}.items():
     rows[name] = {"accuracy": f"{answers.double().mean():.1%}", "share": ""}
 share = torch.cat(again).double().mean()
-print(f"On the test set, {share:.2%} of the files' answers are those stored before.")
+print(f"On the test set, {100 * share:.1f} % of the files' answers are those stored before.")
 pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"})
 
 # %% [markdown]
