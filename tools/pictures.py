@@ -39,8 +39,8 @@ TEACHER, STUDENT, INK, FADED = "#0072B2", "#D55E00", "#222222", "#5E5E5E"  # the
 
 @dataclass(frozen=True)
 class Point:
-    """A model: its file's size in MB, its test accuracy in percent with its interval, and its speed as a
-    multiple of the teacher's, both in ONNX Runtime."""
+    """A model: its file's size in MB, its test accuracy in percent with its interval, and its speed as
+    a multiple of the teacher's, both in ONNX Runtime."""
 
     name: str
     size: float
