@@ -148,7 +148,7 @@ def _accuracy_curves(
     ax.grid(alpha=0.3)
     marks = explain(results, upright=True)
     if len(curves) > 1:
-        marks[0].set_label(f"{marks[0].get_label()}, side by side")
+        marks[0].set_label(f"{marks[0].get_label()} (points shifted sideways)")
     legend(figure, [*handles, *marks])
     return finish(figure, _tell_curves(curves, reference, xlabel) + words)
 
