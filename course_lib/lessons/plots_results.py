@@ -153,10 +153,10 @@ def _accuracy_curves(
     return finish(figure, _tell_curves(curves, reference, xlabel) + words)
 
 
-def _narrow(result: Any, limits: tuple[float, float]) -> bool:
-    """Whether a result's interval is hardly thicker than a line on an axis with these limits."""
+def _narrow(result: Any, limits: tuple[float, float], share: float = 0.015) -> bool:
+    """Whether a result's interval takes less than this share of an axis with these limits."""
     (low, high), (bottom, top) = result.interval, limits
-    return high - low < 0.015 * (top - bottom)
+    return high - low < share * (top - bottom)
 
 
 def _reference(ax: Axes, name: str, result: Any, upright: bool) -> Line2D:
@@ -298,7 +298,10 @@ def intervals(
     ax.xaxis.set_major_formatter(TICK[units.pop()])
     ax.margins(x=0.06)
     ax.grid(axis="x", alpha=0.3)
-    legend(figure, [*handles, *explain(rows.values())])
+    marks = explain(rows.values())
+    if all(_narrow(result, ax.get_xlim(), share=0.022) for result in rows.values()):
+        marks[0].set_label(f"{marks[0].get_label()}, within the dot")
+    legend(figure, [*handles, *marks])
     return finish(figure, _tell_rows(rows, xlabel) + words)
 
 
