@@ -122,8 +122,8 @@ def gated_units(units: int = 3, gated: int = 1) -> Drawing:
     box(ax, (end + 0.25, middle - 0.22), (0.4, 0.44), "O", ATTENTION)
     arrow(ax, (end + 0.65, middle), (end + 0.9, middle))
     box(ax, (end + 0.9, middle - 0.22), (0.65, 0.44), "loss L")
-    label(ax, (left, 1.8), "columns: the head's numbers", style.SMALL, ha="left")
-    label(ax, (0.12, 2.2), "∂L/∂ξ: sum of h · ∂L/∂h over colored cells", ha="left")
+    label(ax, (left, 1.8), "columns: numbers", style.SMALL, ha="left")
+    label(ax, (0.12, 2.2), "∂L/∂ξ = Σ h · ∂L/∂h over colored numbers", ha="left")
     label(ax, (0.12, 2.5), "importance: mean of |∂L/∂ξ| over sentences", ha="left")
     return finish(
         ax,
