@@ -154,7 +154,7 @@ def _accuracy_curves(
 
 
 def _narrow(result: Any, limits: tuple[float, float]) -> bool:
-    """Whether a result's interval is hardly thicker than a line on an axis with these limits."""
+    """Whether a dot hides a result's interval on an axis with these limits."""
     (low, high), (bottom, top) = result.interval, limits
     return high - low < 0.015 * (top - bottom)
 
