@@ -2,10 +2,11 @@
 #   make lab [PORT=9000] [ARGS=--no-browser]    make notebooks [ARGS="--profile quick"]
 #   make exercises [ARGS="--fresh 01"]                   make test [ARGS=tests/test_cache.py]
 #   make site, and open site/index.html                  make test-fast: in two minutes, what edits break
+#   make class FOLDER=~/my-class                         nbgrader's folder for a class: docs/instructors.md
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-.PHONY: lab test test-fast notebooks exercises site doctor data setup lock audit
+.PHONY: lab test test-fast notebooks exercises class site doctor data setup lock audit
 .NOTPARALLEL:
 
 # Images for containers often forbid Python to keep what it compiled. Then every kernel would compile
@@ -40,6 +41,10 @@ notebooks: setup data
 exercises: EXTRAS = lab grading
 exercises: setup data
 	"$(BIN)/python" tools/exercises.py $(ARGS)
+
+class: EXTRAS = lab grading
+class: setup data
+	@"$(BIN)/python" tools/make_class.py "$(or $(FOLDER),$(error Say where: make class FOLDER=~/my-class))"
 
 # Offline, from the notebooks as they are.
 site: EXTRAS = lab site

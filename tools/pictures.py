@@ -27,24 +27,37 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 HEADLINE = re.compile(r"!\[[^\]]*\]\(docs/pictures/headline\.svg\)")
 WIDTH = 180  # pixels of a small picture
-SHOWN = {"the teacher itself": "teacher"}  # row of the record → what the picture calls it
-SHOWN |= dict.fromkeys(("a quarter wide", "three layers", "narrow", "text CNN"), "student")
+SHOWN = {  # row of the record → what the picture calls it
+    "the teacher itself": "teacher",
+    "a quarter wide": "quarter wide",
+    "three layers": "three layers",
+    "narrow": "narrow",
+    "text CNN": "small CNN",
+}
 TEACHER, STUDENT, INK, FADED = "#0072B2", "#D55E00", "#222222", "#5E5E5E"  # the lessons' colors
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model: its file's size in MB, and its test accuracy in percent with its interval."""
+    """A model: its file's size in MB, its test accuracy in percent with its interval, and its speed as
+    a multiple of the teacher's, both in ONNX Runtime."""
 
     name: str
     size: float
     accuracy: float
     low: float
     high: float
+    speed: float = 1.0
 
     def __str__(self) -> str:
         accuracy = f"{self.accuracy:.1f} % ({self.low:.1f}–{self.high:.1f})"
-        return f"{self.name} of {size_of(self.size)}, {accuracy}"
+        faster = f", {self.faster}" if self.faster else ""
+        return f"{self.name} of {size_of(self.size)}, {accuracy}{faster}"
+
+    @property
+    def faster(self) -> str:
+        """Such as "5 × as fast"; empty for the teacher."""
+        return "" if self.speed == 1 else f"{self.speed:.0f} × as fast"
 
 
 def size_of(megabytes: float) -> str:
@@ -63,14 +76,25 @@ def results(root: Path = ROOT) -> list[Point]:
     record = root / "notebooks" / "experiments" / "lesson5_students.json"
     rows = json.loads(record.read_text("utf-8"))["rows"]
     answers = load_file(record.with_suffix(".safetensors"))
-    found = []
+    fast, found = speeds(record.with_name("lesson5_times.json")), []
     for name, shown in SHOWN.items():
         seeds = [i for i, row in enumerate(rows) if row["student"] == name and "bytes" in row]
         right = 100 * np.stack([answers[f"{i}/test"] for i in seeds]).mean(0)
         size, mean = max(rows[i]["bytes"] for i in seeds) / 1e6, float(right.mean())
         half = 1.96 * float(right.std(ddof=1)) / math.sqrt(len(right))
-        found.append(Point(shown, size, mean, mean - half, mean + half))
+        found.append(Point(shown, size, mean, mean - half, mean + half, fast.get(name, 1.0)))
     return sorted(found, key=lambda point: -point.size)
+
+
+def speeds(record: Path) -> dict[str, float]:
+    """Model → how many times as fast as the teacher: the median ratio over the rounds."""
+    (row,) = json.loads(record.read_text("utf-8"))["rows"]
+    samples = load_file(record.with_suffix(".safetensors"))["0/samples"]
+    teacher = samples[row["models"].index("teacher, float32")]
+    return {
+        name: float(np.median(teacher / one))
+        for name, one in zip(row["models"], samples, strict=True)
+    }
 
 
 # --------------------------------------------------------------------------------- the headline
@@ -87,8 +111,8 @@ def headline(points: Sequence[Point]) -> tuple[str, str]:
     times, lost = first.size / smaller.size, first.accuracy - smaller.accuracy
     title = f"{times:.0f} × smaller for {lost:.1f} points of accuracy"
     alt = "Size against accuracy: " + "; ".join(map(str, points)) + f". That is {title}."
-    floor = math.floor(min(point.low for point in points)) - 1
-    ceiling = math.ceil(max(point.high for point in points)) + 1
+    floor = math.floor(min(point.low for point in points)) - 3  # room for words below a point
+    ceiling = math.ceil(max(point.high for point in points)) + 2
 
     def x(size: float) -> float:
         return 90 + 580 * (math.log10(size) - math.log10(0.25)) / (
@@ -104,24 +128,24 @@ def headline(points: Sequence[Point]) -> tuple[str, str]:
         '<rect width="720" height="360" rx="8" fill="white"/>',
         f'<text x="90" y="38" font-size="21" font-weight="bold">{title}</text>',
     ]
-    for percent in range(floor + 1, ceiling, 2):
+    for percent in range(floor + 1, ceiling - 1, 2):
         parts.append(f'<path d="M90 {y(percent):.1f}H670" stroke="#E3E3E3"/>')
         parts.append(label(80, y(percent) + 5, f"{percent} %", "end"))
     for value in (0.5, 1, 2, 5, 10, 20, 50, 100):
         parts.append(label(x(value), 312, f"{value:g}", "middle"))
     parts.append(label(380, 340, "size of the file in MB, on a log axis", "middle"))
-    about = "test accuracy with its 95 % interval over the test sentences"
+    about = (
+        "test accuracy with its 95 % interval over the test sentences; speed against the teacher"
+    )
     parts.append(label(90, 60, about, "start", FADED))
     parts.append(f'<path d="M90 290H670" stroke="{FADED}"/>')
-    line = " ".join(f"{x(point.size):.1f},{y(point.accuracy):.1f}" for point in points)
-    parts.append(f'<polyline points="{line}" fill="none" stroke="#B5B5B5" stroke-dasharray="5 5"/>')
     right = math.inf
     for point in points:
         at = x(point.size)
         parts += drawn(
-            point, at, [y(v) for v in (point.low, point.accuracy, point.high)], right - at < 110
+            point, at, [y(v) for v in (point.low, point.accuracy, point.high)], right - at < 105
         )
-        right = at if right - at >= 110 else math.inf
+        right = at if right - at >= 105 else math.inf
     return "\n".join([*parts, "</svg>", ""]), alt
 
 
@@ -135,19 +159,21 @@ def drawn(point: Point, x: float, ys: Sequence[float], below: bool) -> list[str]
     low, middle, high = ys
     color = TEACHER if point.name == "teacher" else STUDENT
     whisker = f"M{x:.1f} {low:.1f}V{high:.1f}M{x - 6:.1f} {low:.1f}h12M{x - 6:.1f} {high:.1f}h12"
-    words = f"{size_of(point.size)}, {point.accuracy:.1f} %"
+    lines = [point.name, f"{size_of(point.size)}, {point.accuracy:.1f} %", point.faster]
+    lines = [line for line in lines if line]
+    top = low + 18 if below else high - 9 - 16 * (len(lines) - 1)
     return [
         f'<path d="{whisker}" stroke="{color}" stroke-width="2"/>',
         f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="7" fill="{color}"/>',
-        label(x, low + 20 if below else high - 26, point.name, "middle", color),
-        label(x, low + 37 if below else high - 9, words, "middle"),
+        label(x, top, lines[0], "middle", color),
+        *(label(x, top + 16 * i, line, "middle") for i, line in enumerate(lines) if i),
     ]
 
 
 def label(x: float, y: float, text: str, anchor: str, color: str = INK) -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="14" text-anchor="{anchor}" '
-        f'fill="{color}">{escape(text)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="13" text-anchor="{anchor}" stroke="white" '
+        f'stroke-width="4" paint-order="stroke" fill="{color}">{escape(text)}</text>'
     )
 
 

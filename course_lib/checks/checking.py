@@ -61,6 +61,11 @@ class WrongAnswerError(AssertionError):
     def _render_traceback_(self) -> list[str]:  # IPython asks for this
         return str(self).splitlines()
 
+    def without(self, title: str) -> list[str]:
+        """The lines of the message but for one row: what a graded class must not see."""
+        rows = re.split(r"\n(?=  \S)", str(self))
+        return "\n".join(row for row in rows if not row.startswith(f"  {title} ")).splitlines()
+
 
 @dataclass(frozen=True, repr=False)
 class Check:

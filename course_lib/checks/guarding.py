@@ -160,6 +160,7 @@ def trouble(error: BaseException) -> Trouble:
         return Trouble(EXITS, "SystemExit", final=True)
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not f.filename.startswith((HERE, sys.prefix, sys.base_prefix))]
-    why = f"It happens at: {own[-1].line}" if own and own[-1].line else STOPPED.why
+    line = getattr(error, "at", own[-1].line if own else "")  # `at`: from another process
+    why = f"It happens at: {line}" if line else STOPPED.why
     first = str(error).split("\n")[0]
     return Trouble(Mistake(STOPPED.name, why), f"{type(error).__name__}: {first}")

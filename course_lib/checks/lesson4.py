@@ -13,9 +13,11 @@ import transformers
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from course_lib import datasets, distillation, evaluation, models, training
+from course_lib import datasets, evaluation
 from course_lib.checks.checking import Check, call, slopes
 from course_lib.checks.comparing import Range, show, unchanged
+from course_lib.checks.given import vit_student
+from course_lib.checks.given import vit_teacher as vit_teacher  # the labs ask for it here
 from course_lib.checks.guarding import EMPTY, Mistake, Seen, TroubleError
 from course_lib.structured.transformers import layers_of
 
@@ -856,69 +858,6 @@ always the same winner | Whose count is larger?
 )
 
 # --- 7 · challenge: beat the lesson's two layers --------------------------------------------------
-
-VIT: dict[str, Any] = {
-    "image_size": 28,
-    "patch_size": 7,
-    "num_channels": 1,
-    "hidden_size": 32,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "num_labels": 10,
-    "initializer_range": 0.15,  # the default, 0.02, is for widths of hundreds: it begins slowly here
-}
-TEACHER = training.Recipe(8, lr=3e-3, warmup=0.1, decay=True)
-LESSON = training.Recipe(4, lr=2e-4, batch_size=32, warmup=0.1, decay=True)
-
-
-def vit_teacher() -> Any:
-    """A vision transformer of six layers that reads digits: trained once, then cached.
-
-    BERT's layers, with 16 patches of a picture for words: small enough for an exercise. It is given
-    in eval mode. Explained in the exercises of lesson 4.
-
-    Example:
-        >>> vit_teacher().config.num_hidden_layers
-        6
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT))
-    made_from = {"model": VIT, "recipe": training.recipe_fields(TEACHER)} | _versions()
-    weights = models.made_once(
-        "exercise-4-teacher",
-        made_from,
-        lambda: training.fit(model, datasets.mnist(), TEACHER).model.state_dict(),
-    )
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def vit_student() -> Any:
-    """Its student of two layers by lesson 4's recipe: made once, then cached; in eval mode.
-
-    Example:
-        >>> vit_student().config.num_hidden_layers
-        2
-    """
-    teacher = vit_teacher()
-    start: Any = distillation.student_from_teacher(teacher, (0, 3))
-    soft = partial(distillation.distillation_loss, T=2, alpha=1)
-    made_from = {"model": VIT, "teacher": training.recipe_fields(TEACHER), "layers": [0, 3]}
-    weights = models.made_once(
-        "exercise-4-student",
-        made_from | {"recipe": training.recipe_fields(LESSON)} | _versions(),
-        lambda: distillation.distill(
-            start, teacher, datasets.mnist(), LESSON, loss=soft
-        ).model.state_dict(),
-    )
-    start.load_state_dict(weights)
-    return start.eval()
-
-
-def _versions() -> dict[str, str]:
-    return {"torch": torch.__version__, "transformers": transformers.__version__}
 
 
 def _layers(model: Any) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from course_lib import datasets, evaluation
 from course_lib.checks.checking import Check, call
 from course_lib.checks.comparing import Range, as_number, close, show
+from course_lib.checks.given import lowest
 from course_lib.checks.guarding import CHANGED, EMPTY, Mistake, Seen, TroubleError
 from course_lib.quantization.onnx_export import OnnxClassifier
 
@@ -333,19 +334,6 @@ _OTHER = {
     "y": torch.tensor([2.0, -3.0, 1.5]),
     "amount": 0.5,
 }
-
-
-def lowest(weights: Tensor, share: float) -> Tensor:
-    """False for the smallest `share` of all weights, by size; zeros are the smallest. Lesson 5's lab.
-
-    Example:
-        >>> lowest(torch.tensor([3.0, 0.0, -1.0, -2.0]), 0.5)
-        tensor([ True, False, False,  True])
-    """
-    mask = torch.ones(len(weights), dtype=torch.bool)
-    order = weights.abs().argsort(stable=True)
-    mask[order[: round(share * len(weights))]] = False
-    return mask
 
 
 class _Course:

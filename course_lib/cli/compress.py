@@ -31,8 +31,10 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add(
         "texts",
-        help="a .csv or .jsonl with text and label, and perhaps split (train, validation, test)",
+        help="a .csv, .tsv or .jsonl with text and label, and perhaps split (train, validation, test)",
     )
+    add("--text", default="text", help="the column that holds the text (default: text)")
+    add("--label", default="label", help="the column that holds the label (default: label)")
     add(
         "--model",
         help="a classifier or an encoder: a folder, or a name on the Hub (default: MiniLM)",
@@ -94,8 +96,9 @@ def _compress(given: argparse.Namespace) -> Any:
     from course_lib.models.encoders import MINILM
 
     options = Options(
-        max_length=given.max_length, shape=_shape(given), seed=given.seed, reads=given.reads
-    )
+        max_length=given.max_length, shape=_shape(given), seed=given.seed, reads=given.reads,
+        text=given.text, label=given.label,
+    )  # fmt: skip
     return compress(
         given.texts,
         given.model or MINILM,

@@ -61,7 +61,7 @@ def compress(
     out = Path(out)
     check_folder(out)
     more = None if unlabeled is None else read_unlabeled(unlabeled)
-    parts = read_examples(texts, options.seed)
+    parts = read_examples(texts, options.seed, text=options.text, label=options.label)
     settings = settings_of(texts, model, target, unlabeled, options)
     if (done := stored_report(out)) is not None and done.settings == settings:
         print(f"{out.name} was made from the same things before: this is its report.")
@@ -77,7 +77,7 @@ def compress(
         few = work.mine.data["train"].select(
             range(min(options.scored_on, len(work.mine.data["train"])))
         )
-        score, longest = gate_taylor(base, few), work.lengths.max_length
+        score, longest = gate_taylor(base, few), work.mine.max_length
         pruned, words = shapes.cut(base, work.mine.tokenizer, shape, tokens, score, longest)
         data = {part: tokenize(rows_, words, longest) for part, rows_ in work.mine.parts.items()}
         work.note("prune", pruned, data["validation"])
@@ -206,12 +206,14 @@ def taught(pruned: Any, words: Any, rows: Dataset, shape: Shape, work: Work) -> 
 def compare(small: OnnxClassifier, test: Dataset, work: Work) -> dict[str, Any]:
     """Both models on the test part, and their latency: fields of a `Report`."""
     mine, lengths, truth = work.mine, work.lengths, torch.tensor(test["labels"][:])
-    right = {
-        "before": evaluation.correct(mine.model, mine.data["test"]),
-        "after": measuring.one_by_one(small, test),
-        "TF-IDF": measuring.linear_baseline(work.parts),
-    }
+    answers = (
+        measuring.answers_of(mine.model, mine.data["test"]),
+        measuring.answers_of(small, test, batch_size=1),
+    )
+    right = {name: a == truth for name, a in zip(("before", "after"), answers, strict=True)}
+    right["TF-IDF"] = measuring.linear_baseline(work.parts)
     recalls = [measuring.recall(right[name], truth, mine.labels) for name in ("before", "after")]
+    f1s = [measuring.f1(one, truth, mine.labels) for one in answers]
     at = {"median length": lengths.percentile(50), "the 95th percentile": lengths.percentile(95)}
     at = {name: max(1, min(lengths.max_length, n)) for name, n in at.items()}
     at = {f"{name} ({n} tokens)": n for name, n in at.items()}
@@ -227,6 +229,7 @@ def compare(small: OnnxClassifier, test: Dataset, work: Work) -> dict[str, Any]:
             label: tuple((one[label].correct, one[label].n) for one in recalls)
             for label in recalls[0]
         },
+        "f1": {label: (f1s[0][label], f1s[1][label]) for label in f1s[0]},
         "milliseconds": {name: found[0] for name, found in times.items()},
         "speedups": {name: found[1] for name, found in times.items()},
     }

@@ -36,6 +36,7 @@ class Report:
         differing: "before" and "TF-IDF" → test texts that only this one, and only the small model
             answers correctly.
         recall: class → before and after, as correct, n.
+        f1: class → before and after, 0 to 1: the harmonic mean of its recall and its precision.
         milliseconds: length → who → median and quartiles.
         speedups: length → "ONNX Runtime" (both there) and "PyTorch" → value and interval.
         minutes: step → minutes, without what was found done.
@@ -52,6 +53,7 @@ class Report:
     test: dict[str, tuple[int, int]]
     differing: dict[str, tuple[int, int]]
     recall: dict[str, tuple[tuple[int, int], tuple[int, int]]]
+    f1: dict[str, tuple[float, float]]
     milliseconds: dict[str, dict[str, Numbers]]
     speedups: dict[str, dict[str, Numbers]]
     minutes: dict[str, float]
@@ -123,6 +125,8 @@ class Report:
         found["test accuracy"] = repr(self.accuracy("before")), repr(self.accuracy("after"))
         for name, (before, after) in self.recall.items():
             found[printable(f"recall of {name}")] = repr(Accuracy(*before)), repr(Accuracy(*after))
+        for name, (was, now) in self.f1.items():
+            found[printable(f"F1 of {name}")] = f"{was:.3f}", f"{now:.3f}"
         for length, who in self.milliseconds.items():
             value, low, high = self.speedups[length]["ONNX Runtime"]
             found[f"time for a text of {length}"] = (

@@ -38,6 +38,7 @@ class Options:
         reads: how many texts the student reads in all, repeated where there are fewer (default 20,000).
         scored_on: training texts that decide which heads and units stay (default 400).
         rounds: samples of each latency (default 30).
+        text, label: the columns of your file (default: these words).
     """
 
     max_length: int | None = None
@@ -46,6 +47,8 @@ class Options:
     reads: int = 20_000
     scored_on: int = 400
     rounds: int = 30
+    text: str = "text"
+    label: str = "label"
 
 
 @dataclass

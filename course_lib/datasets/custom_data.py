@@ -8,10 +8,11 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from course_lib.datasets.sentences import normalized
@@ -24,18 +25,22 @@ PARTS = ("train", "validation", "test")
 LONGEST = 131_072  # characters of one field, the limit of Python's csv
 
 
-def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
-    """Labeled texts from a file, in three parts: 60 % to train, 20 % to validate, 20 % to test.
+def read_examples(
+    path: Any, seed: int = 0, *, text: str = "text", label: str = "label"
+) -> DatasetDict:
+    """Labeled texts from a file or a table, in three parts: 60 % train, 20 % validation, 20 % test.
 
     A text is dropped if an earlier one has the same words (`sentences.normalized`), so that no text is
     in two parts. Printed are how many were dropped, how many of those had another label than the one
     that stays, and the rows of each class. The parts are stratified. Explained in lesson 6.
 
     Args:
-        path: a ``.csv`` with the columns ``text`` and ``label``, or a ``.jsonl`` with these keys.
-            Labels are whole numbers 0, 1, …, or words, which are numbered in alphabetical order. A
-            column ``split`` with the words train, validation and test fixes the parts.
+        path: a ``.csv`` or ``.tsv`` with the columns ``text`` and ``label``, a ``.jsonl`` with these
+            keys, a `pandas.DataFrame` or a `datasets.Dataset`. Labels are whole numbers 0, 1, …, or
+            words, which are numbered in alphabetical order. A column ``split`` with the words train,
+            validation and test fixes the parts.
         seed: of the split (default 0).
+        text, label: the columns, where yours have other names.
 
     Returns:
         ``train``, ``validation`` and ``test`` with the columns ``text`` and ``label``, a `ClassLabel`
@@ -59,36 +64,34 @@ def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
         >>> parts["train"].features["label"].names
         ['no', 'yes']
     """
-    path = Path(path)
-    rows = _read(path)
-    for number, row in enumerate(rows, 1):
-        _check_row(row, f"Row {number} of {path.name}")
+    file, found = _rows_of(path)
+    for place, row in found.items():
+        _check_row(row, f"{place} of {file}", text, label)
+    rows = {place: _renamed(row, text, label) for place, row in found.items()}
     first: dict[str, dict[str, Any]] = {}
     conflicts = []
-    for number, row in enumerate(rows, 1):  # signs alone, such as ":)", have no words
+    for place, row in rows.items():  # signs alone, such as ":)", have no words
         kept = first.setdefault(normalized(row["text"]) or row["text"].strip(), row)
         if _label_of(kept) != _label_of(row):
-            conflicts.append(f"row {number}: {_label_of(row)}, not {_label_of(kept)}")
+            conflicts.append(f"{place.lower()}: {_label_of(row)}, not {_label_of(kept)}")
     different = list(first.values())
     if len(different) < ROWS:
         n = max(5, len(different)) // 5
         raise ValueError(
-            f"{path.name} has {len(different)} different texts; expected {ROWS} or more. A fifth of "
+            f"{file} has {len(different)} different texts; expected {ROWS} or more. A fifth of "
             f"them is the validation part, where an accuracy would be {Accuracy(round(0.8 * n), n)}: "
             "too vague to choose by."
         )
-    names, numbers = _numbered([_label_of(row) for row in different], path.name)
+    names, numbers = _numbered([_label_of(row) for row in different], file)
     features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
     texts = [row["text"] for row in different]
     whole = Dataset.from_dict({"text": texts, "label": numbers}, features=features)
-    parts = _own_split(whole, different, path.name) or _random_split(whole, seed)
+    parts = _own_split(whole, different, file) or _random_split(whole, seed)
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
     dropped = len(rows) - len(different)
     count = Counter(numbers)
     classes = listed([f"{name} {count[i]:,}" for i, name in enumerate(names)])
-    print(
-        f"{path.name}: {len(rows):,} rows, {dropped:,} repeated ones dropped; {sizes}; {classes}."
-    )
+    print(f"{file}: {len(rows):,} rows, {dropped:,} repeated ones dropped; {sizes}; {classes}.")
     if conflicts:
         print(
             f"Of the dropped ones {len(conflicts):,} have another label than the same text before "
@@ -97,11 +100,12 @@ def read_examples(path: str | Path, seed: int = 0) -> DatasetDict:
     return DatasetDict(parts)
 
 
-def read_unlabeled(path: str | Path) -> list[str]:
+def read_unlabeled(path: Any) -> list[str]:
     """Texts without labels from a file, each once: what a teacher can label for its student.
 
     Args:
-        path: a ``.txt`` with one text a line, or a ``.csv`` or ``.jsonl`` with the column ``text``.
+        path: a ``.txt`` with one text a line, or whatever `read_examples` takes, with the column
+            ``text`` alone.
 
     Raises:
         FileNotFoundError, ValueError: as `read_examples`; or it holds no text.
@@ -114,14 +118,14 @@ def read_unlabeled(path: str | Path) -> list[str]:
         ...     read_unlabeled(file)
         ['A film.', 'Another film.']
     """
-    path = Path(path)
-    rows = _read(path)
-    texts = [row if isinstance(row, str) else _text_of(row, path.name) for row in rows]
-    for number, text in enumerate(texts, 1):
-        _check_text("text", text, f"Row {number} of {path.name}")
-    found = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    file, rows = _rows_of(path)
+    texts = {}
+    for place, row in rows.items():
+        texts[place] = row if isinstance(row, str) else _text_of(row, f"{place} of {file}")
+        _check_text("text", texts[place], f"{place} of {file}")
+    found = list(dict.fromkeys(text.strip() for text in texts.values() if text.strip()))
     if not found:
-        raise ValueError(f"{path.name} holds no text; expected one a line in a .txt.")
+        raise ValueError(f"{file} holds no text; expected one a line in a .txt.")
     return found
 
 
@@ -177,52 +181,98 @@ def _label_of(row: Mapping[str, Any]) -> str:
     return str(row["label"]).strip()
 
 
-def _text_of(row: Any, file: str) -> str:
+def _text_of(row: Any, place: str) -> str:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise ValueError(f"A row of {file} is {quoted(row)}; expected one with a column 'text'.")
+        raise ValueError(f"{place} is {quoted(row)}; expected a row with a column 'text'.")
     return row["text"]
 
 
-def _read(path: Path) -> list[Any]:
+def _renamed(row: Mapping[str, Any], text: str, label: str) -> dict[str, Any]:
+    """A row with the columns that the course knows."""
+    split = {"split": row["split"]} if "split" in row else {}
+    return {"text": row[text], "label": row[label], **split}
+
+
+def _rows_of(source: Any) -> tuple[str, dict[str, Any]]:
+    """What the source is called, and its rows by their place, such as "Line 7"."""
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        return path.name, _read(path)
+    if isinstance(source, Dataset):
+        rows, kinds = source.to_list(), source.features
+        named = {k: kind.int2str for k, kind in kinds.items() if isinstance(kind, ClassLabel)}
+        for row in rows:  # a hidden label, −1, has no word
+            row |= {k: word(row[k]) for k, word in named.items() if (row[k] or 0) >= 0}
+    elif isinstance(source, pd.DataFrame):
+        rows = source.to_dict("records")
+    else:
+        raise TypeError(
+            f"Got a {type(source).__name__}; expected the path of a .csv, .tsv or .jsonl, a DataFrame "
+            "or a Dataset. Of a DatasetDict, give one part."
+        )
+    return "the table", {f"Row {i}": row for i, row in enumerate(rows, 1)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The rows of a file, by the line where each begins."""
     if not os.path.isfile(path):  # False, too, where no path can be so long
         raise FileNotFoundError(
-            f"There is no file {quoted(str(path))}; expected a .csv or .jsonl. A path that does not "
-            "begin with / starts at the notebook's folder."
+            f"There is no file {quoted(str(path))}; expected a .csv, .tsv or .jsonl. A path that does "
+            "not begin with / starts at the notebook's folder."
         )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # Excel begins with a BOM
-            if path.suffix.lower() == ".txt":
-                return file.read().splitlines()
-            if path.suffix.lower() == ".jsonl":
-                return [json.loads(line) for line in file if line.strip()]
-            # Unlike pandas, it leaves words such as "None" alone, and hides no surplus column.
-            reader = csv.DictReader(file, strict=True)
-            if (columns := len(reader.fieldnames or ())) > COLUMNS:
-                raise ValueError(f"it has {columns:,} columns, and at most {COLUMNS} are read")
-            return list(reader)
+            return {f"Line {number}": row for number, row in _lines(file, path.suffix.lower())}
     except (ValueError, csv.Error, RecursionError, OSError) as error:
+        why = str(error)[:200]
+        if isinstance(error, UnicodeDecodeError):
+            why = f"byte {error.start + 1:,} is no UTF-8. A spreadsheet saves it as “CSV UTF-8”"
         raise ValueError(
-            f"{path.name} cannot be read: {str(error)[:200]}. Expected UTF-8 with texts of at most "
-            f"{LONGEST:,} characters: a .csv with commas between the columns and texts in double "
-            "quotes, or a .jsonl with one JSON object a line."
+            f"{path.name} cannot be read: {why}. Expected UTF-8 with texts of at most "
+            f"{LONGEST:,} characters: a .csv with commas (a .tsv with tabs) between the columns and "
+            "texts in double quotes, or a .jsonl with one JSON object a line."
         ) from error
 
 
-def _check_row(row: Any, place: str) -> None:
-    if not isinstance(row, dict) or not {"text", "label"} <= set(row):
+def _lines(file: Any, suffix: str) -> Iterator[tuple[int, Any]]:
+    """The number of the line where a row begins, and the row."""
+    if suffix == ".txt":
+        yield from enumerate(file.read().splitlines(), 1)
+        return
+    if suffix == ".jsonl":
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, json.loads(line)
+        return
+    # Unlike pandas, it leaves words such as "None" alone, and hides no surplus column.
+    reader = csv.DictReader(file, strict=True, delimiter="\t" if suffix == ".tsv" else ",")
+    names = reader.fieldnames or ()
+    if len(names) > COLUMNS:
+        raise ValueError(f"it has {len(names):,} columns, and at most {COLUMNS} are read")
+    for mark, word in {";": "semicolons", "\t": "tabs", ",": "commas"}.items():
+        if len(names) == 1 and mark in names[0]:
+            raise ValueError(f"its first line holds {word} between the columns")
+    begins = reader.line_num + 1
+    for row in reader:
+        yield begins, row
+        begins = reader.line_num + 1
+
+
+def _check_row(row: Any, place: str, text: str, label: str) -> None:
+    if not isinstance(row, dict) or not {text, label} <= set(row):
         there = (
             listed([quoted(key) for key in [*row][:7]]) if isinstance(row, dict) else quoted(row)
         )
         raise ValueError(
-            f"{place} has {there}; expected 'text' and 'label', separated by commas in a .csv. Rename "
-            "what holds them."
+            f"{place} has {there}; expected {text!r} and {label!r}, separated by commas in a .csv. "
+            "Rename what holds them, or name it: read_examples(…, text=…, label=…)."
         )
     if None in row:
         raise ValueError(
             f"{place} has more fields than the first line names: put texts that hold a comma into "
             "double quotes."
         )
-    for column, right in (("text", str), ("label", (str, int, float))):
+    for column, right in ((text, str), (label, (str, int, float))):
         value = row[column]
         finite = not isinstance(value, float) or math.isfinite(value)  # JSON here knows NaN
         if not isinstance(value, right) or not str(value).strip() or not finite:

@@ -125,11 +125,11 @@ def channel_with_batch_norm(
     for left, right in ((0.2, 3.18), (5.0, style.WIDTH - 0.08)):  # the ReLU has nothing to remove
         corner, size = (left, y - height / 2 - 0.055), (right - left, height + 0.11)
         box(ax, corner, size, color=style.COLORS["accent"], **frame)
-    shown = [_short(value) for value in (beta, gamma, mean, std)]
+    shown = [_short(value, 4) for value in (beta, gamma, mean, std)]
     parts = [shown[0], *(f"({text})" if text[0] == "−" else text for text in shown[1:])]
     product = f"{parts[0]} − {parts[1]} · {parts[2]} / {parts[3]}"
-    exact = all(float(f"{value:.3g}") == value for value in (gamma, beta, mean, std))
-    result = f"{'=' if exact else '≈'} {_short(left_over)}"
+    exact = all(float(f"{value:.4g}") == value for value in (gamma, beta, mean, std))
+    result = f"{'=' if exact else '≈'} {_short(left_over, 4)}"
     formula = f"β − γμ / √(v + ε)  =  {product}  {result}{'' if exact else '  (rounded)'}"
     label(ax, (style.WIDTH - 0.15, 3.35), formula, ha="right")
     line(ax, [(3.43, y + 0.05), (3.43, 3.2)], style.GRAY, linewidth=0.8, linestyle=":")
@@ -353,9 +353,9 @@ def _matrix(ax: Axes, at: Point, fills: Sequence[Sequence[str]], size: float, na
     label(ax, (at[0] + len(fills[0]) * size / 2, at[1] - 0.2), name)
 
 
-def _short(value: float) -> str:
-    """Three digits at most, and a real minus sign."""
-    return f"{value:.3g}".replace("-", "−")
+def _short(value: float, digits: int = 3) -> str:
+    """So many digits at most, and a real minus sign."""
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def _check_index(name: str, index: int, count: int) -> None:

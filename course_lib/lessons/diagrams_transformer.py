@@ -94,15 +94,15 @@ def gated_units(units: int = 3, gated: int = 1) -> Drawing:
 
     Example:
         >>> print(gated_units(units=2, gated=0).alt)  # doctest: +NORMALIZE_WHITESPACE
-        The outputs of 2 heads, with a row for each token, are multiplied by gates of 1 and go on to O
-        and the loss. One gate serves all numbers of a head, for all tokens. The gate of head 1 is
-        moved a little: its importance is how much the loss changes.
+        The outputs of 2 heads, with a row for each token and a column for each number, are multiplied
+        by gates of 1 and go on to O and the loss. One gate serves all numbers of a head, for all
+        tokens. The gate of head 1 is moved a little: its importance is how much the loss changes.
     """
     if not 2 <= units <= 5 or not 0 <= gated < units:
         raise ValueError(
             f"units is {units} and gated {gated}, expected 2 to 5 units and the index of one of them."
         )
-    ax = style.canvas(style.WIDTH, 2.45)
+    ax = style.canvas(style.WIDTH, 2.75)
     size, top, left, each = 0.16, 1.12, 0.95, 0.9
     middle = top + 1.5 * size
     label(ax, (0.12, 0.68), "gates ξ", ha="left")
@@ -122,11 +122,13 @@ def gated_units(units: int = 3, gated: int = 1) -> Drawing:
     box(ax, (end + 0.25, middle - 0.22), (0.4, 0.44), "O", ATTENTION)
     arrow(ax, (end + 0.65, middle), (end + 0.9, middle))
     box(ax, (end + 0.9, middle - 0.22), (0.65, 0.44), "loss L")
-    label(ax, (0.12, 1.9), "∂L/∂ξ: sum of h · ∂L/∂h over colored cells", ha="left")
-    label(ax, (0.12, 2.2), "importance: mean of |∂L/∂ξ| over sentences", ha="left")
+    label(ax, (left, 1.8), "columns: numbers", style.SMALL, ha="left")
+    label(ax, (0.12, 2.2), "∂L/∂ξ = Σ h · ∂L/∂h over colored numbers", ha="left")
+    label(ax, (0.12, 2.5), "importance: mean of |∂L/∂ξ| over sentences", ha="left")
     return finish(
         ax,
-        f"The outputs of {units} heads, with a row for each token, are multiplied by gates of 1 and "
-        "go on to O and the loss. One gate serves all numbers of a head, for all tokens. The gate of "
-        f"head {gated + 1} is moved a little: its importance is how much the loss changes.",
+        f"The outputs of {units} heads, with a row for each token and a column for each number, are "
+        "multiplied by gates of 1 and go on to O and the loss. One gate serves all numbers of a head, "
+        f"for all tokens. The gate of head {gated + 1} is moved a little: its importance is "
+        "how much the loss changes.",
     )

@@ -101,7 +101,7 @@ def parts(
     """What each model is made of: one stacked bar a model, its parts in the same order and colors.
 
     The first part says its share of the model, and with `shares` every part; with a unit's `symbol`,
-    such as "ms", its size, too.
+    such as "ms", its size, too, and sizes have two decimals.
 
     Example:
         >>> print(parts({"BERT": {"embeddings": 23.8, "layers": 85.1}}, "million parameters").alt)
@@ -110,6 +110,7 @@ def parts(
     figure, (ax,) = axes(0.5 * len(models) + 1.0, title)
     names = list(dict.fromkeys(part for made_of in models.values() for part in made_of))
     left, bars = [0.0] * len(models), []
+    digits = 2 if symbol else 1
     largest = max(sum(made_of.values()) for made_of in models.values())
     for i, name in enumerate(names):
         sizes = [made_of.get(name, 0.0) for made_of in models.values()]
@@ -123,15 +124,15 @@ def parts(
                 look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
                 at = {"ha": "center", "va": "center", "fontsize": style.SMALL, "bbox": look}
                 said = f"{100 * share:.0f} %"
-                said = f"{sizes[row]:,.1f} {symbol} ({said})" if symbol else said
+                said = f"{sizes[row]:,.{digits}f} {symbol} ({said})" if symbol else said
                 ax.text(left[row] + sizes[row] / 2, row, said, **at)
         left = [a + b for a, b in zip(left, sizes, strict=True)]
-    _label_bars(ax, left, [f"{end:,.1f} {symbol}".rstrip() for end in left])
+    _label_bars(ax, left, [f"{end:,.{digits}f} {symbol}".rstrip() for end in left])
     ax.set(xlabel=unit)
     legend(figure, bars)
     description = "; ".join(
-        f"{model}: {sum(made_of.values()):,.1f} "
-        f"({', '.join(f'{name} {size:,.1f}' for name, size in made_of.items())})"
+        f"{model}: {sum(made_of.values()):,.{digits}f} "
+        f"({', '.join(f'{name} {size:,.{digits}f}' for name, size in made_of.items())})"
         for model, made_of in models.items()
     )
     return finish(figure, f"{unit}. {description}.")

@@ -148,13 +148,13 @@ def _accuracy_curves(
     ax.grid(alpha=0.3)
     marks = explain(results, upright=True)
     if len(curves) > 1:
-        marks[0].set_label(f"{marks[0].get_label()}, side by side")
+        marks[0].set_label(f"{marks[0].get_label()} (points shifted sideways)")
     legend(figure, [*handles, *marks])
     return finish(figure, _tell_curves(curves, reference, xlabel) + words)
 
 
 def _narrow(result: Any, limits: tuple[float, float]) -> bool:
-    """Whether a result's interval is hardly thicker than a line on an axis with these limits."""
+    """Whether a dot hides a result's interval on an axis with these limits."""
     (low, high), (bottom, top) = result.interval, limits
     return high - low < 0.015 * (top - bottom)
 

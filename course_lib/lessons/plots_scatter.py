@@ -107,7 +107,7 @@ def scatter(
     ]
     across = [ax.transData.transform([(low, y), (high, y)])[:, 0] for low, high, y in ends]
     if crossing and max(right - left for left, right in across) < DOT * figure.dpi / 72:
-        crossing[0].set_label(f"{crossing[0].get_label()}: inside the dots")
+        crossing = []  # a legend explains no mark that the dots hide
     legend(figure, [dot, *explain(results, upright=True), *crossing])
     _label_points(ax, points)
     listed = "; ".join(

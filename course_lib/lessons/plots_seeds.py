@@ -84,6 +84,7 @@ def seed_panels(
     handles, words = _marks(results), ""
     if reference is not None:
         called, one = name_reference(reference, "reference")
+        _clear(found, one.value)
         line: Any = {"color": style.INK, "linestyle": (0, (5, 3)), "linewidth": 1}
         handles += [ax.axvline(one.value, label=called, zorder=1, **line) for ax in found][:1]
         words = f" {called}: {say(one)}."
@@ -103,6 +104,16 @@ def _row(ax: Axes, at: int, result: Accuracy | Runs, color: str) -> None:
     text: Any = {"textcoords": "offset points", "ha": "center", "fontsize": style.SMALL}
     text["path_effects"] = [HALO]  # readable where the reference crosses it
     ax.annotate(say(result), (result.value, at), (0, 8), gid="number", **text)
+
+
+def _clear(panels: list[Axes], line: float) -> None:
+    """Move the numbers that a vertical line would cross to the side of it where their dots are."""
+    left, right = panels[0].get_xlim()
+    numbers: list[Any] = [text for ax in panels for text in ax.texts]
+    for text in numbers:
+        away = text.xy[0] - line
+        if abs(away) < 0.06 * len(panels) ** 0.5 * (right - left):
+            text.set_ha("right" if away < 0 else "left")
 
 
 def _marks(results: list[Accuracy | Runs]) -> list[Line2D]:

@@ -47,6 +47,8 @@ class CustomModel:
         data: the same, tokenized, as `training.fit` takes them.
         validation: the model's accuracy on the validation part. The test part has not been used.
         labels: a word for each of the model's classes, as `quantization.save_onnx_folder` takes them.
+        max_length: at how many tokens the texts were cut: give it to `datasets.tokenize` and
+            `quantization.save_onnx_folder`, so that a student reads as much.
     """
 
     model: PreTrainedModel
@@ -55,11 +57,13 @@ class CustomModel:
     data: dict[str, Dataset]
     validation: Accuracy
     labels: tuple[str, ...]
+    max_length: int
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(part):,}" for name, part in self.data.items())
         return (
-            f"{type(self.model).__name__}: {' / '.join(self.labels)}; rows: {rows}; "
+            f"{type(self.model).__name__}: {' / '.join(self.labels)}; texts cut at {self.max_length} "
+            f"tokens; rows: {rows}; "
             f"on the validation part {self.validation}"
         )
 
@@ -144,7 +148,7 @@ def load_custom_model(
             f"{name!r} is right for {accuracy} of the validation part, and {always}: it is not shown "
             f"to be better. {called}. If they are right: {FINE_TUNE}"
         )
-    return CustomModel(model, tokenizer, texts, data, accuracy, tuple(labels))
+    return CustomModel(model, tokenizer, texts, data, accuracy, tuple(labels), max_length)
 
 
 def _other_order(logits: Tensor, rows: Dataset, labels: Sequence[str]) -> str:

@@ -52,3 +52,13 @@ class Group:
     slices: tuple[Slice, ...]
     # (module, attribute, size of one unit) of numbers that modules keep beside their tensors
     counts: tuple[tuple[str, str, int], ...] = field(default=(), repr=False)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The names of the modules that lose something, each once.
+
+        Example:
+            >>> Group("0", "neurons", 4, (Slice("0", "weight"), Slice("0", "bias"))).modules
+            ('0',)
+        """
+        return tuple(dict.fromkeys(piece.module for piece in self.slices))

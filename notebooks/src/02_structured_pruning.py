@@ -7,7 +7,7 @@
 #
 # - remove neurons and channels by hand, and show that nothing else has changed;
 # - avoid the batch-norm trap, and find the layers that must be cut together;
-# - say why fewer operations can bring much less speed than you hoped, and what to do about it;
+# - explain why fewer operations may save little time, and what to do about it;
 # - choose between removing neurons and zeroing single weights.
 #
 # **You need** [lesson 1](01_pruning_basics.ipynb). **Time** about 45 minutes; the computer works about 4 of them on two cores.
@@ -38,7 +38,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions
 #
 # Lesson 1 set most weights of LeNet-300-100 to zero, and the network did not become faster. Here we remove whole neurons instead. The script
 # [lesson2_granularity.py](experiments/lesson2_granularity.py) trained both kinds of networks with several seeds. We load their accuracies, build
-# networks of the same shapes, and measure their time on your machine.
+# networks of the same shapes, and time them on your machine.
 
 # %% jupyter={"source_hidden": true}
 torch.set_num_threads(1)  # so small a network gains nothing from more threads
@@ -77,24 +77,29 @@ shown = ["dense", zeros, *(name for name in cases if name.startswith("neurons"))
 points = {name: (took[name], stored[name]) for name in shown}
 roles = dict.fromkeys(shown, "student") | {"dense": "dense", zeros: "teacher"}
 look = {"xlabel": "time for 500 images, as a share of the dense network's", "log": False}
-plots.scatter(points, title="Removed neurons save time, zeros do not", roles=roles, **look)
+title = "Removed neurons save time, zeros do not"
+drawing = plots.scatter(points, title=title, roles=roles, **look)
+drawing.figure.axes[0].set_ylabel("validation accuracy")
+plots.show(drawing)
 
 # %% [markdown]
-# "10 % left" means that a network still has a tenth of its parameters. In the blue network, single weights were set to zero. It takes about as long as the dense network. The orange
+# "10 % left" means that a network keeps a tenth of its parameters. The blue network has zeros, and it takes about as long as the dense one. The orange
 # networks have lost whole neurons, and they take a fraction of the time. <!-- not measured: a name in the figure -->
 #
-# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1.
+# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1. A time's interval shows only where it is wider than the dot.
 #
-# All networks, the dense one too, trained for the same number of epochs. Some pruned networks look better than the dense one, and we cannot say why. The accuracies are low for MNIST because we train on
-# 3,500 images, as in lesson 1.
+# All networks trained for the same number of epochs. Some pruned networks look better than the dense one, and we cannot say why. All accuracies are low for MNIST because we train on
+# 3,500 images.
 #
 # ## 1 · Why zeros did not help
 #
-# **Predict first.** A layer has 1,000 inputs and 1,000 outputs. In one copy, half of the weights are zero. Another copy has only 500 outputs. Compared with the whole layer, how many times as fast is each copy?
+# **Predict first.** A layer has 1,000 inputs and 1,000 outputs. In one copy, half of the weights are zero. Another copy has only 500 outputs. How many times as fast as the whole layer is each copy?
 
 # %%
-my_guess_zeros, my_guess_half = None, None  # put your two numbers here
+my_guess_zeros = None  # put your numbers here
+my_guess_half = None
 layer = nn.Linear(1000, 1000)
+# prune_weights works on a copy, so layer keeps its weights
 half_zeros = pruning.make_permanent(pruning.prune_weights(nn.Sequential(layer), 0.5))
 forms = {"whole": layer, "half zeros": half_zeros, "half of the outputs": nn.Linear(1000, 500)}
 by_form = evaluation.latency(forms, torch.randn(64, 1000), settings.rounds)
@@ -120,7 +125,7 @@ for name, guess in zip(ratios, (my_guess_zeros, my_guess_half), strict=True):
 diagrams.neuron_removed()
 
 # %% [markdown]
-# **Your turn (1 of 2).** Write this as a function. `keep` holds the indices of the neurons that stay. Until you fill the gap, the lesson uses the library's own function.
+# **Your turn (1 of 2).** Write this as a function. `keep` holds the indices of the neurons that stay.
 
 
 # %%
@@ -129,7 +134,9 @@ def remove_neurons(w1, b1, w2, keep):
     ...
 
 
-w1, b1, w2 = torch.arange(6.0).view(3, 2), torch.arange(3.0), torch.arange(6.0).view(2, 3)
+w1 = torch.arange(6.0).view(3, 2)
+b1 = torch.arange(3.0)
+w2 = torch.arange(6.0).view(2, 3)
 examples = [(w1, b1, w2, [0, 2]), (w1, b1, w2, [1])]
 remove_neurons = fill_in.check(remove_neurons, against=solutions.remove_neurons, examples=examples)
 
@@ -142,14 +149,16 @@ remove_neurons = fill_in.check(remove_neurons, against=solutions.remove_neurons,
 # ```
 # </details>
 #
-# Now we keep every other neuron of LeNet's first layer.
+# Now we keep every other neuron of LeNet's first layer. The folded cell at the top made `lenet`, which is not trained, and `images`, the validation images.
 
 # %% tags=["nbval-check-output"]
 every_other = list(range(0, 300, 2))
-w1, b1, w2 = lenet.fc1.weight.data, lenet.fc1.bias.data, lenet.fc2.weight.data
-w1, b1, w2 = remove_neurons(w1, b1, w2, every_other)
+whole = lenet.fc1.weight.data, lenet.fc1.bias.data, lenet.fc2.weight.data
+w1, b1, w2 = remove_neurons(*whole, every_other)
 by_hand = copy.deepcopy(lenet)
-by_hand.fc1.weight.data, by_hand.fc1.bias.data, by_hand.fc2.weight.data = w1, b1, w2
+by_hand.fc1.weight.data = w1
+by_hand.fc1.bias.data = b1
+by_hand.fc2.weight.data = w2
 print("by hand:", *by_hand.children(), sep="\n  ")
 by_library = structured.remove(lenet, {"fc1": every_other})
 print("by the library:", *by_library.children(), sep="\n  ")
@@ -157,9 +166,9 @@ same = torch.allclose(by_hand(images), by_library(images), atol=1e-6)
 print("Both networks give the same outputs:", same)
 
 # %% [markdown]
-# The network by hand computes the right outputs. But in the printout, its first layer still says `out_features=300`, and its second layer `in_features=300`. We cut the tensors, but did not update these numbers. The library's `remove` updates both.
+# The network by hand computes the right outputs, but its printout still says `out_features=300` and `in_features=300`. We cut the tensors, and did not update these numbers. The library's `remove` does both.
 #
-# **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons. If a tool evaluates the masked network and ships the removed one, the two must be the same function.
+# **Does removing neurons give the same outputs as masking them?** A **masked** network keeps its size but ignores the pruned neurons. Some tools evaluate the masked network and ship the removed one, so both must give the same outputs.
 
 
 # %%
@@ -173,7 +182,7 @@ def removed_against_masked(network, keep):
 print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other}):.0e}")
 
 # %% [markdown]
-# Up to rounding, both networks are the same function.
+# Up to rounding, they do.
 #
 # ## 3 · A channel, and the batch-norm trap
 #
@@ -183,7 +192,7 @@ print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other})
 #
 # Here $z$ is the filter's output, $\mu$ and $v$ are the channel's running mean and variance, $\gamma$ and $\beta$ are learned, and $\varepsilon$ is a small constant.
 #
-# We train a small CNN. It computes
+# We train a small CNN on the digits, `mnist` from the same folded cell. It computes
 #
 # ```
 # x = pool(relu(bn1(conv1(images))))
@@ -219,10 +228,10 @@ largest = constants.argmax()
 diagrams.channel_with_batch_norm(*(one[largest].item() for one in (gamma, beta, mean, root)))
 
 # %% [markdown]
-# It outputs a constant. With $z = 0$ the formula becomes $\beta - \gamma \mu / \sqrt{v + \varepsilon}$, which is usually not zero. If the constant is negative, the ReLU turns it into zero. If it is
-# positive, it reaches the next layer. The drawing shows the channel with the largest constant. (Its numbers are rounded.)
+# It outputs a constant. With $z = 0$, the formula becomes $\beta - \gamma \mu / \sqrt{v + \varepsilon}$, which is usually not zero. The ReLU turns a negative constant into zero, but
+# a positive one reaches the next layer. The drawing shows the channel with the largest constant.
 #
-# So a channel's filter, its bias, its four batch-norm numbers, and the next layer's weights for it must go together. How much does it matter?
+# So a channel's filter, bias and four batch-norm numbers, and the next layer's weights for it, must go together. How much does it matter?
 
 
 # %%
@@ -238,9 +247,9 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(v)) for name, v in vers
 
 # %% [markdown]
 # "Filters zeroed" is less accurate here than "removed", because `conv2` still reads the constants. The library's `masked` puts the zeros
-# into the next layer's weights instead. There each constant is multiplied by zero, so the masked network equals the removed one, up to rounding.
+# into the next layer's weights instead. There, each constant is multiplied by zero. So the masked network equals the removed one, up to rounding.
 #
-# Now we remove channels by hand, this time from `conv2`. The next layer, `fc1`, is linear and reads a flattened image. Two poolings have made 28 × 28 pixels into 7 × 7. So each
+# Now we remove channels by hand, this time from `conv2`. The next layer, `fc1`, is linear and reads a flattened image. Two poolings have turned 28 × 28 pixels into 7 × 7, so each
 # channel of `conv2` is 49 neighboring columns of `fc1`.
 
 # %%
@@ -271,33 +280,33 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 # logits = classifier(x.mean((2, 3)))
 # ```
 #
-# **Predict first.** Which layer must lose the same channels as `stem`? And which one the same as `expand`?
+# **Predict first.** Two tools prune 8 of the 16 channels of `stem`, and no other layer. The first removes them, the second sets them to zero. What happens at the first sum? Which layer must lose the same channels as `stem`? And which one the same as `expand`?
+#
+# We do both to the output of `stem`. We cut only the copy that goes straight to the sum, so only the sum can fail.
 
 # %%
-diagrams.residual_groups()
-
-# %% [markdown]
-# Boxes are convolutions, and lines are channels. Lines of one color must lose the same channels: they are one **group**. The number counts its channels.
-#
-# A sum adds its two inputs channel by channel: channel 5 of `stem` plus channel 5 of `basic2` is channel 5 of the sum. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. What happens if a tool does not know that? The next cell tries two such tools. The first
-# cuts 8 channels of `stem` alone. (We cut only the shortcut's copy of `stem`'s output, so that only the sum can fail.) The second sets these channels of `stem` to zero.
-
-# %% tags=["nbval-check-output"]
 resnet = models.build(models.SmallResNet).eval()
 branch = nn.Sequential(resnet.basic1, nn.ReLU(), resnet.basic2)  # both with their batch norms
 with torch.inference_mode():
-    x = F.relu(resnet.stem(images[:1]))  # 16 channels
+    of_stem = F.relu(resnet.stem(images[:1]))  # 16 channels
+    shorter = of_stem[:, 8:]  # without the first 8
     try:
-        x[:, 8:] + branch(x)  # stem has lost 8 channels, basic2 none
+        shorter + branch(of_stem)
     except RuntimeError as error:
-        print("cut stem alone: ", error)
-    x[:, :8] = 0  # the same 8 channels of stem are zero, those of basic2 are not
-    added = F.relu(x + branch(x))[0, :8]  # [8, height, width]
-    back = int((added.amax((1, 2)) > 0).sum())  # channels with a pixel above zero
-print(f"zero stem alone: {back} of the 8 channels are nonzero again after the sum")
+        print("8 channels removed:", error)
+    with_zeros = of_stem.clone()
+    with_zeros[:, :8] = 0
+    added = F.relu(with_zeros + branch(with_zeros))[0, :8]  # [8, height, width]
+back = int((added.amax((1, 2)) > 0).sum())  # channels with a pixel above zero
+print(f"8 channels zeroed: after the sum, {back} of them are nonzero again")
+diagrams.residual_groups()
 
 # %% [markdown]
-# The first network does not run. The second one runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So channels that are zero only in `stem` cannot be removed. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# The first network does not run. The second one runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So channels that are zero only in `stem` cannot be removed.
+#
+# In the drawing, boxes are convolutions, and lines are channels. Lines of one color must lose the same channels: they are one **group**. The number counts its channels.
+#
+# A sum adds channel by channel, such as channel 5 of `stem` and channel 5 of `basic2`. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. **All layers whose outputs are added must lose the same channels,** and every layer that reads
 # the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
@@ -305,12 +314,18 @@ print(f"zero stem alone: {back} of the 8 channels are nonzero again after the su
 
 # %%
 def cut_sum(first, second, readers, keep):
-    """first, second [channels, in, 3, 3]; readers: a list of [out, channels, 3, 3] → these three."""
+    """first, second [channels, in, …]; readers: a list of [out, channels, …] → these three."""
     ...
 
 
-weights = [part[0].weight.data for part in (resnet.stem, resnet.basic2, resnet.basic1)]
-examples = [(weights[0][:3], weights[1][:3], [weights[2][:, :3]], [0, 2])]
+def weights(network):
+    """The weights of the convolutions in group A. In each layer, [0] is the convolution."""
+    return [getattr(network, name)[0].weight.data for name in members]
+
+
+members = ["stem", "basic2", "basic1", "reduce", "shortcut"]
+first, second, *readers = weights(resnet)
+examples = [(first[:3], second[:3], [readers[0][:, :3]], [0, 2])]
 cut_sum = fill_in.check(cut_sum, against=solutions.cut_sum, examples=examples)
 
 # %% [markdown]
@@ -322,51 +337,56 @@ cut_sum = fill_in.check(cut_sum, against=solutions.cut_sum, examples=examples)
 # ```
 # </details>
 #
-# The library's `groups` finds the groups. It follows the channels through the network, as Fang et al. 2023 do for many architectures. Here are the members of group A, before and after 4 of its 16 channels go.
+# The library's `groups` finds the groups. It follows the channels through the network, as Fang et al. 2023 do for many architectures. We print the modules of group A. Then we keep 12 of its 16 channels, by hand and with the library.
 
 # %% tags=["nbval-check-output"]
 groups = structured.groups(resnet)
-fewer_channels = structured.remove(resnet, {"stem.0": range(12)})
-for piece in groups["stem.0"].slices:  # group A; a slice is one tensor that loses entries
-    if piece.tensor == "weight":  # batch norm's other three numbers go with it
-        before, after = (list(piece.tensor_in(n).shape) for n in (resnet, fewer_channels))
-        layer = type(resnet.get_submodule(piece.module)).__name__
-        print(f"{piece.module:10} {layer:11} {before} → {after}")
+print("group A:", *groups["stem.0"].modules)
+keep = list(range(12))
+by_library = weights(structured.remove(resnet, {"stem.0": keep}))
+first_cut, second_cut, readers_cut = cut_sum(first, second, readers, keep)
+by_hand = [first_cut, second_cut, *readers_cut]
+for name, before, after, other in zip(members, weights(resnet), by_hand, by_library, strict=True):
+    same = torch.equal(after, other)
+    print(f"{name:8} {list(before.shape)} → {list(after.shape)}, same by the library: {same}")
 
 # %% [markdown]
-# A convolution's weight has the shape [outputs, inputs, height, width]. `stem` and `basic2` lose outputs, with their batch norms. `basic1`, `reduce` and `shortcut` read these channels, so they lose inputs.
+# `stem.0` is the convolution of `stem`, and `stem.1` its batch norm. A convolution's weight has the shape [outputs, inputs, height, width]. `stem` and `basic2` lose outputs, with their batch norms. `basic1`, `reduce` and `shortcut` read these channels, so they lose inputs.
 #
 # Last, we remove a random half of each group, and ask whether removed equals masked. Our ResNet is untrained, so each batch norm has $\beta = 0$ and $\mu = 0$, and turns 0 into 0. A tool
 # that falls into the batch-norm trap would pass this test. So we give the batch norms random numbers first.
 
+
 # %%
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 generator = torch.Generator().manual_seed(0)
 for norm in [module for module in resnet.modules() if isinstance(module, nn.BatchNorm2d)]:
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
         tensor.data.uniform_(0.5, 1.5, generator=generator)
-random_half = {
-    name: torch.randperm(group.units, generator=generator)[: group.units // 2].tolist()
-    for name, group in groups.items()
-}
+random_half = {}
+for name, group in groups.items():
+    random_half[name] = torch.randperm(group.units, generator=generator)[: group.units // 2]
 print(f"removed against masked: {removed_against_masked(resnet, random_half):.0e}")
-halved = structured.remove(resnet, random_half)
-counts = [sum(p.numel() for p in network.parameters()) for network in (resnet, halved)]
-print(f"channels left: 50%, parameters left: {counts[1] / counts[0]:.0%}")
+left = parameters(structured.remove(resnet, random_half)) / parameters(resnet)
+print(f"channels left: 50%, parameters left: {left:.0%}")
 
 # %% [markdown]
-# Removed and masked agree up to rounding. Half of the channels are left, but little more than a quarter of the parameters. Why? A weight lies between an
+# Removed and masked agree up to rounding. Half of the channels are left, but little more than a quarter of the parameters. A weight lies between an
 # input channel and an output channel. If both sides are halved, only a quarter of the weights is left. So always say whether you mean channels or parameters.
 #
-# The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our tables and figures show what is left: the amount `0.8` is called "20 % left".
+# The library's `prune` takes an **amount**: the fraction of the *original parameters* that goes. Our figures show what is left: the amount `0.8` is called "20 % left".
 #
 # ## 5 · How much can go?
 #
 # Which units should go? In lesson 1, Taylor's score estimated how much the loss changes when a weight is set to zero. We do the same for a unit. We multiply its output $h_j$ by a **gate** $\xi_j$, which is 1.
-# Closing the gate, $\xi_j = 0$, removes the unit. The gradient with respect to the gate estimates what that does to the loss $L$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3):
+# Setting $\xi_j = 0$ removes the unit. To first order, this step from 1 to 0 changes the loss $L$ by $-\partial L / \partial \xi_j$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3):
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
-# Here it is by hand for the neurons of `fc1`. A gate stands where the next layer reads the unit: for `fc1` behind its ReLU, and for a channel behind batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates, which touches only its own loss. So one backward pass of the sum gives every image's gradients.
+# Here it is by hand for the neurons of `fc1`. A gate multiplies what the next layer reads: a neuron after its ReLU, a channel after batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates. So one backward pass of the summed loss gives every image's gradients.
 
 
 # %%
@@ -381,24 +401,32 @@ hook = cnn.fc2.register_forward_pre_hook(multiply_by_gates)
 loss = F.cross_entropy(cnn(x), y, reduction="sum")  # so that each image has its own gradient
 score_by_hand = torch.autograd.grad(loss, gates)[0].abs().mean(0)  # [neurons]
 hook.remove()
-score = structured.gate_taylor(cnn, few)  # the same, for the units of all layers
-same = torch.allclose(score_by_hand, score(cnn, structured.groups(cnn)["fc1"]), atol=1e-6)
+scorer = structured.gate_taylor(cnn, few)  # the same, for the units of all layers
+same = torch.allclose(score_by_hand, scorer(cnn, structured.groups(cnn)["fc1"]), atol=1e-6)
 print(f"The library's scores over {len(x)} images are the same:", same)
 
 # %% [markdown]
-# The best unit to remove has a low score *and* many parameters, because we want to remove parameters. So the library's `prune` divides each score by the number of parameters that go with the
+# We want to remove parameters, so the best unit to remove has a low score *and* many parameters. The library's `prune` divides each score by the number of parameters that go with the
 # unit. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached.
 #
-# We prune the CNN to several sizes, and then train each of these networks a little.
+# We print these numbers for each layer, prune the CNN to several sizes, and train each network a little.
 
 # %%
-cut = {a: structured.prune(cnn, a, score) for a in settings.amounts}
+for name, group in structured.groups(cnn).items():
+    scores = scorer(cnn, group)
+    one_less = structured.remove(cnn, {name: range(group.units - 1)})
+    each = parameters(cnn) - parameters(one_less)
+    per_million = 1e6 * scores.mean() / each
+    print(f"{name}: {each:,} parameters per unit,", end=" ")
+    print(f"mean score {scores.mean():.4f}, per million parameters {per_million:.1f},", end=" ")
+    print(f"{int((scores == 0).sum())} of {group.units} scores are 0")
+cut = {a: structured.prune(cnn, a, scorer) for a in settings.amounts}
 recipe = training.Recipe(epochs=settings.recover_epochs, seed=1, select_from_last=1)
 trained = {a: training.fit(network, mnist, recipe).model for a, network in cut.items()}
 print(f"{len(cut)} networks, {recipe.epochs} more epochs for each")
 
 # %% [markdown]
-# **Predict first.** A fifth of the parameters is left. How accurate is the CNN as it was cut, and how accurate after the training?
+# **Predict first.** A fifth of the parameters is left. How accurate is the CNN as it was cut, and after the training?
 
 # %% jupyter={"source_hidden": true}
 from IPython.display import display
@@ -417,25 +445,25 @@ display(sliders.amount_table(variants))
 sliders.amount_explorer(variants)
 
 # %% [markdown]
-# The cut costs accuracy, and the short training brings it back. (Small steps up or down mean little.) The table counts operations, which section 6 defines. Move the slider, and look for three things:
+# The deep cuts cost accuracy, and the short training brings it back. The table counts operations, which section 6 defines. Move the slider, and look for three things:
 #
-# 1. Which layers give their units first, and why?
+# 1. Which layers lose units first, and why?
 # 2. Parameters and operations do not shrink together. Which shrinks less, and why?
 # 3. How few parameters can be left before the network needs training?
 #
 # <details><summary>Answers</summary>
 #
-# 1. First `fc1`, later `conv2`. Almost all parameters lie between these two. So each of their units takes many parameters with it, which makes its score *per parameter* low. Between the two, the scores decide. A channel of `conv1` takes far fewer with it, so all 32 channels stay, even when 5 % of the parameters are left.
-# 2. Operations. A weight of `fc1` is used once for each image, but a weight of a convolution is used at every pixel. The parameters that went were mostly weights of `fc1`.
-# 3. Somewhere between 40 % and 20 %. At 40 % left the intervals of the two curves overlap, at 20 % they are apart.
+# 1. First `fc1`. Almost half of its neurons score 0, because their ReLU outputs 0 for all scored images. Then `conv2`, which has the lowest mean score per parameter. A channel of `conv1` takes few parameters with it, so its score *per parameter* is high. All 32 channels stay, even when 5 % of the parameters are left.
+# 2. Operations. A weight of `fc1` is used once for each image, a weight of a convolution at every pixel. The parameters that went were mostly weights of `fc1`.
+# 3. Between 40 % and 20 %. The intervals of the two curves overlap at 40 % left, but not at 20 %.
 # </details>
 #
 # ## 6 · Operations are not time
 #
-# Papers often report **operations** instead of time. One multiplication or one addition is one operation, so a multiply–add is two. (MACs count multiply–adds, so they are half of our number.) A convolution with
+# Papers often report **operations** instead of time. One multiplication or one addition is one operation, so a multiply–add (MAC) is two. A convolution with
 # $c$ input channels and $d$ filters of 3 × 3 does $2 \cdot 9 \cdot c \cdot d$ operations for each output pixel. ReLU, batch norm and pooling are usually not counted.
 #
-# **Predict first.** In the last row of section 5's table, find how many × fewer operations the smallest network needs. Is it also that many × as fast as the whole CNN? If not, what still takes time?
+# **Predict first.** The last row of section 5's table says how many × fewer operations the smallest network needs. Is it also that many × as fast as the whole CNN? If not, what still takes time?
 #
 # We time both networks, and in each the **first block**: `conv1` with its batch norm, ReLU and pooling.
 
@@ -455,51 +483,53 @@ print(f"{fewer:.1f} × fewer operations, but {faster.value:.2f} × as fast", end
 print(f"(95 % interval {faster.low:.2f} to {faster.high:.2f}).")
 bars, rest = {}, []
 for name, network in pair.items():
-    first, all_ = timed[f"first block of {name}"].median, timed[name].median
-    bars[name] = {"first block": first, "everything else": all_ - first}
-    counted = [evaluation.operations(n, images[:1]) for n in (network, first_block(network))]
-    rest.append((counted[0] - counted[1], all_ - first))
+    block_ms, all_ms = timed[f"first block of {name}"].median, timed[name].median
+    bars[name] = {"first block": block_ms, "everything else": all_ms - block_ms}
+    in_block = evaluation.operations(first_block(network), images[:1])
+    in_all = evaluation.operations(network, images[:1])
+    print(f"First block of {name}: {in_block / in_all:.0%} of the operations,", end=" ")
+    print(f"{block_ms / all_ms:.0%} of the time.")
+    rest.append((in_all - in_block, all_ms - block_ms))
 (many, slow), (few_left, fast) = rest
-print(f"Without the first block: {many / few_left:.1f} × fewer operations,", end=" ")
-print(f"{slow / fast:.1f} × as fast.")
+print(f"Everything else: {many / few_left:.1f} × fewer operations, {slow / fast:.1f} × as fast.")
 title = "The first block takes as long as before"
 plots.parts(bars, "milliseconds for 16 images", title=title, symbol="ms")
 
 # %% [markdown]
-# No, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. A part of its time probably goes to batch norm, ReLU and pooling. They process the full-size image for each channel, and their operations are not counted. The rest of the network became faster, but also by less than its operations. (Small layers often use the processor less well.)
+# It is not, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. The printed lines show that it has few of the operations, but a large share of the time. A part of that time probably goes to batch norm, ReLU and pooling, whose operations are not counted. Everything else became faster, but also by less than its operations.
 #
-# The pruning did what we asked: it removed *parameters*. If we want *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
+# We asked `prune` to remove *parameters*. To save *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
 #
-# Unlike `prune`, the library's `choose` takes the fraction of the *channels* that goes. It returns those that stay. The cell cuts, times, and trains. (`small` is the smallest CNN, and `trained` holds the networks of section 5 after training.)
+# Unlike `prune`, `choose` takes the fraction of the *channels* that goes, and returns those that stay. `small`, from the folded cell above, is the smallest CNN as it was cut.
 
 # %%
-# cut
 keep = structured.choose(small, 0.75, structured.gate_taylor(small, few), ["conv1"])
 narrow = structured.remove(small, keep)
-before, now = (sum(p.numel() for p in network.parameters()) for network in (small, narrow))
-# time
 timed = evaluation.latency({"small": small, "narrow": narrow}, images[:16], settings.rounds)
 ratio = evaluation.speedup(timed["small"], timed["narrow"])
-print(f"{before:,} → {now:,} parameters: {ratio.value:.1f} × as fast as the smallest CNN")
-# train and compare
+print(f"{parameters(small):,} → {parameters(narrow):,} parameters", end=", ")
+print(f"{ratio.value:.1f} × as fast as the smallest CNN")
+
+# %%
+# Train the narrow CNN like the others, and compare it with the smallest CNN of section 5.
 tuned = {"8 channels of conv1": training.fit(narrow, mnist, recipe).model}
 tuned["all 32 channels of conv1"] = trained[settings.amounts[-1]]
-eight, all_32 = (evaluation.correct(one, mnist["validation"]) for one in tuned.values())
-low, high = evaluation.paired_test(eight, all_32).interval
+right = [evaluation.correct(network, mnist["validation"]) for network in tuned.values()]
+low, high = evaluation.paired_test(*right).interval
 print(f"accuracy, 8 − 32 channels: between {100 * low:+.1f} and {100 * high:+.1f} points")
 pd.DataFrame({"validation accuracy": {name: str(accuracy(one)) for name, one in tuned.items()}})
 
 # %% [markdown]
-# Compared with the cuts before, this one removes few parameters, but it saves a large share of the time that was left. The printed interval compares both networks on the same images, as in lesson 1. All of it is below zero, so this cut also cost accuracy. (If it contained zero, we could not see a cost.)
+# This cut removes few parameters, but it saves a large share of the remaining time. The printed interval compares both networks on the same images, as in lesson 1. All of it is below zero, so the narrow network is less accurate. But each network was trained only once, so another run may differ.
 #
-# So if you want time, do not trust a count of parameters or operations. Measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
+# If you want to save time, measure the latency, on the machine and with the batch size that you will use. Lesson 2b has a search that does this for you.
 #
 # ## 7 · Neurons or single weights?
 #
-# Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 found that coarse ones cost more accuracy at the same number of parameters. To see what granularity alone does, everything else must be
-# equal. So in the stored experiment both kinds have the same start, the same score, lesson 1's cubic schedule and the same number of epochs. The experiment ran with magnitude, and again with Taylor scores. (A neuron's magnitude is the mean magnitude of the parameters that go with it.)
+# Single weights are a fine **granularity**, whole neurons a coarse one. Mao et al. 2017 found that coarse ones cost more accuracy at the same number of parameters. For a fair comparison, everything else must be
+# equal. So in the stored experiment, both kinds have the same start, score, schedule and number of epochs. It ran with magnitude, and again with Taylor scores. A neuron's magnitude is the mean magnitude of the parameters that go with it.
 #
-# **Predict first.** A network keeps a tenth of its parameters, either as single weights or as whole neurons. Which kind is more accurate? What share of the bytes, of the operations and of the time is left in each case?
+# **Predict first.** A network keeps 5 % of its parameters, either as single weights or as whole neurons. Which kind is more accurate? What share of the bytes and of the operations is left in each case?
 
 # %% jupyter={"source_hidden": true}
 gaps = {
@@ -510,7 +540,7 @@ gaps = {
     for left in lefts
 }
 title = "Single weights or whole neurons? All six intervals contain zero"
-xlabel = "accuracy of weights − accuracy of neurons, validation set, in points"
+xlabel = "validation accuracy, weights − neurons, in points (weights better →)"
 plots.show(plots.intervals(gaps, title=title, xlabel=xlabel))
 shares = pd.DataFrame(index=list(networks))
 for what in ("bytes", "operations"):
@@ -519,18 +549,18 @@ for what in ("bytes", "operations"):
     dense = granularity.column(what, units="dense")[0]
     shares[f"{what} left"] = [1.0, *(cost / dense for cost in costs)]
 shares["time left, batch 500"] = [took[name].value for name in networks]
-shares["accuracy"] = [stored[name].value for name in networks]
+shares["accuracy, magnitude"] = [stored[name].value for name in networks]
 shares.map("{:.1%}".format)
 
 # %% [markdown]
-# On the validation set, we cannot tell which kind is more accurate. An interval wholly to the right of zero would mean that weights are better, and none is. (`−0.0` is rounded.) Section 8 looks again, on more images.
+# All intervals contain zero, so on the validation set we cannot tell which kind is more accurate. Section 8 looks again, on more images.
 #
-# The table shows what you pay. (For "bytes left", each matrix is stored densely or sparsely, whichever is smaller.) A network with zeros
-# does every operation of the dense one, and takes its time. Neurons also give the smaller file, because a sparse format must store the position of each weight.
+# The table shows the costs. For "bytes left", each matrix is stored densely or sparsely, whichever is smaller. A network with zeros
+# does every operation of the dense one, and takes as long. Neurons also give the smaller file, because a sparse format must store the position of each weight.
 #
 # ## 8 · The claims
 #
-# We use the test set only here. We score the stored networks of the magnitude runs on it. The rule for each margin was chosen before the measurement.
+# We use the test set only here, for the stored networks of the magnitude runs. Each limit under "Holds if it is" was set before measuring.
 
 # %% jupyter={"source_hidden": true}
 correct = {}
@@ -555,16 +585,18 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images, so this holds for these trained networks. Whether it holds for new seeds, section 7 could not tell. The rows about time depend on your machine.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images. Section 7 could not tell whether it holds for new seeds.
+#
+# The rows about time depend on your machine. With one image per batch, removed neurons save less time, probably because each call has a fixed cost. One claim fails: as section 6 showed, the CNN saves far less time than operations.
 #
 # **In practice**: if you need speed, remove units. If you need a small file, compare both kinds at the accuracy that you need.
 #
 # ## Recap
 #
 # - A neuron is a row, a bias and a column. A channel is a filter, its batch norm, and the next layer's weights for it.
-# - A zeroed filter is not a removed channel, because batch norm outputs a constant. Ask whether removed equals masked.
+# - A zeroed filter is not a removed channel, because batch norm outputs a constant. Check that removed equals masked.
 # - Layers whose outputs are added must lose the same channels.
-# - Fewer parameters or operations need not mean less time. Find the part that takes the time, cut there, and measure.
+# - Fewer parameters or operations need not save time. Find the part that takes the time, cut there, and measure.
 # - Zeros can save parameters and bytes. With dense matrices, only removed units save operations and time.
 #
 # ## Quiz
@@ -581,12 +613,12 @@ claims
 # **4.** Your model needs half of the operations, and it is 1.1 × as fast. What do you look for?
 # <details><summary>Answer</summary>A part that was not cut, or whose work is not counted, such as batch norm or pooling on large images. Measure the parts of the model.</details>
 #
-# **5.** A paper prunes weights gradually and neurons at once, and the weights win. What does it show about granularity? And which of the two do you choose for speed on a CPU?
-# <details><summary>Answer</summary>Nothing, because the schedules differ, too. For speed, choose neurons, because zeros in dense matrices save no time.</details>
+# **5.** A paper prunes weights gradually and neurons at once, and the weights win. What does it show about granularity?
+# <details><summary>Answer</summary>Nothing, because the schedules differ, too.</details>
 #
 # ## Try it yourself
 #
-# Lab 2 belongs to lessons 2a and 2b: [exercises](../exercises/02_structured_pruning.ipynb). Its first three exercises need only this lesson.
+# The first three exercises of [lab 2](../exercises/02_structured_pruning.ipynb) need only this lesson.
 #
 # Next: [Lesson 2b · Structured pruning of transformers](02b_structured_transformers.ipynb).
 #

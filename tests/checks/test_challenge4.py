@@ -13,14 +13,14 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_lib import checks, datasets, distillation, structured
-from course_lib.checks import lesson4
+from course_lib.checks import given, lesson4
 from course_lib.structured.dependency import groups
 from course_lib.training.recipe import Fitted
 
 
 def vit(layers: int = 2, width: int = 32, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    sizes = lesson4.VIT | {"num_hidden_layers": layers, "hidden_size": width}
+    sizes = given.VIT | {"num_hidden_layers": layers, "hidden_size": width}
     return transformers.ViTForImageClassification(transformers.ViTConfig(**sizes))
 
 
@@ -100,12 +100,12 @@ def test_the_small_world_is_made_once(monkeypatch, tmp_path):
         for name in ("train", "validation", "test")
     }
     monkeypatch.setattr(datasets, "mnist", lambda: parts)
-    monkeypatch.setattr(lesson4, "TEACHER", lesson4.training.Recipe(1))
-    monkeypatch.setattr(lesson4, "LESSON", lesson4.training.Recipe(1))
+    monkeypatch.setattr(given, "TEACHER", given.training.Recipe(1))
+    monkeypatch.setattr(given, "LESSON", given.training.Recipe(1))
     first = lesson4.vit_student()
     assert not first.training and lesson4.vit_teacher().config.num_hidden_layers == 6
-    monkeypatch.setattr(lesson4.training, "fit", None)  # a second training would stop here
-    monkeypatch.setattr(lesson4.distillation, "distill", None)
+    monkeypatch.setattr(given.training, "fit", None)  # a second training would stop here
+    monkeypatch.setattr(given.distillation, "distill", None)
     again = lesson4.vit_student()
     assert all(map(torch.equal, first.parameters(), again.parameters()))
     with pytest.raises(checks.WrongAnswerError) as caught:  # the real look, on eight pictures

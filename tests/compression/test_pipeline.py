@@ -157,7 +157,8 @@ def test_three_uneven_classes_and_long_texts(tmp_path, encoder, monkeypatch, cap
     assert list(found.recall) == list(found.classes) == ["no", "so so", "yes"]
     assert sum(n for (_, n), _ in found.recall.values()) == found.rows["test"]
     text = (tmp_path / "small" / "README.md").read_text("utf-8")
-    assert "recall of so so" in text and "cut at 12 tokens" in text
+    assert list(found.f1) == list(found.recall)
+    assert "recall of so so" in text and "F1 of so so" in text and "cut at 12 tokens" in text
     assert any("longer" in line for line in found.advice())
 
 

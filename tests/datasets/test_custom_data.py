@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
+from datasets import ClassLabel, Dataset
 from labeled_texts import sentences, written
 
 from course_lib.datasets.custom_data import class_counts, read_examples, read_unlabeled
@@ -56,7 +58,7 @@ def test_classes_are_counted_and_a_text_with_two_labels_is_named(tmp_path, capsy
     assert conflicts.startswith(
         "Of the dropped ones 1 have another label than the same text before"
     )
-    assert "was kept: row 251: yes, not no. Which is right?" in conflicts
+    assert "was kept: line 252: yes, not no. Which is right?" in conflicts
 
 
 def test_there_is_no_such_file(tmp_path):
@@ -66,12 +68,15 @@ def test_there_is_no_such_file(tmp_path):
 
 REFUSED = {
     "columns": (lambda s: s.replace("text,label", "review,stars"), "'review', 'stars'; expected"),
-    "semicolons": (lambda s: s.replace(",", ";").replace('"', ""), "'text;label'.*commas"),
-    "semicolons and quotes": (lambda s: s.replace(",", ";"), "cannot be read.*commas"),
-    "no text": (lambda s: s + "\n ,yes", "Row 241 .*text ' '"),
-    "no label": (lambda s: s + "\na film,", "Row 241 .*label ''"),
-    "no comma": (lambda s: s + "\na film", "Row 241 .*label None"),
-    "no quotes": (lambda s: s + "\nA good, fine film,yes", "Row 241 .*more fields.*double quotes"),
+    "semicolons": (
+        lambda s: s.replace(",", ";").replace('"', ""),
+        "semicolons between the columns.*commas",
+    ),
+    "semicolons and quotes": (lambda s: s.replace(",", ";"), "holds semicolons.*commas"),
+    "no text": (lambda s: s + "\n ,yes", "Line 242 .*text ' '"),
+    "no label": (lambda s: s + "\na film,", "Line 242 .*label ''"),
+    "no comma": (lambda s: s + "\na film", "Line 242 .*label None"),
+    "no quotes": (lambda s: s + "\nA good, fine film,yes", "Line 242 .*more fields.*double quotes"),
     "open quotes": (lambda s: s + '\n"A good film,yes', "cannot be read.*double quotes"),
     "few rows": (lambda s: "\n".join(s.split("\n")[:21]), r"20 different.*200.*n = 4\)"),
     "empty": (lambda s: "", "0 different texts"),
@@ -100,10 +105,10 @@ def test_a_file_that_is_not_fit_is_refused(tmp_path, case):
     ("line", "words"),
     [
         ("{text", "cannot be read.*JSON"),
-        ("[1, 2]", "Row 241 .*expected"),
+        ("[1, 2]", "Line 241 .*expected"),
         ('{"text": 1, "label": 1}', "text 1"),
-        ('{"text": "a film", "label": NaN}', "Row 241 .*label nan"),
-        ('{"text": "a film", "label": -Infinity}', "Row 241 .*label -inf"),
+        ('{"text": "a film", "label": NaN}', "Line 241 .*label nan"),
+        ('{"text": "a film", "label": -Infinity}', "Line 241 .*label -inf"),
         ("[" * 100_000, "cannot be read.*JSON"),
     ],
 )
@@ -117,8 +122,60 @@ def test_a_broken_line_of_json_is_refused(tmp_path, line, words):
 def test_another_encoding_is_refused(tmp_path):
     file = written(tmp_path)
     file.write_text(file.read_text().replace("film", "fïlm"), "latin-1")
-    with pytest.raises(ValueError, match="UTF-8"):
+    with pytest.raises(ValueError, match=r"byte \d+ is no UTF-8.*CSV UTF-8"):
         read_examples(file)
+
+
+def test_a_line_is_counted_as_an_editor_counts(tmp_path):
+    """A text over three lines moves all lines after it."""
+    file = written(tmp_path)
+    file.write_text(file.read_text() + '\n"A film\nover three\nlines.",yes\n ,yes')
+    with pytest.raises(ValueError, match=r"Line 245 of mine\.csv has the text ' '"):
+        read_examples(file)
+
+
+def rows_with_other_names():
+    return {"body": sentences(240), "stars": ["yes", "no"] * 120, "id": list(range(240))}
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "DataFrame", "Dataset"])
+def test_columns_have_their_own_names_in_each_kind_of_source(tmp_path, kind, capsys):
+    table = pd.DataFrame(rows_with_other_names())
+    file = tmp_path / f"mine.{kind}"
+    if kind == "jsonl":
+        table.to_json(file, orient="records", lines=True)
+    elif kind.endswith("sv"):
+        table.to_csv(file, sep="\t" if kind == "tsv" else ",", index=False)
+    names = ClassLabel(names=["yes", "no"])  # the model's own order of the numbers
+    source = {
+        "DataFrame": table,
+        "Dataset": Dataset.from_pandas(table).cast_column("stars", names),
+    }.get(kind, file)
+    parts = read_examples(source, text="body", label="stars")
+    assert "240 rows, 0 repeated ones dropped" in capsys.readouterr().out
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 144, "validation": 48, "test": 48,
+    }  # fmt: skip
+    words = {
+        row["text"]: parts["test"].features["label"].int2str(row["label"]) for row in parts["test"]
+    }
+    truth = dict(zip(table["body"], table["stars"], strict=True))
+    assert words == {text: truth[text] for text in words}
+
+
+def test_a_table_that_is_none_is_named():
+    with pytest.raises(TypeError, match=r"Got a dict; expected the path of a \.csv"):
+        read_examples(rows_with_other_names())
+    with pytest.raises(
+        ValueError, match=r"Row 1 of the table has 'body', .*read_examples\(…, text"
+    ):
+        read_examples(pd.DataFrame(rows_with_other_names()))
+
+
+def test_tabs_in_a_csv_are_named(tmp_path):
+    file = written(tmp_path)
+    file.write_text(file.read_text().replace('"', "").replace(",", "\t"))
+    assert_refused(file, "its first line holds tabs .*a .tsv with tabs")
 
 
 # --- files that once made a mess
@@ -137,16 +194,16 @@ def assert_refused(file, words):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"text": "a film \ud83d", "label": "yes"}, "Row 241 .*half of a character"),
-        ({"text": "a film", "label": "\ud83d"}, "Row 241 .*half of a character"),
+        ({"text": "a film \ud83d", "label": "yes"}, "Line 241 .*half of a character"),
+        ({"text": "a film", "label": "\ud83d"}, "Line 241 .*half of a character"),
         (
             {"text": "so " * 15_000_000, "label": "yes"},
-            "Row 241 .* a text of 45,000,000 characters",
+            "Line 241 .* a text of 45,000,000 characters",
         ),
-        ({"text": "a film", "label": ["so"] * 10**6}, "Row 241 .* the label .*fill it in"),
-        ({"\ud83d" * 999: 1}, "Row 241 .*expected 'text'"),
+        ({"text": "a film", "label": ["so"] * 10**6}, "Line 241 .* the label .*fill it in"),
+        ({"\ud83d" * 999: 1}, "Line 241 .*expected 'text'"),
         ({f"column {i}": 1 for i in range(10**6)}, "'column 0'.*expected 'text' and 'label'"),
-        (["so"] * 10**6, "Row 241 .*expected 'text' and 'label'"),
+        (["so"] * 10**6, "Line 241 .*expected 'text' and 'label'"),
     ],
     ids=["half text", "half label", "45 MB", "a list", "half key", "1,000,000 keys", "no object"],
 )
@@ -215,9 +272,9 @@ def test_a_column_split_with_other_words_is_refused(tmp_path, words):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.txt", "x" * 45_000_000, "Row 2 of a.txt has a text of 45,000,000 characters"),
-        ("a.jsonl", json.dumps({"text": "x" * 200_000}), "Row 2 of a.jsonl has a text of 200,000"),
-        ("a.jsonl", '{"text": "half \\ud83d"}', "Row 2 of a.jsonl .* half of a character"),
+        ("a.txt", "x" * 45_000_000, "Line 2 of a.txt has a text of 45,000,000 characters"),
+        ("a.jsonl", json.dumps({"text": "x" * 200_000}), "Line 2 of a.jsonl has a text of 200,000"),
+        ("a.jsonl", '{"text": "half \\ud83d"}', "Line 2 of a.jsonl .* half of a character"),
     ],
 )
 def test_monstrous_unlabeled_text_is_refused_in_few_words(tmp_path, name, content, words):

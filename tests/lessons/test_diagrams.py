@@ -315,8 +315,8 @@ def test_a_zeroed_channel_outputs_what_batch_norm_makes_of_zero():
 
 
 def test_a_rounded_sum_does_not_claim_to_be_exact():
-    drawing = diagrams.channel_with_batch_norm(gamma=1.0, beta=0.12345, mean=-0.5, std=1.0)
-    assert "0.123 − 1 · (−0.5) / 1 ≈ 0.623" in drawing.alt
+    drawing = diagrams.channel_with_batch_norm(gamma=1.0, beta=0.12346, mean=-0.5, std=1.0)
+    assert "0.1235 − 1 · (−0.5) / 1 ≈ 0.6235" in drawing.alt
 
 
 def test_lines_that_meet_in_a_sum_have_one_color():

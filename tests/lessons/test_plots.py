@@ -377,10 +377,10 @@ def test_the_bold_curve_lies_under_the_others_and_hides_none():
     assert a.get_linewidth() > b.get_linewidth() and a.get_zorder() < b.get_zorder()
 
 
-def test_curves_side_by_side_say_so():
+def test_curves_shifted_sideways_say_so():
     both = explained(plots.pruning_curves({"a": curve(9), "b": curve(5)}, title="t"))
     alone = explained(plots.pruning_curves({"a": curve(9)}, title="t"))
-    assert "95 % interval over examples, side by side" in both
+    assert "95 % interval over examples (points shifted sideways)" in both
     assert "95 % interval over examples" in alone
 
 

@@ -59,7 +59,7 @@ def test_bars_say_their_numbers():
     ]
     timed = plots.parts({"a": {"first": 2.0, "rest": 1.0}}, "milliseconds", symbol="ms")
     shown = [text.get_text() for text in timed.figure.axes[0].texts]
-    assert shown == ["2.0 ms (67 %)", "3.0 ms"]
+    assert shown == ["2.00 ms (67 %)", "3.00 ms"]
     latency = SimpleNamespace(median=0.31, q1=0.28, q3=0.4, setting="batch 1, 1 thread")
     drawing = plots.latency_bars({"dense": latency})
     assert "dense 0.31 ms (quartiles 0.28 to 0.4)" in drawing.alt

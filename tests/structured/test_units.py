@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from course_lib.structured.units import Slice
+from course_lib.structured.units import Group, Slice
 
 
 def test_the_places_of_a_unit_are_worked_out_by_hand():
@@ -18,3 +18,12 @@ def test_the_places_of_a_unit_are_worked_out_by_hand():
         *(6, 7, 10, 11),
         *(12, 13, 16, 17),
     ]
+
+
+def test_a_group_names_each_module_that_loses_something_once():
+    slices = (
+        Slice("fc1", "weight"),
+        Slice("fc1", "bias"),
+        Slice("fc2", "weight", 1, is_input=True),
+    )
+    assert Group("fc1", "neurons", 4, slices).modules == ("fc1", "fc2")
