@@ -60,7 +60,7 @@ def test_the_sparsity_slider_shows_no_accuracy(broken, rows):
 def test_a_small_model_that_answers_so_has_no_accuracy(monkeypatch, rows):
     monkeypatch.setattr(measuring, "predict", lambda *_, **__: torch.full((4, 2), float("nan")))
     with pytest.raises(FloatingPointError, match="with NaN"):
-        measuring.one_by_one(None, rows)  # type: ignore[arg-type]
+        measuring.answers_of(None, rows)  # type: ignore[arg-type]
 
 
 def test_a_training_that_diverges_ends_the_command_with_a_sentence(monkeypatch, capsys):

@@ -141,7 +141,7 @@ def _curve(dense: float | None) -> Chart:
     y = number("accuracy", "validation accuracy", (0, 1.03), percent=True)
     hover = tooltip(weights="weights left|,", shown="accuracy")
     return panel(
-        "accuracy at each sparsity, orange: now", 290, 190, *_beside(dense, y),
+        "accuracy (orange: now, with its 95 % interval)", 290, 190, *_beside(dense, y),
         mark("line", "seen", zoom="curve", clip=True, color=BLUE, x=x, y=y),
         mark("circle", "seen", clip=True, color=BLUE, size=30, opacity=1, x=x, y=y, tooltip=hover),
         mark("rule", "now", clip=True, color=ORANGE, strokeWidth=2, x=x,
@@ -155,7 +155,8 @@ def _beside(dense: float | None, y: Chart) -> list[Chart]:
     if dense is None:
         return []
     change = f"format(100 * (datum.accuracy - {dense}), '+.1f')"
-    words = f"'now ' + format(100 * datum.accuracy, '.1f') + ' %, ' + {change} + ' points'"
+    now = "'now at ' + format(100 * (1 - datum.left), '.3~g') + ' % sparsity: '"
+    words = f"{now} + format(100 * datum.accuracy, '.1f') + ' %, ' + {change} + ' points'"
     corner = {"x": {"value": 8}, "y": {"value": 176}}
     line = {"y": {name: value for name, value in y.items() if name != "field"} | {"datum": dense}}
     return [
