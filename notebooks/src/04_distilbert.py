@@ -50,7 +50,7 @@ reviews = models.reviews_tokenized()  # "train", "validation", "test"
 # - in their **start**, the weights before training: three layers of MiniLM, or the same three layers of the teacher;
 # - in their training: on the labels alone, or on the teacher's answers and hidden states (its layers' outputs) as well.
 #
-# The better start is itself copied from the teacher. Still, "with teacher" means only the second: its answers and hidden states during training.
+# One start is copied from the teacher. Still, "with teacher" means only its answers and hidden states during training.
 #
 # All students see the same 2,560 labeled sentences once. [lesson4_ablation.py](experiments/lesson4_ablation.py) trained each kind with three seeds.
 
@@ -178,7 +178,7 @@ tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, p
 
 # %% [markdown]
 # Now the student from layers 1, 3, and 5 is ahead. So the accuracy before training does not tell you
-# which layers are the better start. You have to train both. We go on with layers 2, 4, and 6, which we had chosen before.
+# which layers are the better start. You have to train both. We go on with layers 2, 4, and 6, because we had chosen them before we saw this. Why 1, 3, and 5 end up ahead, we do not know.
 #
 # ## 3 · What are the three losses?
 #
@@ -194,7 +194,7 @@ tables.differences({f"layers 2, 4, 6 − layers 1, 3, 5: {way}": pair for way, p
 #
 # $L_{\text{cos}}$ is a mean over the tokens of a batch, and the other two are means over its sentences.
 #
-# The weights 5, 2, and 1 come from the training command in the authors' code, not from the paper. DistilBERT had to guess masked (hidden) words, so its $y$ was a word. Our $y$ is the sentiment.
+# The weights 5, 2, and 1 come from the training command in the authors' code, not from the paper. DistilBERT had to fill in left-out words, so its $y$ was a word. Our $y$ is the sentiment.
 
 # %% tags=["nbval-check-output"]
 tokenizer = models.load_tokenizer()
@@ -313,8 +313,8 @@ pair = correct["student with teacher"], correct["student, labels alone"]
 tables.differences({"with teacher − labels alone": pair})
 
 # %% [markdown]
-# Both land a few points above the untrained student, and well below the teacher. The student with teacher is ahead, and the interval leaves out 0. But this is one seed.
-# In the lesson's first table, the student with teacher is behind in one of three seeds.
+# Both land a few points above the untrained student, and well below the teacher. The student with teacher is ahead, and the interval leaves out 0. But this is one seed, on fewer sentences.
+# In the second row of the first table, the student with teacher is behind in one of three seeds. We trust the three seeds.
 #
 # ## 5 · Start, losses, or teacher?
 #
@@ -347,8 +347,8 @@ tables.differences({"without the fine-tuned start": (taught[pretrained], taught[
 # Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The lesson's first table fits this: the teacher adds about one point from MiniLM's layers, and almost nothing from its own. Second, the teacher was trained on these labels, so most of its
 # answers repeat them (section 7 prints how many). With so small an effect, we cannot see which loss matters, and the paper's order may be right.
 #
-# **Where it stops being true.** A student with random weights only guesses after so little training (line above the figure). So our experiment does not show what pretraining is worth. The paper's
-# student with random weights saw all of the pretraining text during distillation.
+# **Where it stops being true.** A student with random weights gives every sentence the same answer after so little training (line above the figure). So our experiment does not show what pretraining is worth. The paper's
+# student could learn from the pretraining text, because it was distilled on all of it.
 #
 # ## 6 · Is 97 % a lot?
 #
@@ -387,16 +387,19 @@ diagrams.share_of_gain(student=0.85, teacher=0.9, linear=0.8)
 tfidf = models.baseline_tfidf()
 linear = test.stored("TF-IDF", tfidf.correct)  # bool [sentences]
 rows = {"student with teacher": taught[ours], "student, labels alone": alone[ours]}
-means = [right.double().mean() for right in (taught[ours], teacher_right, linear)]
+student_mean = taught[ours].double().mean()
+teacher_mean = teacher_right.double().mean()
+linear_mean = linear.double().mean()
 print(f"the teacher's test accuracy: {tables.accuracy(teacher_right)}")
-print(f"student with teacher, share of the gain: {kept_gain(*means):.1%}")
+share = kept_gain(student_mean, teacher_mean, linear_mean)
+print(f"student with teacher, share of the gain: {share:.1%}")
 tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 
 # %% [markdown]
 # All three keep more than 90 % of the accuracy, even TF-IDF. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
-# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. TF-IDF was trained on all 7,241 labels. So was the teacher, whose layers are the students' start.
+# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. The comparison is fair: TF-IDF and the teacher, from which the students start, both learned from all 7,241 labels.
 #
-# The intervals of the shares come from a **bootstrap**: draw 2,000 of the 2,000 test sentences at random, so that some come twice and some never. Compute the share for them. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
+# The intervals of the shares come from a **bootstrap**: draw a test sentence at random, 2,000 times, so that some come twice and some never. Compute the share for the drawn ones. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
 #
 # The paper's 97 % is a ratio of two mean scores on GLUE. On SST-2, GLUE's task on movie reviews, DistilBERT keeps 98.5 % (table 1: 91.3 of 92.7).
 #
@@ -407,24 +410,24 @@ tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 #
 # | way | labeled sentences | unlabeled sentences | what it learns from the unlabeled ones |
 # |---|---|---|---|
-# | labels alone | 200, over and over | none | |
-# | hard answers | 200, once | 2,360, once | the teacher's most probable class |
-# | three losses | 200, once | 2,360, once | the soft and the cosine loss |
+# | 200 labels alone | 200, over and over | none | |
+# | 200 labels + hard answers | 200, once | 2,360, once | the teacher's most probable class |
+# | 200 labels + three losses | 200, once | 2,360, once | the soft and the cosine loss |
 #
 # **Predict first.** With all labels, the teacher added one point or less. How much does it add now? And are the three losses better than hard answers?
 
 # %% jupyter={"source_hidden": true}
 few, by, rows, compared = lessons.results("lesson4_few_labels"), {}, {}, {}
-ways = {"200 labels alone": "labels alone", "hard answers": "hard answers"}
-ways |= {"three losses": "teacher"}
+ways = {"200 labels alone": "labels alone", "200 labels + hard answers": "hard answers"}
+ways |= {"200 labels + three losses": "teacher"}
 for start in (pretrained, ours):
     rows[start] = None  # a heading
     for way, name in ways.items():
         by[start, way] = tables.stored(few, test, start=start, way=name)
         rows[f"{start}: {way}"] = tables.accuracy(by[start, way])
     rows[f"{start}: all 2,560 labels"] = tables.accuracy(alone[start])
-    hard, three = by[start, "hard answers"], by[start, "three losses"]
-    compared[start, "three losses − 200 labels alone"] = three, by[start, "200 labels alone"]
+    labels, hard, three = (by[start, way] for way in ways)
+    compared[start, "three losses − 200 labels alone"] = three, labels
     compared[start, "three losses − hard answers"] = three, hard
     compared[start, "hard answers − all 2,560 labels"] = hard, alone[start]
 known = reviews["train"].select(range(settings.validation))
@@ -435,14 +438,14 @@ look |= {"xlabel": "test accuracy", "reference": {"TF-IDF, 200 labels": simple}}
 colors = ("labels", "accent", "student", "labels") * 2
 roles = dict(zip(filter(rows.get, rows), colors, strict=True))
 plots.show(plots.intervals(rows, roles=roles, **look))
-one_of_both = by[pretrained, "three losses"], by[ours, "200 labels alone"]
+one_of_both = by[pretrained, "200 labels + three losses"], labels
 compared["both", "MiniLM's, three losses − teacher's, 200 labels alone"] = one_of_both
 tables.differences(compared).rename_axis(["start", "comparison"])
 
 # %% [markdown]
-# From either start, the teacher now adds six to eight points. That is more than the better start adds: MiniLM's layers with the teacher beat the teacher's layers without (last row).
+# From either start, the teacher now adds six to eight points. That is more than the better start adds: MiniLM's layers, trained with all three losses, beat the teacher's layers trained on 200 labels alone (last row).
 #
-# But with these settings, the three losses are not better than hard answers. They even score about one point lower, which is just clear from the teacher's layers, and not clear from MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
+# But with these settings, the three losses are not better than hard answers. They even score about one point lower: just clear for the start from the teacher's layers, not clear for MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
 #
 # **Where it stops being true.** We cannot tell hard answers from 2,560 true labels. But the teacher was trained on these sentences, so most of its answers repeat their labels (line above the figure). On new text, the teacher is wrong more often, so expect a smaller gain.
 #
@@ -477,7 +480,7 @@ plots.show(plots.slopes(rows, between=("movies", "electronics"), **look))
 tables.differences({"electronics: with teacher − labels alone": (with_teacher, labels_alone)})
 
 # %% [markdown]
-# The accuracy of TF-IDF falls most, to little more than that of always answering "positive". A likely reason is that other words praise a camera than a movie. On movies, we could not tell the students from TF-IDF. On electronics, the students are
+# The accuracy of TF-IDF falls most, to little more than that of always answering "positive". A likely reason is that cameras and movies are praised in different words. On movies, we could not tell the students from TF-IDF. On electronics, the students are
 # far ahead. The teacher adds a little, but not clearly: one of three seeds disagrees.
 #
 # ## 9 · Look inside, and use it
@@ -499,7 +502,7 @@ sliders.attention_explorer(tokens, both, pairs)
 # %% [markdown]
 # In this head, most tokens attend to [CLS] more in the student than in the teacher. Move the sliders: in most other heads it is the other way around.
 #
-# The title on the right says how much the two have in common. Each cell's smaller weight is shared; we sum these in each row, and average the rows. The untrained copy shares about as much with the teacher (line above the figure). So in this head, removing layers is enough to explain the difference.
+# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So in this head, removing layers could explain the difference. Training did not bring the two closer, because no loss compares attention.
 #
 # Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
@@ -515,7 +518,7 @@ for line in ("I love this movie!", "I expected to love this movie.", "asdf qwer"
     print(f"{line:32} {answer['label']} {answer['score']:.2f}")
 
 # %% [markdown]
-# Even nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
+# Even this nonsense gets a high score. And the student takes "I expected to love this movie" for praise.
 #
 # Now compare the student with its teacher. The figure starts with the shortest validation sentence on which the two disagree. Write your own and press Enter.
 
@@ -530,7 +533,7 @@ sliders.answers_explorer(both, tokenizer, shortest["text"], label)
 # %% [markdown]
 # ## The claims
 #
-# Each claim has a margin that we wrote down before we measured. We widen each interval of a difference until it contains every seed's difference. So such a claim holds only if
+# Each claim has a margin that we wrote down before we measured. For a difference, we widen the interval until it contains every seed's difference. So the claim holds only if
 # it holds for each seed. All rows but the first two are about the student from the teacher's layers 2, 4, and 6.
 
 # %% jupyter={"source_hidden": true}
@@ -577,7 +580,7 @@ claims
 # **2.** You pad all sentences to 128 tokens and compute the cosine loss without a mask. What goes wrong?
 # <details><summary>Answer</summary>Most of the loss comes from padding, so a low loss says little about the words.</details>
 #
-# **3.** A student has 84 %, its teacher 87 %, a linear model 80 %. What share does the student keep? What else do you need to know before you credit the distillation?
+# **3.** A student has 84 %, its teacher 87 %, a linear model 80 %. What share of the accuracy, and of the gain, does the student keep? What else do you need to know before you credit the distillation?
 # <details><summary>Answer</summary>97 % of the accuracy (84 / 87), but 57 % of the gain over the linear model (4 / 7). You need the accuracy of the same student without a teacher.</details>
 #
 # **4.** When would you expect the most from a teacher?
