@@ -300,7 +300,7 @@ look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation
 plots.lines(curves, title="A higher bias finds more 3s, but too high a bias costs accuracy", **look)
 
 # %% [markdown]
-# Without the raise, the student recognizes few 3s (printed line). With a higher bias it finds more, but it also takes other digits for 3s.
+# Without the raise, the student recognizes few 3s (printed line). With a higher bias the student finds more 3s, but also takes other digits for 3s.
 # So we choose the bias by the accuracy on *all* digits. That curve is almost flat from + 3 to + 8, while the share of the 3s rises steeply.
 # So a few images decide how many 3s the student finds.
 #
@@ -336,7 +336,7 @@ plots.lines(curves, title="A higher bias finds more 3s, but too high a bias cost
 # With the factor $T^2$ the gradient is
 # $T (q_i - p_i)$. With $q_i = 1/10$, its negative is the push $T (p_i - 1/10)$ of section 2. At large $T$ the gradient approaches $(z_i - v_i) / N$. So the student learns to **match the teacher's logits** (Hinton et al. 2015, section 2.1).
 #
-# **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd. The figure applies it to a new student and our teacher, and divides the gradient's size (its norm) by that of $(z - v) / N$.
+# **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd. The figure applies it to a new student and our teacher, and divides the gradient's size (its norm) by the size of $(z - v) / N$.
 
 
 # %%
@@ -389,7 +389,7 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 #
 # The law $1/T^2$ predicts a gradient a hundred times smaller. The measured one shrinks less (first printed line), because the law holds at large T only.
 #
-# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1. $(z_i - v_i) / N$ has no such limit, so the ratio is below 1 (right panel).
+# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but $(z_i - v_i) / N$ has no such limit. So the ratio is below 1 (right panel).
 # - At medium T the ratio is above 1, because the approximation $1 + x$ of $e^x$ is too small for the teacher's largest logit (second printed line).
 #
 # Without T², raising T would shift the balance from teacher to labels. With T², this balance still changes at small T, but hardly at large T.
@@ -485,7 +485,7 @@ for name, model in {"teacher": teacher, "CNN, no label": trained.model}.items():
 # %% [markdown]
 # The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs).
 #
-# An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. The label of a whole sentence may not fit its half. The rest are newspaper editorials and near-neutral movie sentences.
+# An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. The label of a whole sentence may not fit its half, so a half gets no label. The rest are newspaper editorials and near-neutral movie sentences.
 # "All sentences" are 14,482. Half are from this set, and half are the teacher's training sentences, used without their labels.
 #
 # **Predict first.** One student learns from 200 labels, another from the teacher's answers to all sentences. How far apart are they?
