@@ -86,7 +86,7 @@ plots.show(drawing)
 # "10 % left" means that a network keeps a tenth of its parameters. The blue network has zeros, and it takes about as long as the dense one. The orange
 # networks have lost whole neurons, and they take a fraction of the time. <!-- not measured: a name in the figure -->
 #
-# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1. A time's interval shows only where it is wider than the dot.
+# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1. The intervals of the times are narrower than the dots.
 #
 # All networks trained for the same number of epochs. Some pruned networks look better than the dense one, and we cannot say why. All accuracies are low for MNIST because we train on
 # 3,500 images.
@@ -192,7 +192,7 @@ print(f"largest difference: {removed_against_masked(lenet, {'fc1': every_other})
 #
 # Here $z$ is the filter's output, $\mu$ and $v$ are the channel's running mean and variance, $\gamma$ and $\beta$ are learned, and $\varepsilon$ is a small constant.
 #
-# We train a small CNN on the digits, `mnist` from the same folded cell. It computes
+# We train a small CNN on `mnist`, the digits from the folded cell at the top. The CNN computes
 #
 # ```
 # x = pool(relu(bn1(conv1(images))))
@@ -282,7 +282,7 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 #
 # **Predict first.** Two tools prune 8 of the 16 channels of `stem`, and no other layer. The first removes them, the second sets them to zero. What happens at the first sum? Which layer must lose the same channels as `stem`? And which one the same as `expand`?
 #
-# We do both to the output of `stem`. We cut only the copy that goes straight to the sum, so only the sum can fail.
+# We do both to the output of `stem`. When we remove 8 channels, the branch still reads all 16, so only the sum can fail.
 
 # %%
 resnet = models.build(models.SmallResNet).eval()
@@ -306,7 +306,7 @@ diagrams.residual_groups()
 #
 # In the drawing, boxes are convolutions, and lines are channels. Lines of one color must lose the same channels: they are one **group**. The number counts its channels.
 #
-# A sum adds channel by channel, such as channel 5 of `stem` and channel 5 of `basic2`. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. **All layers whose outputs are added must lose the same channels,** and every layer that reads
+# A sum adds channel by channel, such as channel 5 of `stem` and channel 5 of `basic2`. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. **All layers whose outputs are added must lose the same channels,** and every layer that reads a term or
 # the sum loses these inputs.
 #
 # **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
@@ -455,7 +455,7 @@ sliders.amount_explorer(variants)
 #
 # 1. First `fc1`. Almost half of its neurons score 0, because their ReLU outputs 0 for all scored images. Then `conv2`, which has the lowest mean score per parameter. A channel of `conv1` takes few parameters with it, so its score *per parameter* is high. All 32 channels stay, even when 5 % of the parameters are left.
 # 2. Operations. A weight of `fc1` is used once for each image, a weight of a convolution at every pixel. The parameters that went were mostly weights of `fc1`.
-# 3. Between 40 % and 20 %. The intervals of the two curves overlap at 40 % left, but not at 20 %.
+# 3. Between 40 % and 20 %. At 40 % left the two curves are close, at 20 % far apart.
 # </details>
 #
 # ## 6 · Operations are not time
@@ -496,7 +496,7 @@ title = "The first block takes as long as before"
 plots.parts(bars, "milliseconds for 16 images", title=title, symbol="ms")
 
 # %% [markdown]
-# It is not, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. The printed lines show that it has few of the operations, but a large share of the time. A part of that time probably goes to batch norm, ReLU and pooling, whose operations are not counted. Everything else became faster, but also by less than its operations.
+# The CNN is not that much faster, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. In both networks, its share of the time is larger than its share of the operations. A part of that time probably goes to batch norm, ReLU and pooling, whose operations are not counted. Everything else became faster, but by less than its operations fell.
 #
 # We asked `prune` to remove *parameters*. To save *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
 #
@@ -585,7 +585,7 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images. Section 7 could not tell whether it holds for new seeds.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images. The intervals of section 7 are over seeds, and they contain zero.
 #
 # The rows about time depend on your machine. With one image per batch, removed neurons save less time, probably because each call has a fixed cost. One claim fails: as section 6 showed, the CNN saves far less time than operations.
 #

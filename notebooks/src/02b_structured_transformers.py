@@ -117,7 +117,7 @@ diagrams.attention_head()
 # %% [markdown]
 # The drawing has 3 heads of size 2, and MiniLM has 12 of size 32. The drawing counts from 1, and code counts from 0. In code, head $h$ of size $d$ owns rows $hd$ to $hd + d - 1$ of Q, K and V, with their biases. It also owns the same columns of O.
 #
-# **Your turn (1 of 2).** Write the function that lists these rows for several heads. The folded cell above holds `library_rows`, with which the check compares yours.
+# **Your turn (1 of 2).** Write the function that lists these rows for several heads. The check compares your function with the library's.
 
 
 # %% tags=["nbval-check-output"]
@@ -257,7 +257,7 @@ plots.layer_widths(widths, title="The last layers lose the most FFN neurons")
 # %% [markdown]
 # Layer 6 loses almost all of its FFN neurons. After layer 6, the classifier reads the vector of [CLS] alone. The FFN works on each token by
 # itself, so in layer 6 its results for all other tokens are not used. In the earlier
-# layers they are used, because attention carries them on to [CLS]. So this does not explain the loss of layer 5.
+# layers they are used, because attention carries them on to [CLS]. So layer 5 needs another explanation.
 #
 # Do these neurons really matter little? As a test, we remove *all but one* FFN neuron from one layer at a time.
 
@@ -280,12 +280,12 @@ plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=x
 # %% [markdown]
 # With one FFN neuron left in layer 6, the accuracy hardly changes, as Taylor predicted. But compare layers 1 and 4. Taylor kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, both layers cost about the same.
 #
-# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. So scores may not be comparable across layers. Then it would be better to rank each layer by itself.
+# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. How wrong the estimate is may differ between layers. If so, it is better to rank each layer by itself.
 #
 # ## 4 · Which score is best?
 #
 # We compare Taylor with two other scores: the magnitude of a unit's rows, and random numbers. Each score ranks the units in two ways: all layers together, or each layer by
-# itself, so that half of every layer goes. A seed changes Taylor's sentences and the random scores. Magnitude has no randomness, so it has one run ([lesson2_scores.py](experiments/lesson2_scores.py)).
+# itself, so that half of every layer goes. The seed picks the sentences for Taylor and the random scores. Magnitude has no randomness, so it has one run ([lesson2_scores.py](experiments/lesson2_scores.py)).
 #
 # **Predict first.** Half of the heads go, without training. Order the three scores. And which way of ranking is better for Taylor?
 
@@ -346,10 +346,10 @@ pd.DataFrame({"validation accuracy": {f"layers {n}": str(a) for n, a in shorter.
 #
 # In practice you seldom want "40 % fewer parameters". You want the answer in half the time. `speed_up` searches for such a model. A layer's **width** is its number of heads or of FFN neurons.
 #
-# 1. The search measures how much time each width saves: eight widths for the heads and eight for the FFN. The narrowest is an eighth of the units, or 2 heads.
+# 1. The search measures how much time each width saves: eight widths for the heads and eight for the FFN. The narrowest layer has 192 FFN neurons, or 2 heads. <!-- not measured: an eighth of 1,536; of 12, rounded -->
 # 2. For a given saving, the search picks the widths with the least total importance removed. This is a **knapsack problem**, the best choice under a limit (Shen et al. 2022).
-# 3. The search builds this model and times it against the original. If the model is too slow, or more than a tenth too fast, the search tries another saving. Otherwise it stops.
-# 4. After a given number of tries, it returns the model that reached the target and lost the least importance.
+# 3. The search builds this model and times it against the original. If the model is too slow, or more than a tenth too fast, the search tries another saving. Otherwise it returns this model.
+# 4. When the tries run out, it returns the model that reached the target and lost the least importance.
 #
 # Here is step 2 with made-up numbers. We want to save at least four milliseconds:
 
@@ -394,7 +394,7 @@ plots.layer_widths(faster.widths, title=title, narrowest=narrowest)
 # Why did so many *heads* go? Look at the two printed sums: all heads together have only about a tenth of the importance of all FFN neurons. Two reasons may explain this. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Also, a layer's sum has 12 terms for heads, but 1,536 for neurons. So a *sum* of scores does not prove that heads matter less.
 #
-# We asked for the speed-up at a batch of 8 sentences. Our claim was at least 1.8 × at batches of 1 and 8 (section 8).
+# We asked for the speed-up at a batch of 8 sentences. We had claimed at least 1.8 × at batches of 1 and 8 (section 8).
 #
 # **Predict first.** Is the speed-up the same for 1, 8 and 32 sentences?
 
@@ -488,7 +488,7 @@ for said, of in {"before training": cut, "distilled": trained}.items():
 pd.DataFrame(columns)
 
 # %% [markdown]
-# In our run, model A is the most accurate and even the fastest. Before training, the interval of A − B is above zero. The model without whole layers is the least accurate. These are validation accuracies. After training, A is a mean over seeds, and B was trained once.
+# In our run, model A is the most accurate and even the fastest. Before training, the interval of A − B is above zero. Before training, the three-layer model is the least accurate. These are validation accuracies. After training, A is a mean over seeds, and B was trained once.
 #
 # So a search need not beat a simple cut. Perhaps the search removed too many heads.
 #
@@ -543,15 +543,15 @@ claims
 # %% [markdown]
 # After distilling, the interval of model A ends just below the margin, so the claim does not hold. After fine-tuning, we cannot tell. Taylor beats random for FFN neurons. For heads ranked over all layers, three seeds are too few.
 #
-# The last two rows depend on your machine.
+# The last two rows depend on your machine. On ours, the batch of 1 ends so close to the margin that we cannot tell.
 #
-# **In practice**: start with a simple cut by Taylor, and measure its time. Use the search if you must reach a certain speed. Train both models briefly, and keep the more accurate one.
+# **In practice**: start with a simple cut by Taylor, and measure its time. In our run, that was enough. Use the search if you must reach a certain speed. Train both models briefly, and keep the more accurate one.
 #
 # ## Recap
 #
 # - A head is some rows of Q, K and V and the same columns of O. An FFN neuron is a row of "up" and a column of "down".
 # - The Taylor gate estimates what one unit does to the loss, not what hundreds do together. Compare every score with random, on your own model.
-# - Half of MiniLM's parameters are embeddings. Pruning its layers saves time, but not much of the file.
+# - Half of MiniLM's parameters are embeddings. So pruning its layers saves more time than parameters.
 # - Ask for a speed-up instead of an amount, and compare the result with a simple cut.
 # - A short training brings back a part of what was lost. With all labels at hand, we could not show that a teacher helps.
 #

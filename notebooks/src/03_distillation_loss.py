@@ -65,7 +65,7 @@ plots.answers(test_images[first], digits[first], shown, title=title)
 # Section 2 explains the temperature T.
 #
 # One correction was needed, as in the paper. A student that never saw a 3 gives class 3 too low a logit. So after training we raise
-# the bias of class 3 until the accuracy on the validation set is best. This needs labeled 3s: the validation set has fifty.
+# the bias of class 3, for each of these students, until the accuracy on the validation set is best. This needs labeled 3s: the validation set has fifty.
 #
 # The next figure has all 3s of the test set and five seeds.
 
@@ -93,7 +93,7 @@ print("right among all ten digits of the test set:", *told, sep="\n")
 # %% [markdown]
 # Hard answers teach next to nothing about 3s. Soft answers teach much more, above all at a high temperature.
 #
-# **Where it stops being true.** A student that was shown only 7s and 8s is right much less often (last printed line).
+# **A limit.** As in the paper, one student was shown only 7s and 8s. That student is right on far fewer digits (last printed line, with the biases of all eight unseen classes raised).
 #
 # ## 1 · What is in a teacher's answer
 #
@@ -108,8 +108,9 @@ validation, true = mnist["validation"].tensors
 with torch.no_grad():
     logits = digit_teacher(validation)  # [500, 10]
 probabilities = logits.softmax(-1)
-second = probabilities.topk(2).values[:, 1] * (logits.argmax(-1) == true)  # 0 where it errs
-unsure = second.argmax()  # of the images it gets right, the one with the largest second probability
+correct = logits.argmax(-1) == true
+second = probabilities.topk(2).values[:, 1]  # each image's second largest probability
+unsure = torch.where(correct, second, 0).argmax()  # the largest among the correct answers
 other = probabilities[unsure].topk(2).indices[1]
 names = [str(digit) for digit in range(10)]
 title = f"The label says: {true[unsure]}. The teacher says: {true[unsure]}, or perhaps {other}"
@@ -117,19 +118,19 @@ plots.picture_and_bars(validation[unsure], {"": probabilities[unsure]}, names, t
 
 # %% [markdown]
 # The probabilities also say which other digits the image resembles. So one image teaches the student about several digits.
-# (Of the teacher's correct answers we picked the least certain one. Most are far more certain.)
+# (Of the teacher's correct answers we picked the least certain one.)
 #
 # ## 2 · Temperature
 #
 # **Predict first.** On how many of the 500 validation images does the teacher give more than 99 % to one digit? What can such an answer teach that the label does not?
 #
-# The figure shows such an answer at three temperatures. Of the images of an 8 on which the teacher is over 99.9 % sure, it is the one with the most probability for 3.
+# The figure shows such an answer at three temperatures. It is for an 8: of all images of an 8 with over 99.9 %, we took the one with the most probability for 3.
 
 # %%
 certain = probabilities.amax(-1) > 0.99
 print(f"On {certain.float().mean():.0%} of the images, the teacher gives one digit more than 99 %.")
 sure_eights = (true == 8) & (probabilities[:, 8] > 0.999)
-eight = (sure_eights * probabilities[:, 3]).argmax()  # 0 where not a candidate
+eight = torch.where(sure_eights, probabilities[:, 3], 0).argmax()  # the most probability for 3
 softened = {f"T = {T}": (logits[eight] / T).softmax(-1) for T in (1, 4, 20)}
 title = "Temperature makes small probabilities visible (axis is cut)"
 plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
@@ -142,8 +143,8 @@ plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
 #
 # $v_i$ is the teacher's logit of class $i$, and $p_i$ its probability. $T = 1$ is the ordinary softmax. A larger $T$ moves all probabilities closer together.
 #
-# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A gradient step changes its logit $i$ in proportion to
-# $T \, (p_i - 1/10)$: up if the teacher gives more than $1/10$, down if less. This number is the **push** (section 5 derives it).
+# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A gradient step on our loss (section 4) changes the student's logit $i$ in proportion to
+# $T \, (p_i - 1/10)$. This number is the **push** (section 5 derives it). It is positive if the teacher gives more than $1/10$, and negative if less.
 #
 # **Predict first.** Which logits does the image of the 8 raise at T = 1, and which at T = 20? Does an image of a 4 raise or lower the logit of class 3?
 
@@ -158,6 +159,7 @@ sliders.temperature_explorer(examples, names, T=20.0)
 
 # %% [markdown]
 # At T = 1 the image of the 8 raises only logit 8, and lowers all others equally. A label would do the same. At T = 20 it also raises some others, mostly of digits that it resembles, such as the 3. The 4 lowers logit 3.
+# Not every push is as expected: the 4 raises logit 0 more than logit 9.
 # Over thousands of images, the student learns to raise logit 3 for shapes that resemble a 3, and to lower it for others.
 #
 # Images on which the teacher is unsure raise a second logit at any T. Probably that is why students with T = 1 found some 3s, too.
@@ -200,7 +202,7 @@ log_q = student_logits.log_softmax(-1)
 log_p = teacher_logits.log_softmax(-1)
 p = log_p.exp()
 q = log_q.exp()
-default = F.kl_div(log_q, p, reduction="none").mean()  # F.kl_div(log_q, p) does this, and warns
+default = F.kl_div(log_q, p, reduction="none").mean()  # as F.kl_div(log_q, p), which warns
 print(f"the formula, mean over the examples {(p * (log_p - log_q)).sum(-1).mean():.4f}")
 print(f"kl_div(log_q, p), its default       {default:.4f}")
 print(f"kl_div(log_p, q, batchmean)         {F.kl_div(log_p, q, reduction='batchmean'):.4f}")
@@ -215,20 +217,20 @@ print(f"kl_div(log_q, p, batchmean)         {F.kl_div(log_q, p, reduction='batch
 #
 # $$L = \alpha \, T^2 \, KL(p_T \,\|\, q_T) + (1 - \alpha) \, CE(q_1, y)$$
 #
-# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T$. The cross-entropy $CE$ compares the label $y$ with the student at $T = 1$, as we will use it. Section 5 explains the $T^2$.
+# $p_T$ and $q_T$ are the teacher's and the student's probabilities at temperature $T$. The cross-entropy $CE$ compares the label $y$ with the student at $T = 1$. Section 5 explains the $T^2$. The drawing has $T = 4$ and $\alpha = 0.7$ as an example.
 
 # %% jupyter={"source_hidden": true}
 diagrams.teacher_and_student(teacher_logits=(4, 2.5, -2), T=4, alpha=0.7)
 
 # %% [markdown]
-# With $\alpha = 1$ **no label is needed**. If only some examples have a label, label the others −100: `F.cross_entropy` leaves those out. For a batch without any label it returns NaN; the library's loss counts 0 there.
+# With $\alpha = 1$ **no label is needed**. If only some examples have a label, label the others −100: `F.cross_entropy` leaves those out. For a batch without any label it returns NaN.
 #
 # **Your turn (1 of 2).** Write this loss.
 
 
 # %%
 def distillation_loss(student_logits, teacher_logits, labels, T, alpha):
-    """Logits [n, classes], labels [n], None if α = 1 → α · T² · KL(teacher ‖ student) + (1 − α) · CE."""
+    """Logits [n, classes], labels [n] (None if α = 1). Returns α T² KL + (1 − α) CE."""
     ...
 
 
@@ -278,7 +280,7 @@ for _ in range(settings.epochs):  # 20
 # %% [markdown]
 # Now we raise the bias of class 3.
 #
-# **Predict first.** What share of the 3s does the student recognize before we do? What does a higher bias do to the other digits?
+# **Predict first.** What share of the 3s does the student recognize without the raise? What does a higher bias do to the other digits?
 
 # %%
 with torch.no_grad():
@@ -291,15 +293,16 @@ for raised in raises:
     correct = (z + raised * is_three).argmax(-1) == true  # bool [500]
     found.append(100 * correct[true == 3].float().mean().item())
     right_in_all.append(100 * correct.float().mean().item())
-print(f"Before the raise, the student finds {found[0]:.0f} % of the 3s.")
-print(f"The accuracy on all digits is best at + {right_in_all.index(max(right_in_all))}.")
+best = right_in_all.index(max(right_in_all))
+print(f"3s found: {found[0]:.0f} % at + 0, {found[best]:.0f} % at + {best} (best for all digits)")
 curves = {"of the 3s": (raises, found), "of all digits": (raises, right_in_all)}
 look = {"xlabel": "added to the bias of class 3", "ylabel": "% right, validation set"}
-plots.lines(curves, title="A higher bias finds more 3s, but costs other digits", **look)
+plots.lines(curves, title="A higher bias finds more 3s, but too high a bias costs accuracy", **look)
 
 # %% [markdown]
-# Before the raise, it recognizes few (printed line). With a higher bias the student finds more 3s, but it also takes other digits for 3s.
-# So we choose the bias by the accuracy on *all* digits. That curve is almost flat from + 3 to + 8, so a few images decide which bias is best.
+# Without the raise, the student recognizes few 3s (printed line). With a higher bias the student finds more 3s, but also takes other digits for 3s.
+# So we choose the bias by the accuracy on *all* digits. That curve is almost flat from + 3 to + 8, while the share of the 3s rises steeply.
+# So a few images decide how many 3s the student finds.
 #
 # ## 5 · Where T² comes from
 #
@@ -331,9 +334,9 @@ plots.lines(curves, title="A higher bias finds more 3s, but costs other digits",
 # So at large $T$ the gradient shrinks as $1/T^2$. One factor $1/T$ is from the chain rule. The other appears because the two distributions become alike.
 #
 # With the factor $T^2$ the gradient is
-# $T (q_i - p_i)$. A step goes against it: with $q_i = 1/10$, that is the push $T (p_i - 1/10)$ of section 2. At large $T$ the gradient approaches $(z_i - v_i) / N$. So the student learns to **match the teacher's logits** (Hinton et al. 2015, section 2.1).
+# $T (q_i - p_i)$. With $q_i = 1/10$, its negative is the push $T (p_i - 1/10)$ of section 2. At large $T$ the gradient approaches $(z_i - v_i) / N$. So the student learns to **match the teacher's logits** (Hinton et al. 2015, section 2.1).
 #
-# **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd. The figure applies it to a new student and our teacher, on the validation images.
+# **Your turn (2 of 2).** Write the gradient of $T^2 \cdot KL$, averaged over the examples, without autograd. The figure applies it to a new student and our teacher, and divides the gradient's size (its norm) by the size of $(z - v) / N$.
 
 
 # %%
@@ -358,7 +361,7 @@ centered = v - v.mean(-1, keepdim=True)
 apart = (z - z.mean(-1, keepdim=True)) - centered
 limit = (apart / apart.numel()).norm()  # (z − v) / N, and the mean over the images
 sizes = [(soft_gradient(z, v, T).norm() / limit).item() for T in temperatures]
-law = "the law at large T"
+law = "expected at large T"
 without = {
     "measured": (temperatures, [s / T**2 for s, T in zip(sizes, temperatures, strict=True)]),
     law: (temperatures, [1 / T**2 for T in temperatures]),
@@ -367,11 +370,11 @@ corrected = {"measured": (temperatures, sizes), law: (temperatures, [1] * len(si
 smaller = soft_gradient(z, v, 1).norm() / (soft_gradient(z, v, 10).norm() / 10**2)
 print(f"From T = 1 to T = 10 the gradient without T² becomes {smaller:.0f} times smaller.")
 largest, by_law = (v / 8).softmax(-1).amax(-1).mean(), (0.1 + centered / 80).amax(-1).mean()
-print(f"Largest probability of the teacher, T = 8: {largest:.2f}; (1 + v / T) / N: {by_law:.2f}")
-panels = {"without T²: the law is 1 / T²": without, "with T²: the law is 1": corrected}
-look = {"xlabel": "temperature T", "ylabel": "gradient, relative to (z − v) / N"}
-off = [T for T, size in zip(temperatures, sizes, strict=True) if abs(size - 1) > 0.1]
-title = f"T² makes up for 1 / T², but is over 10 % off up to T = {max(off, default=1)}"
+print(f"Teacher's largest probability, mean, T = 8: {largest:.2f}; (1 + v / T) / N: {by_law:.2f}")
+panels = {"without T²: should be 1 / T²": without, "with T²: should be 1": corrected}
+look = {"xlabel": "temperature T", "ylabel": "size relative to (z − v) / N"}
+near = [2 * T for T, size in zip(temperatures, sizes, strict=True) if abs(size - 1) > 0.1]
+title = f"With T², the size is as expected (within 10 %) from T = {max(near, default=1)} on"
 plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 
 # %% [markdown]
@@ -384,10 +387,12 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # ```
 # </details>
 #
-# By $1/T^2$ the gradient would become a hundred times smaller. We measured less (first printed line), because that law holds at large T only. At T = 1 each entry of the gradient is $q_i - p_i$, so at most 1. Here $(z_i - v_i) / N$ is larger (right panel).
-# At medium T the gradient is larger than $(z_i - v_i) / N$. The approximation $1 + x$ of $e^x$ is too small there for the teacher's largest logit (second printed line).
+# The law $1/T^2$ predicts a gradient a hundred times smaller. The measured one shrinks less (first printed line), because the law holds at large T only.
 #
-# With T², raising a large T further hardly changes the balance of teacher and labels. At small T it still does.
+# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but $(z_i - v_i) / N$ has no such limit. So the ratio is below 1 (right panel).
+# - At medium T the ratio is above 1, because the approximation $1 + x$ of $e^x$ is too small for the teacher's largest logit (second printed line).
+#
+# Without T², raising T would shift the balance from teacher to labels. With T², this balance still changes at small T, but hardly at large T.
 #
 # ## 6 · Which T, and which α?
 #
@@ -419,7 +424,7 @@ plots.heat_map(shown, rows, columns, title=title, unit="points ahead")
 # %% [markdown]
 # Each cell has the difference from "no teacher", with its interval over the seeds. Almost all intervals contain zero, and the best one begins at about zero. The best of ten is also partly the luckiest. So this experiment cannot choose T or α.
 #
-# **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Try the usual T = 2 or 4 and a high T such as 20, and compare on your validation set.
+# **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Try T = 1, 2, and 4, and compare on your validation set. If a class is missing, try T = 8 and 20, too.
 #
 # ## 7 · Digits: labels scarce and plentiful
 #
@@ -447,9 +452,9 @@ tables.accuracies(digit_rows)
 # The table has test accuracies, with intervals over the seeds. The ways with all images need no label, so each has the same number in all rows. With 50 labels, "all images" is far ahead, because the teacher answers the unlabeled images.
 # On the *same* images, its answers add little. Hard answers are close to soft ones, so most of the gain comes from the additional images.
 #
-# If all images have labels, we cannot tell whether the teacher adds anything (section 9). But a student **without any label** comes close to one with 3,500.
+# If all images have labels, we cannot tell whether the teacher adds anything (section 9). But in our runs, a student **without any label** was about as good as one with 3,500 labels.
 #
-# **A caution.** This teacher was trained on these very images, *with* their labels. Its hard answers equal the labels (printed line). So "labels alone" and "hard" in the last row differ only in the order of the images. On new images, expect errors of the teacher.
+# **A caution.** This teacher was trained on these very images, *with* their labels. Its hard answers equal the labels (printed line). On new images, expect errors of the teacher.
 #
 # ## 8 · Text: a teacher and many sentences
 #
@@ -470,7 +475,8 @@ def text_loss(student_logits, teacher_logits, labels):  # `distill` passes label
     return distillation_loss(student_logits, teacher_logits, None, T=2, alpha=1)
 
 
-recipe = training.Recipe(settings.text_epochs, lr=2e-3, decay=True)
+recipe = training.Recipe(settings.text_epochs, lr=2e-3, decay=True)  # lr falls linearly to 0
+# `answers`: computed once, in the cell above
 trained = distillation.distill(cnn, answers, {"train": sentences}, recipe, loss=text_loss)
 for name, model in {"teacher": teacher, "CNN, no label": trained.model}.items():
     size = sum(weight.numel() for weight in model.parameters())
@@ -479,8 +485,8 @@ for name, model in {"teacher": teacher, "CNN, no label": trained.model}.items():
 # %% [markdown]
 # The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs).
 #
-# An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. A half can differ in mood from the whole sentence, so the label may not fit the half. The rest are newspaper editorials and near-neutral movie sentences.
-# "All sentences" are 7,241 of this set and the teacher's 7,241 training sentences, all without labels.
+# An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. The label of a whole sentence may not fit its half, so a half gets no label. The rest are newspaper editorials and near-neutral movie sentences.
+# "All sentences" are 14,482. Half are from this set, and half are the teacher's training sentences, used without their labels.
 #
 # **Predict first.** One student learns from 200 labels, another from the teacher's answers to all sentences. How far apart are they?
 
@@ -507,9 +513,9 @@ print(f"with all {most:,} labels: {'; '.join(plenty)}")
 # The answers to all sentences close most of the gap to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
 # well as soft ones: with two classes, a soft answer adds only how certain the teacher is.
 #
-# If all 7,241 sentences are labeled, little of the gain is left (printed line). Then TF-IDF is ahead of the CNN, with or without a teacher.
+# With all 7,241 labels, labels alone are about as good as the answers to all sentences (printed line). In our three runs, TF-IDF was then ahead of every CNN.
 #
-# The caution of section 7 applies here, too. Half of "all sentences" are the teacher's training sentences, and most others are parts of them.
+# The caution of section 7 applies here, too: most of the sentences are the teacher's training sentences or halves of them.
 #
 # ### And if nobody gives you a teacher?
 #
@@ -539,8 +545,10 @@ plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 # **Predict first.** The given teacher is wrong on some test sentences. On *these* sentences, does a student of this teacher make more errors than a student that learned from labels?
 
 # %%
-# From folded cells, True where a test answer is right: text_rows[way, labels], the students,
-# bool [seeds, 2000]; teacher_right, the teacher, bool [2000]. most: 7,241 labels.
+# From folded cells, True where a test answer is right:
+#   text_rows[way, labels], the students: bool [seeds, 2000]
+#   teacher_right, the teacher: bool [2000]
+# most = 7,241 labels. The students without a label are stored under every number of labels.
 shown = {}
 for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     wrong = ~text_rows[name, most]  # [seeds, 2000]
@@ -551,12 +559,13 @@ print(f"The teacher is wrong on {(~teacher_right).sum()} of {len(teacher_right):
 DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]).T
 
 # %% [markdown]
-# Yes. Even the student with labels is wrong on about half of these sentences, so compare the rows. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it makes fewer. So it inherits some of its teacher's errors.
+# Yes. Even the student with labels is wrong on about half of these sentences, so compare the rows. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it made fewer in our three runs. So it inherits some of its teacher's errors.
 # If your teacher is worse for some group of people, check the student for that group, too.
 #
 # ## 9 · When would you use a teacher?
 #
 # The table has differences in test accuracy. The interval is the paired one over the test examples (lesson 1). A difference is clear if the interval leaves out 0 and all seeds agree.
+# In the last row, the student also trains on altered copies, as the teacher did.
 
 # %% jupyter={"source_hidden": true}
 alone = {n: digit_rows["labels alone", n] for n in (few, all_images)}
@@ -587,9 +596,9 @@ tables.differences(compared).rename_axis(["comparison", "data"])
 # | your examples lack a class that the teacher knows | that class, from soft answers at a high temperature (its bias needs some labels) |
 # | all your examples have labels, no class is missing | little; our runs could not tell the gain from zero |
 #
-# Soft answers clearly beat hard ones in two cases: on the unseen 3s (claims below), and where the student gets altered copies, too (last row above). Without copies and on text we cannot tell. So keep the teacher's probabilities if you can.
+# Soft answers clearly beat hard ones in two cases: on the unseen 3s (claims below), and with altered copies (last row above). Without copies and on text we cannot tell. So keep the teacher's probabilities if you can.
 #
-# Now the claims. We wrote each margin down before we measured. We widen each paired interval to include every seed's difference, so every seed must pass.
+# We wrote the margin of each claim down before we measured. We widen each paired interval to include every seed's difference. So a claim holds only if every seed's difference meets the margin.
 
 # %% jupyter={"source_hidden": true}
 claims, gap, points = lessons.Claims(test, text_test), tables.gap, {"unit": "points"}
@@ -608,7 +617,7 @@ said = f"Text: {least} labels: one's own teacher adds over 5 points"
 claims.add(said, value=gap(own_soft, text_alone[least]), margin=0.05, **points)
 claims.add("Text: soft answers beat hard ones", value=gap(text_soft, text_hard), margin=0, **points)
 value = gap(text_alone[most][:, ~teacher_right], text_soft[:, ~teacher_right])
-claims.add("Text: more errors where the teacher errs", value=value, margin=0, **points)
+claims.add("Text: soft answers add errors where the teacher errs", value=value, margin=0, **points)
 claims
 
 # %% [markdown]
@@ -627,7 +636,7 @@ claims
 # **1.** A colleague's soft loss is ten times smaller than yours, on ten classes. The code calls `F.kl_div(log_q, p)`. What happened?
 # <details><summary>Answer</summary>The default reduction divides by examples times classes. With reduction="batchmean" it divides by the examples alone.</details>
 #
-# **2.** You raise T from 2 to 8 and leave T² out. What changes besides the softness?
+# **2.** With α = 0.5, you raise T from 2 to 8 and leave T² out. What changes besides the softness?
 # <details><summary>Answer</summary>The teacher's part of the gradient becomes much smaller, so the labels count more.</details>
 #
 # **3.** How can a student learn what a 3 looks like without seeing one?
