@@ -257,7 +257,7 @@ agree = []
 for bits in settings.bits:
     coarse = quantization.fake_quantize(teacher, bits)  # all matrices
     row_of_library = coarse.bert.encoder.layer[0].attention.self.query.weight[0]
-    agree.append(torch.allclose(round_to(row, bits), row_of_library))
+    agree.append(torch.allclose(round_to(weight[0], bits), row_of_library))
     rounded_size = quantization.quantized_bytes(teacher, bits) / 1e6
     found[bits] = (rounded_size, evaluation.evaluate(coarse, validation))
 print("`round_to` and the library agree:", all(agree))
