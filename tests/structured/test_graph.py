@@ -160,9 +160,19 @@ REFUSED = {
     "LayerNorm": (
         lambda: Middle(nn.LayerNorm([6, 6, 6])),
         "conv",
-        "'middle' takes mean and variance across channels",
+        "'middle' normalizes across channels, so without one the others change",
     ),
-    "GroupNorm": (lambda: Middle(nn.GroupNorm(2, 6)), "conv", "mean and variance across channels"),
+    "GroupNorm": (lambda: Middle(nn.GroupNorm(2, 6)), "conv", "change; exact=False removes them"),
+    "GroupNorm without weights": (
+        lambda: Middle(nn.GroupNorm(2, 6, affine=False)),
+        "conv",
+        "normalizes across channels, so without one the others change",
+    ),
+    "LayerNorm over pixels": (
+        lambda: Middle(nn.LayerNorm(6)),
+        "conv",
+        "the way its channels reach 'middle' is not known",
+    ),
     "a split at fixed places": (
         lambda: Middle(lambda x: x.split(3, 1)[0], 3),
         "conv",
