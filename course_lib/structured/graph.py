@@ -149,7 +149,10 @@ def _encoder(walk: _Walk, name: str, module: Any, value: Value) -> Value:
             )
             walk.consumes(f"{path}.linear2", neurons, layer.linear2.in_features, "last")
             heads = walk.group(f"{path}.self_attn", "heads", layer.self_attn.num_heads)
-            heads.reason = "nn.MultiheadAttention always has heads for its whole width"
+            heads.reason = (
+                "nn.MultiheadAttention always has heads for its whole width; the same weights in a "
+                "BERT of transformers give the same outputs, and there they can go"
+            )
     return walk.keep([value], f"the transformer {name!r} reads it")
 
 
