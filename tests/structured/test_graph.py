@@ -254,6 +254,14 @@ def test_groups_side_by_side_are_read_at_their_places():
     assert found["conv1"].units == 6
 
 
+def test_a_norm_whose_groups_hold_channels_of_several_layers_stays():
+    model: Any = network("dense")
+    assert "conv1" in groups(model, exact=False)
+    model.norm2 = nn.GroupNorm(2, 12)
+    with pytest.raises(ValueError, match=r"'conv1' cannot.*'norm2' normalizes.* others change\.$"):
+        groups_of(model, ["conv1"], exact=False)
+
+
 def test_halves_and_grouped_convolutions_lose_the_same_units_of_each_part():
     found = groups(network("halves"))
     assert (found["conv1"].units, found["inner"].units) == (4, 6)  # of 8 channels, in two halves
