@@ -88,7 +88,8 @@ def longest_text(model: Any) -> int:
         and "position" in name.rpartition(".")[2]
         and module.padding_idx is not None
     ]
-    return getattr(model.config, "max_position_embeddings", 10**6) - max(before, default=0)
+    most = getattr(model.config, "max_position_embeddings", -1)  # XLNet's says -1: no limit
+    return (most if most > 0 else 10**6) - max(before, default=0)
 
 
 @functools.cache

@@ -31,9 +31,10 @@ from course_lib.folder_checks import (
     tensors_in,
 )
 from course_lib.structured import load_pruned
+from course_lib.structured.cutting import cut
 from course_lib.structured.dependency import counts_of, groups, widths_of
 from course_lib.structured.embeddings import narrow_embeddings_, rank_of
-from course_lib.structured.removal import original_parameters, remove
+from course_lib.structured.removal import original_parameters, record_original_size
 
 WIDTHS = "compressed.json"
 LOADER = "load_pruned.py"  # for people without this library; it is copied, never run here
@@ -227,16 +228,20 @@ def _config_of(folder: Path, kind: Any) -> Any:
 
 
 def _narrowed(model: nn.Module, folder: Path, widths: Mapping[str, int]) -> Any:
-    for name, group in groups(model).items():
+    found = groups(model, exact=False)
+    # An older file knows nothing of those that cannot be removed exactly.
+    widths = {name: group.units for name, group in found.items() if group.inexact} | dict(widths)
+    for name, group in found.items():
         if not 0 < widths.get(name, 0) <= group.units:
             raise ValueError(
                 f"{WIDTHS} of {folder.name!r} has {widths.get(name, 'nothing')} for {name!r}; expected "
                 f"1 to {group.units} units."
             )
-    keep = {name: range(widths[name]) for name in groups(model)}
-    smaller = remove(model, keep, share_tensors=True)  # `_fill` exchanges all of them
+    chosen = [(group, torch.arange(widths[name])) for name, group in found.items()]
+    smaller = cut(model, chosen, share_tensors=True)  # `_fill` exchanges all of them
+    record_original_size(smaller, model)
     # Checked on the smaller model, where a depthwise convolution of one channel counts as a plain one.
-    strange = set(widths) - set(groups(smaller))
+    strange = set(widths) - set(groups(smaller, exact=False))
     if strange:
         raise ValueError(
             f"{WIDTHS} of {folder.name!r} has {min(strange)[:80]!r}; there is no such group."

@@ -235,16 +235,55 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+class DenseNorm(nn.Module):
+    """A dense block with norms across channels, and a residual sum behind one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 6, 3, padding=1), nn.GroupNorm(2, 6)
+        self.conv2, self.norm2 = nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(1, 12)
+        self.conv3, self.fc = nn.Conv2d(12, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.norm1(self.conv1(x)).relu()
+        both = self.norm2(torch.cat([a, a + self.conv2(a)], 1))
+        return self.fc(self.conv3(both).relu().mean((2, 3)))
+
+
+def _norm_chain() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Linear(192, 12), nn.LayerNorm(12), nn.ReLU()),
+        *(nn.Linear(12, 10), nn.RMSNorm(10), nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 4)),
+    )
+
+
+def _norm_maps() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU()),
+        *(nn.MaxPool2d(2), nn.Flatten(), nn.LayerNorm(24), nn.Linear(24, 4)),
+    )
+
+
+INEXACT: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {  # units of inexact groups
+    "LayerNorm": (_norm_chain, {"1": 12, "4": 10}),
+    "GroupNorm": (_norm_maps, {"0": 4, "3": 6}),  # four of each half
+    "dense": (DenseNorm, {"conv1": 3}),
+}
+
+
 def network(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     """In eval mode, with batch norms whose every number matters."""
     torch.manual_seed(0)
-    return randomized(NETS[name]()).to(dtype)
+    make = NETS[name] if name in NETS else INEXACT[name][0]
+    return randomized(make()).to(dtype)
 
 
 def randomized(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)):
+                module.weight.uniform_(0.5, 2)
+            elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.weight.uniform_(0.5, 2)
                 for tensor in (module.bias, module.running_mean):
                     tensor.normal_()  # type: ignore[union-attr, operator]

@@ -41,7 +41,7 @@ def what_goes() -> Drawing:
             at = (x + table[0] + 0.14, top + layer * (table[1] - slab[1]) / 5)
             _part(ax, at, slab, wide, 1, name == "int8")
         label(ax, (x + 0.57, 2.2), technique)
-    for text, x in (("table", 0.38), ("layers", 1.02)):
+    for text, x in (("embeddings", 0.4), ("layers", 1.06)):
         label(ax, (x, 0.24), text, style.SMALL, color=style.FADED)
     for text, x, color in (("what is left", 4.85, KEPT), ("removed", 6.15, GONE)):
         ax.add_patch(Rectangle((x, 0.17), 0.16, 0.14, facecolor=color))
@@ -91,11 +91,11 @@ def factored_table(words: int = 30_522, width: int = 384, rank: int = 128) -> Dr
     left = style.WIDTH / 2 - (2 * wide + narrow + 1.3) / 2
     spots = [(left, wide, tall, GONE), (left + wide + 0.75, narrow, tall, KEPT)]
     spots.append((left + wide + narrow + 1.3, wide, low, KEPT))
-    texts = [(words, width), (words, rank), (rank, width)]
-    for (x, w, h, color), (rows, columns) in zip(spots, texts, strict=True):
+    texts = [("$E$", words, width), ("$U S$", words, rank), ("$V^T$", rank, width)]
+    for (x, w, h, color), (name, rows, columns) in zip(spots, texts, strict=True):
         fill = style.tint(color, 0.6)
         ax.add_patch(Rectangle((x, top), w, h, facecolor=fill, edgecolor=style.INK, linewidth=1))
-        label(ax, (x + w / 2, top - 0.2), f"{rows:,} × {columns:,}", style.SMALL)
+        label(ax, (x + w / 2, top - 0.2), f"{name}: {rows:,} × {columns:,}", style.SMALL)
     label(ax, (left + wide + 0.37, top + tall / 2), "≈", style.LARGE)
     label(ax, (left + wide + narrow + 1.02, top + tall / 2), "·", 24)
     before, after = words * width, words * rank + rank * width

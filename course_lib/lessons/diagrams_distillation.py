@@ -27,8 +27,8 @@ def teacher_and_student(
 ) -> Drawing:
     """Teacher, student and the two losses: the soft one at temperature T, the hard one with labels.
 
-    Targets stand above, the student's answers below, the losses between them. The bars are the
-    softmax of the logits given. Hinton, Vinyals & Dean 2015, section 2. Explained in lesson 3.
+    Targets stand above, the student's answers below, and between them the loss, a sum of two. The
+    bars are the softmax of the logits given. Hinton, Vinyals & Dean 2015, section 2. Lesson 3.
 
     Args:
         teacher_logits, student_logits: of one example, 2 to 5 classes.
@@ -57,7 +57,7 @@ def teacher_and_student(
         raise ValueError(f"T is {T}, expected a positive temperature, such as 4.")
     targets, soft = _softmax(teacher_logits, T), _softmax(student_logits, T)
     hard, truth = _softmax(student_logits, 1), np.eye(n)[label_index]
-    ax = style.canvas(style.WIDTH, 5.0)
+    ax = style.canvas(style.WIDTH, 4.5)
     upper, lower, first, second = 0.95, 3.2, 3.45, 5.6
     box(ax, (0.15, 1.85), (0.85, 0.45), "input")
     box(ax, (1.4, upper - 0.45), (1.4, 0.9), "teacher", TEACHER)
@@ -81,16 +81,13 @@ def teacher_and_student(
     below, fork, turn = lower + 0.85, 2.95, second - 0.45
     line(ax, [(fork, lower), (fork, below), (turn, below), (turn, lower)])
     arrow(ax, (turn, lower), (second - 0.1, lower))
-    for x, text in ((first + 0.55, "KL"), (second + 0.55, "CE")):
-        _loss(ax, (x, 2.07), text)
-        arrow(ax, (x, upper + (0.62 if classes else 0.5)), (x, 1.8), LOSS)
-        arrow(ax, (x, lower - 0.5), (x, 2.34), LOSS)
-        line(ax, [(x + 0.55, 2.07), (x + 0.72, 2.07)], LOSS)  # past the bars, to the sum
-        arrow(ax, (x + 0.72, 2.07), (x + 0.72, 4.22), LOSS)
-    centers = (first + 0.55, second + 0.55)
+    centers, y = (first + 0.55, second + 0.55), 2.1
+    for x in centers:
+        arrow(ax, (x, upper + (0.62 if classes else 0.5)), (x, y - 0.36), LOSS)
+        arrow(ax, (x, lower - 0.5), (x, y + 0.36), LOSS)
     parts = f"{alpha:g} · {T:g}² · KL", f"{number(1 - alpha, 2).rstrip('0').rstrip('.')} · CE"
-    _sum(ax, 4.48, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))
-    for y, text in ((4.36, "α: the teacher's share"), (4.6, "T²: offsets the smaller gradient")):
+    _sum(ax, y, dict(zip(centers, parts, strict=True)), ("α · T² · KL", "(1 − α) · CE"))
+    for y, text in ((4.06, "α: the teacher's share"), (4.3, "T²: offsets the smaller gradient")):
         label(ax, (0.15, y), text, style.SMALL, ha="left")
     return finish(
         ax,
@@ -299,11 +296,12 @@ def _loss(ax: Axes, at: Point, text: str) -> None:
 
 
 def _sum(ax: Axes, y: float, parts: dict[float, str], formulas: Sequence[str]) -> None:
-    """A loss as the sum of its parts: each a pill around its x, and its formula below."""
+    """A loss as the sum of its parts: each a box around its x, with its formula and its numbers."""
     for (x, text), formula in zip(parts.items(), formulas, strict=True):
-        box(ax, (x - 0.75, y - 0.23), (1.5, 0.46), text, LOSS)
-        label(ax, (x, y + 0.38), formula, style.SMALL)
-    label(ax, (min(parts) - 1.05, y), "loss =")
+        box(ax, (x - 0.75, y - 0.32), (1.5, 0.64), color=LOSS)
+        label(ax, (x, y - 0.13), formula)
+        label(ax, (x, y + 0.13), f"= {text}", style.SMALL)
+    label(ax, (min(parts) - 1.1, y), "loss  =")
     for left, right in pairwise(parts):
         label(ax, ((left + right) / 2, y), "+")
 

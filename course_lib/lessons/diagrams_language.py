@@ -90,26 +90,28 @@ def layers_dropped(layers: int = 6, gone: Sequence[int] = (3, 4)) -> Drawing:
         raise ValueError(
             f"layers is {layers} and gone {list(gone)}; expected 3 to 9 layers, and some of them gone."
         )
-    each = 6.0 / layers
-    ax, width = style.canvas(style.WIDTH, 2.45), each - 0.22
+    each = 5.7 / layers
+    ax, width = style.canvas(style.WIDTH, 2.75), each - 0.22
     for i in range(layers):
         stays = i in kept
         color = TEACHER if stays else style.COLORS["pruned"]
         look = {} if stays else {"linestyle": "--"}
-        at = (1.0 + each * i, 0.25)
+        at = (1.35 + each * i, 0.55)
         box(ax, at, (width, 0.5), str(i + 1), color, **look)
+        label(ax, (at[0] + width / 2, 0.25), str(i), style.SMALL)
         if stays:
             place = kept.index(i)
-            new = (1.0 + each * place, 1.25)
+            new = (1.35 + each * place, 1.55)
             box(ax, new, (width, 0.5), str(i + 1), STUDENT)
-            label(ax, (new[0] + width / 2, 2.1), str(place), style.SMALL)
-            arrow(ax, (at[0] + width / 2, 0.8), (new[0] + width / 2, 1.2), style.GRAY)
-    for y, count in ((0.5, layers), (1.5, len(kept))):
+            label(ax, (new[0] + width / 2, 2.4), str(place), style.SMALL)
+            arrow(ax, (at[0] + width / 2, 1.1), (new[0] + width / 2, 1.5), style.GRAY)
+    for y, count in ((0.8, layers), (1.8, len(kept))):
         for i in range(count - 1):
-            line(ax, [(1.0 + each * i + width, y), (1.0 + each * (i + 1), y)], style.INK)
-    label(ax, (0.12, 0.5), "layers", ha="left")
-    label(ax, (0.12, 1.5), "kept", ha="left")
-    label(ax, (0.12, 2.1), "layer_idx", style.SMALL, ha="left")
+            line(ax, [(1.35 + each * i + width, y), (1.35 + each * (i + 1), y)], style.INK)
+    label(ax, (0.12, 0.25), "old layer_idx", style.SMALL, ha="left")
+    label(ax, (0.12, 0.8), "layers", ha="left")
+    label(ax, (0.12, 1.8), "kept", ha="left")
+    label(ax, (0.12, 2.4), "new layer_idx", style.SMALL, ha="left")
     first = min(gone)
     many = len(gone) > 1
     dropped = ", ".join(str(i + 1) for i in sorted(gone))

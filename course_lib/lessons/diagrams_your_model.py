@@ -75,7 +75,8 @@ def _texts_of_the_steps(ax: Axes, middle: Sequence[float], bottom: float) -> Non
     arrow(ax, (last, test), (last, bottom + 0.04), FILES, linestyle="--")
     arrow(ax, (middle[3] + 0.2, top - 0.04), (middle[3] + 0.2, bottom + 0.04), FILES)
     arrow(ax, (middle[5] + 0.2, bottom + 0.04), (middle[5] + 0.2, top - 0.04))
-    for x, y, text in ((middle[1], train, "to train"), (middle[4], test, "to test")):
+    training = middle[2] + 0.47  # between prune and distill: nothing is trained in measure
+    for x, y, text in ((training, train, "to train"), (middle[4], test, "to test")):
         label(ax, (x, y + 0.15), text, style.SMALL)
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from course_lib.structured.transformers import SIZES, placed_groups, stacks_of
 from course_lib.structured.units import Group
 
-FFN_FIELDS = "intermediate_size", "n_inner", "hidden_dim", "d_ff", "ffn_dim"
+SHORT = "n_inner", "d_inner", "hidden_dim", "d_ff", "ffn_dim"
+FFN_FIELDS = "ffn_hidden_size", "intermediate_size", *SHORT
 
 
 def note_widths_(model: Any) -> None:

@@ -85,3 +85,7 @@ def _update_sizes(module: Any, before: Any) -> None:
         module.num_parameters = shape[0]
     elif isinstance(module, BATCH_NORMS):
         module.num_features = shape[0]
+    elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        module.normalized_shape = tuple(shape)
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels = shape[0]

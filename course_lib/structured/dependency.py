@@ -19,7 +19,7 @@ from course_lib.structured.units import Group
 _PROVEN: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
-def groups(model: nn.Module) -> dict[str, Group]:
+def groups(model: nn.Module, exact: bool = True) -> dict[str, Group]:
     """All groups of units that can be removed from a model, by name, in the order of the forward pass.
 
     `transformers` models have heads and feed-forward units, named as ``"layer.0.heads"`` and
@@ -30,6 +30,9 @@ def groups(model: nn.Module) -> dict[str, Group]:
     input of a `BatchNorm1d` is taken as ``[n, features]``, and a mean over two dimensions as one over
     all pixels. Lesson 2.
 
+    A norm across channels (LayerNorm, GroupNorm) gives other values when one is missing, so what it
+    reads cannot be cut exactly. ``exact=False`` lists such groups, too; `Group.inexact` says why.
+
     Raises:
         ValueError: nothing can be removed; names the module that could not be placed.
 
@@ -38,7 +41,7 @@ def groups(model: nn.Module) -> dict[str, Group]:
         >>> [(group.name, group.kind, group.units) for group in groups(net).values()]
         [('0', 'neurons', 5)]
     """
-    removable, fixed = _all_groups(model)
+    removable, fixed = _all_groups(model, exact)
     if not removable:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
         raise ValueError(
@@ -47,7 +50,7 @@ def groups(model: nn.Module) -> dict[str, Group]:
     return removable
 
 
-def groups_of(model: nn.Module, names: Iterable[str]) -> list[Group]:
+def groups_of(model: nn.Module, names: Iterable[str], exact: bool = True) -> list[Group]:
     """The groups of these names, found in one walk; the error says why a layer has none.
 
     Example:
@@ -55,7 +58,7 @@ def groups_of(model: nn.Module, names: Iterable[str]) -> list[Group]:
         Traceback (most recent call last):
         ValueError: '2' cannot be made smaller: the model's answer is made of it.
     """
-    removable, fixed = _all_groups(model)
+    removable, fixed = _all_groups(model, exact)
     names = list(names)
     for name in names:
         if name in fixed:
@@ -78,12 +81,17 @@ def counts_of(model: nn.Module) -> list[tuple[str, str, int]]:
     return [(place, name, getattr(model.get_submodule(place), name)) for place, name in counts]
 
 
-def _all_groups(model: nn.Module, prove: bool = True) -> tuple[dict[str, Group], dict[str, str]]:
+def _all_groups(
+    model: nn.Module, exact: bool = False, prove: bool = True
+) -> tuple[dict[str, Group], dict[str, str]]:
     """The groups that can be removed, and why the others cannot."""
     _refuse_wrapped(model)
     if not isinstance(model, PreTrainedModel):
         _refuse_masked(model, (name for name, _ in model.named_modules()))
-        return traced_groups(model)
+        removable, fixed = traced_groups(model)
+        hint = "exact=False removes them all the same, and measures the difference"
+        inexact = {n: f"{g.inexact}; {hint}" for n, g in removable.items() if exact and g.inexact}
+        return {n: g for n, g in removable.items() if n not in inexact}, fixed | inexact
     layouts = placed_groups(model)
     placed = {n: options[0] for n, options in layouts.items() if not isinstance(options, str)}
     _refuse_masked(model, (piece.module for g in placed.values() for piece in g.slices))

@@ -21,7 +21,7 @@ from course_lib.structured.units import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, G
 
 
 def traced_groups(model: nn.Module) -> tuple[dict[str, Group], dict[str, str]]:
-    """The groups that can be removed, by name, and for every other layer why it must stay.
+    """The groups that can be removed, exactly or not, and for every other layer why it must stay.
 
     Raises:
         ValueError: `torch.fx` cannot trace the model; names the module in which it failed.
@@ -50,6 +50,7 @@ class _Members:
     units: int
     number: int
     reason: str = ""  # why it must stay
+    inexact: str = ""  # why the units that stay change when others go
     joined_to: _Members | None = None  # an earlier group with which it is coupled
 
     @property
@@ -117,10 +118,19 @@ def _slope(walk: _Walk, name: str, module: Any, value: Value) -> Value:
 
 
 def _across(walk: _Walk, name: str, module: Any, value: Value) -> Value:
-    return walk.keep(
-        [value],
-        f"{name!r} takes mean and variance across channels, so without one the others change",
-    )
+    """GroupNorm, and LayerNorm over the last dimension: they can be cut, but not exactly."""
+    reason = f"{name!r} normalizes across channels, so without one the others change"
+    weight, parts = module.weight, getattr(module, "num_groups", 1)
+    several = value is not None and len(value.parts) > 1
+    if weight is None or weight.ndim > 1 or (several and parts > 1):
+        return walk.keep([value], reason)
+    layouts = "maps last" if isinstance(module, nn.GroupNorm) else "flat last"
+    value = walk.scales(name, value, len(weight), layouts)
+    for group, _ in value.parts if value is not None else ():
+        group.inexact = reason
+        if parts > 1:
+            group.repeat(len(weight) // parts)  # the same units of each of its groups go
+    return value
 
 
 def _recurrent(walk: _Walk, name: str, module: Any, value: Value) -> Value:
@@ -139,7 +149,10 @@ def _encoder(walk: _Walk, name: str, module: Any, value: Value) -> Value:
             )
             walk.consumes(f"{path}.linear2", neurons, layer.linear2.in_features, "last")
             heads = walk.group(f"{path}.self_attn", "heads", layer.self_attn.num_heads)
-            heads.reason = "nn.MultiheadAttention always has heads for its whole width"
+            heads.reason = (
+                "nn.MultiheadAttention always has heads for its whole width; the same weights in a "
+                "BERT of transformers give the same outputs, and there they can go"
+            )
     return walk.keep([value], f"the transformer {name!r} reads it")
 
 
@@ -267,7 +280,7 @@ LAYERS: Mapping[Any, Callable[[_Walk, str, Any, Value], Value]] = {
     **dict.fromkeys((*CONVOLUTIONS, *TRANSPOSED), _convolution),
     **dict.fromkeys(BATCH_NORMS, _batch_norm),
     nn.PReLU: _slope,
-    **dict.fromkeys((nn.GroupNorm, nn.LayerNorm), _across),
+    **dict.fromkeys((nn.GroupNorm, nn.LayerNorm, nn.RMSNorm), _across),
     **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU), _recurrent),
     **dict.fromkeys((nn.TransformerEncoder, nn.TransformerEncoderLayer), _encoder),
 }
@@ -422,6 +435,7 @@ class _Walk:
 
     def result(self) -> tuple[dict[str, Group], dict[str, str]]:
         reasons = {group.root: group.reason for group in self.groups.values() if group.reason}
+        inexact = {group.root: group.inexact for group in self.groups.values() if group.inexact}
         slices: dict[_Members, dict[Slice, None]] = {}  # an ordered set: repeated calls repeat one
         for group, piece in self.slices:
             runs = piece.repeats // group.root.units
@@ -431,7 +445,8 @@ class _Walk:
             if group.root in reasons:
                 fixed[name] = reasons[group.root]
             elif group.root is group:
-                removable[name] = Group(name, group.kind, group.units, tuple(slices[group]))
+                found = Group(name, group.kind, group.units, tuple(slices[group]))
+                removable[name] = replace(found, inexact=inexact.get(group, ""))
         return removable, fixed
 
 

@@ -82,7 +82,7 @@ def gate_taylor(
         torch.Size([3])
     """
     loss = loss or cross_entropy
-    all_groups = groups(model)
+    all_groups = groups(model, exact=False)
     totals = {name: torch.zeros(group.units) for name, group in all_groups.items()}
     examples = 0
     with evaluating(model), torch.enable_grad():

@@ -85,8 +85,25 @@ def _first_difference(
     return next(iter(unread), ""), "a random input does not reach them, so nothing can be proven"
 
 
+def difference(model: nn.Module, weights: Any, small: nn.Module, example: Any) -> float:
+    """How far a smaller model's outputs are from those of the model with these weights.
+
+    It is the largest difference, as a share of the largest output.
+
+    Raises:
+        ValueError: a model cannot be run on the example.
+    """
+    wide, failure = _run(model, {}, example, weights)
+    narrow, second = _run(small, {}, example, {})
+    if failure or second:
+        raise ValueError(
+            f"{type(model).__name__} cannot be run on the example: {failure or second}."
+        )
+    return _gap(wide[""], narrow[""])
+
+
 def _run(
-    model: nn.Module, readers: Mapping[str, str], example: dict[str, Tensor], weights: Any
+    model: nn.Module, readers: Mapping[str, str], example: Any, weights: Any
 ) -> tuple[Outputs, str]:
     """What each reader answers, in the order of the forward pass, and the error that ended it."""
     outputs: Outputs = {}
@@ -98,7 +115,8 @@ def _run(
     try:
         with torch.no_grad(), evaluating(model), torch.random.fork_rng():
             torch.manual_seed(0)
-            output = functional_call(model, weights, (), example)
+            inputs = ((), example) if isinstance(example, Mapping) else (example,)
+            output = functional_call(model, weights, *inputs)
         outputs[""] = _tensors(output)
     except Exception as error:  # whatever a forward raises when a size does not fit
         return outputs, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"

@@ -21,13 +21,21 @@ from transformers.pytorch_utils import Conv1D
 from course_lib.structured.config_widths import note_widths_
 from course_lib.structured.cutting import cut, zeroed
 from course_lib.structured.dependency import groups, groups_of
+from course_lib.structured.proof import difference, random_input
 from course_lib.structured.transformers import layers_of
 from course_lib.structured.units import Group
 
 Keep = Mapping[str, Sequence[int] | Tensor]  # group → the units that stay
 
 
-def remove(model: nn.Module, keep: Keep, *, share_tensors: bool = False) -> nn.Module:
+def remove(
+    model: nn.Module,
+    keep: Keep,
+    *,
+    exact: bool = True,
+    example: Any = None,
+    share_tensors: bool = False,
+) -> nn.Module:
     """A copy of the model that has only the units named in `keep`; other groups stay whole.
 
     Its outputs are those of `masked(model, keep)`. Its modules have their true sizes, so it can be
@@ -37,12 +45,17 @@ def remove(model: nn.Module, keep: Keep, *, share_tensors: bool = False) -> nn.M
         model: any module that `groups` understands; it is left alone.
         keep: group → indices of the units that stay, at least one, in any order; or a mask of all its
             units, True where one stays.
+        exact: False also removes what a norm across channels reads, as ``groups(model, exact=False)``
+            lists it. The outputs then are not those of the masked model: `difference` of the result
+            is the largest difference on the example, as a share of the largest output (default True).
+        example: inputs without labels, for ``exact=False``: what the model is called with, or a
+            mapping of keyword arguments. A transformer has a random one of its own.
         share_tensors: use the model's own tensors where nothing is cut, to measure many variants in
             little memory. Training one would change the other (default False).
 
     Raises:
         TypeError: an index that is no whole number.
-        ValueError: an unknown group, no unit, one twice, or one that does not exist.
+        ValueError: an unknown group, no unit, one twice, or one that does not exist; or no example.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
@@ -53,22 +66,30 @@ def remove(model: nn.Module, keep: Keep, *, share_tensors: bool = False) -> nn.M
           (2): Linear(in_features=2, out_features=2, bias=True)
         )
     """
-    result = cut(model, _checked(model, keep), share_tensors)
-    return record_original_size(result, model)
+    chosen = _checked(model, keep, exact)
+    result = record_original_size(cut(model, chosen, share_tensors), model)
+    vars(result).pop("difference", None)  # of an earlier removal
+    if not exact:
+        if example is None and not isinstance(model, PreTrainedModel):
+            raise ValueError("exact=False measures a difference: give it on what, example=inputs.")
+        example = random_input(model) if example is None else example  # type: ignore[arg-type]
+        result.difference = difference(model, zeroed(model, chosen), result, example)
+    return result
 
 
 def masked(model: nn.Module, keep: Keep) -> nn.Module:
     """A copy of the same size, in which the weights that multiply the other units are zero.
 
     Zeros in the layer that computes a unit are not enough, because the shift of a batch norm behind
-    it still reaches the next layer. Arguments and errors are those of `remove`.
+    it still reaches the next layer. Groups that cannot be removed exactly can be masked, too.
+    Arguments and errors are those of `remove`.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
         >>> int((masked(net, {"0": [0, 3]})[2].weight == 0).sum())
         6
     """
-    weights = zeroed(model, _checked(model, keep))
+    weights = zeroed(model, _checked(model, keep, exact=False))
     result = copy.deepcopy(model)
     for name, weight in weights.items():
         result.get_parameter(name).data.copy_(weight)
@@ -159,13 +180,15 @@ def changes(before: nn.Module, after: nn.Module) -> Changes:
         words = (getattr(model.config, "vocab_size", 0) for model in (before, after))
         for name, (old, new) in (("layers", layers), ("vocabulary", words)):
             differences[name] = f"{old:,}", f"{new:,}"
-    smaller = groups(after)
-    for name, group in groups(before).items():
+    smaller = groups(after, exact=False)
+    for name, group in groups(before, exact=False).items():
         if name in smaller and smaller[name].units != group.units:
             module = group.slices[0].module
             old, new = (_shape(model.get_submodule(module)) for model in (before, after))
             differences[name] = old, new
-    lines = (f"{n}: {old}  ⇒  {new}" for n, (old, new) in differences.items() if old != new)
+    lines = [f"{n}: {old}  ⇒  {new}" for n, (old, new) in differences.items() if old != new]
+    if (gap := getattr(after, "difference", None)) is not None:
+        lines.append(f"not exact: outputs differ from masked ones by {gap:.1%} of the largest")
     return Changes(tuple(lines), _parameters(after), _parameters(before))
 
 
@@ -177,10 +200,11 @@ def parameter_counter(model: nn.Module) -> Callable[[Mapping[str, int]], int]:
         >>> parameter_counter(net)({"0": 2})
         24
     """
-    units = {name: group.units for name, group in groups(model).items()}
+    found = groups(model, exact=False)
+    units = {name: group.units for name, group in found.items()}
     # tensor → shape, and what each unit of a group takes of a dimension
     owned: dict[int, tuple[tuple[int, ...], list[tuple[int, str, int]]]] = {}
-    for group in groups(model).values():
+    for group in found.values():
         for piece in group.slices:
             tensor = piece.tensor_in(model)
             if isinstance(tensor, nn.Parameter):
@@ -208,8 +232,8 @@ def record_original_size(result: Any, model: nn.Module) -> Any:
     return result
 
 
-def _checked(model: nn.Module, keep: Keep) -> list[tuple[Group, Tensor]]:
-    pairs = zip(groups_of(model, keep), keep.values(), strict=True)
+def _checked(model: nn.Module, keep: Keep, exact: bool) -> list[tuple[Group, Tensor]]:
+    pairs = zip(groups_of(model, keep, exact), keep.values(), strict=True)
     return [(group, _indices(units, group.units, group.name)) for group, units in pairs]
 
 

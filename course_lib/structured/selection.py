@@ -35,7 +35,8 @@ def choose(
         model: any module that `groups` understands.
         units: fraction of the units of these groups, in [0, 1].
         score: unit scores (default `weight_norm`).
-        layers: groups to take from (default: all).
+        layers: groups to take from, such as ``list(groups(model, exact=False))`` (default: all that
+            can be removed exactly).
         round_to: the number that stays in a group is a multiple of this, or all (default 1).
         per_group: take the same fraction from each group instead of ranking across them.
 
@@ -189,13 +190,13 @@ def _selected(model: nn.Module, layers: Sequence[str] | None) -> list[Group]:
         return list(groups(model).values())
     if not layers:
         raise ValueError(f"layers is {layers}; expected one or more of {', '.join(groups(model))}.")
-    return groups_of(model, layers)
+    return groups_of(model, layers, exact=False)
 
 
 def _removal_order(model: nn.Module, scores: Mapping[str, Tensor]) -> list[str]:
     """The group of each unit, in the order of the units' scores per parameter that goes with them."""
     ranked = []
-    for group in groups_of(model, scores):
+    for group in groups_of(model, scores, exact=False):
         owned = (piece.tensor_in(model) for piece in group.slices)
         cost = sum(t.numel() for t in owned if isinstance(t, nn.Parameter)) / group.units
         for unit, value in enumerate(scores[group.name].tolist()):

@@ -52,6 +52,7 @@ class Group:
     slices: tuple[Slice, ...]
     # (module, attribute, size of one unit) of numbers that modules keep beside their tensors
     counts: tuple[tuple[str, str, int], ...] = field(default=(), repr=False)
+    inexact: str = ""  # why the units that stay change when others go
 
     @property
     def modules(self) -> tuple[str, ...]:

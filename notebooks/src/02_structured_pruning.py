@@ -302,14 +302,14 @@ print(f"8 channels zeroed: after the sum, {back} of them are nonzero again")
 diagrams.residual_groups()
 
 # %% [markdown]
-# The first network does not run. The second one runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So channels that are zero only in `stem` cannot be removed.
+# The first sum fails. The second network runs, but after the sum its zeroed channels are nonzero again, because `basic2` adds to them. So channels that are zero only in `stem` cannot be removed.
 #
 # In the drawing, boxes are convolutions, and lines are channels. Lines of one color must lose the same channels: they are one **group**. The number counts its channels.
 #
-# A sum adds channel by channel, such as channel 5 of `stem` and channel 5 of `basic2`. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. **All layers whose outputs are added must lose the same channels,** and every layer that reads a term or
-# the sum loses these inputs.
+# A sum adds channel by channel, such as channel 5 of `stem` and channel 5 of `basic2`. So `basic2` goes with `stem`, and `shortcut` goes with `expand`. **All layers whose outputs are added must lose the same channels,** and every layer that reads these channels
+# loses these inputs.
 #
-# **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read the sum.
+# **Your turn (2 of 2).** Cut a group by hand: two convolutions whose outputs are added, and the convolutions that read these channels.
 
 
 # %%
@@ -463,7 +463,7 @@ sliders.amount_explorer(variants)
 # Papers often report **operations** instead of time. One multiplication or one addition is one operation, so a multiply–add (MAC) is two. A convolution with
 # $c$ input channels and $d$ filters of 3 × 3 does $2 \cdot 9 \cdot c \cdot d$ operations for each output pixel. ReLU, batch norm and pooling are usually not counted.
 #
-# **Predict first.** The last row of section 5's table says how many × fewer operations the smallest network needs. Is it also that many × as fast as the whole CNN? If not, what still takes time?
+# **Predict first.** The last row of section 5's table says by which factor the operations fell. Does the time fall by the same factor? If not, what still takes time?
 #
 # We time both networks, and in each the **first block**: `conv1` with its batch norm, ReLU and pooling.
 
@@ -496,7 +496,7 @@ title = "The first block takes as long as before"
 plots.parts(bars, "milliseconds for 16 images", title=title, symbol="ms")
 
 # %% [markdown]
-# The CNN is not that much faster, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. In both networks, its share of the time is larger than its share of the operations. A part of that time probably goes to batch norm, ReLU and pooling, whose operations are not counted. Everything else became faster, but by less than its operations fell.
+# No, mostly because the first block takes as long as before. The pruning kept all channels of `conv1`, so this block does the same work. In both networks, its share of the time is larger than its share of the operations. A part of that time probably goes to batch norm, ReLU and pooling, whose operations are not counted. Everything else became faster, but by less than its operations fell.
 #
 # We asked `prune` to remove *parameters*. To save *time*, we must cut where the time is. So we keep only 8 channels of `conv1`.
 #

@@ -12,7 +12,7 @@
 #
 # **You need** lessons 2 to 4: structured pruning, soft answers, a student made of its teacher's layers. If you only want to compress your own model, go to [lesson 6](06_your_own_model.ipynb).
 #
-# **Time** about 55 minutes; the computer needs about 4 of them (two cores), and once a few more to train the teacher.
+# **Time** about 55 minutes; the computer needs about 4 (two cores), and a few more the first time, to train the teacher.
 #
 # Collapsed cells load results and draw figures. You can skip them.
 
@@ -70,19 +70,19 @@ print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller 
 print(f"and it keeps {kept[smallest]} of its accuracy.")
 
 # %% [markdown]
-# The printed line names the smallest student that was measured at 98 % or more of the teacher's accuracy. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
+# The printed line names the smallest student with at least 98 % of the teacher's accuracy. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
 #
 # | student | layers | heads and FFN neurons | tokens | embedding columns | text it read |
 # |---|---|---|---|---|---|
-# | a quarter wide | six | a quarter | seen in training | all 384 | little, in one pass |
-# | three layers | three | about a third | seen in training | 128 | little, in one pass |
-# | six layers | six | about a third | seen in training | 80 | much, in two phases |
-# | narrow | six | about a seventh | seen at least twice | 56 | much, in two phases |
-# | text CNN | no transformer | | seen at least twice | 64 | much, in three passes |
+# | a quarter wide | six | a quarter | seen in training | all 384 | little |
+# | three layers | three | about a third | seen in training | 128 | little |
+# | six layers | six | about a third | seen in training | 80 | much |
+# | narrow | six | about a seventh | seen at least twice | 56 | much |
+# | text CNN | no transformer | | seen at least twice | 64 | much |
 #
-# "Little" means the labeled sentences and as many unlabeled ones. Section 6 says what "much" is.
+# "Little" means the labeled sentences and as many unlabeled ones. Section 6 says what "much" is. Sections 1 and 4 explain tokens and embedding columns.
 #
-# **How we judge.** As in lesson 3: for a difference, we average the seeds and compare sentence by sentence. A thick bar in a picture is an interval over seeds. A thin line is one over examples, so do not compare their widths. All times come from one measuring run,
+# **How we judge.** As in lesson 3: for a difference, we average the seeds and compare sentence by sentence. In a picture, a thick bar is an interval over seeds, and a thin line is one over examples. Do not compare their lengths. All times come from one measuring run,
 # [lesson5_times.py](experiments/lesson5_times.py): one sentence of 32 tokens, one thread, all models in turns.
 #
 # ## 1 · What each technique removes
@@ -135,14 +135,14 @@ my_guess = 192  # times smaller; change it
 print(f"You guessed {my_guess} × smaller.")
 bars = {name: tables.megabytes_by_part(stage) for name, stage in stages.items()}
 bars["+ int8"] = tables.megabytes_by_part(model, bits=8)
-title = "Most bytes are embeddings, until the table shrinks"
+title = "Most bytes are embeddings, until the table shrinks twice"
 plots.show(plots.parts(bars, "megabytes", title=title))
 shown = pd.DataFrame(factors, ["times smaller, alone", "on top of those above"]).T
 shown.loc["product of the column"] = shown.prod()
 shown.round(2)
 
 # %% [markdown]
-# The answer is at the lower right, and it is far less than 192. You can count on two techniques to multiply only if the second one acts on everything that the first one left. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, fewer weights can go, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises.
+# The answer is at the lower right, and it is far less than 192. Two factors surely multiply only if the second technique shrinks everything that is left. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. The columns keep their factor only by chance: the share of the embeddings is about the same in the first and the fourth bar.
 #
 # So if you want a small file, shrink the embeddings.
 #
@@ -170,8 +170,8 @@ print("weights  ", [f"{w:+.4f}" for w in row[:6].tolist()])
 print("integers ", [int(i) for i in q[:6]])
 print(f"largest error: {(scale * q - row).abs().max() / scale:.2f} scales")
 print(f"product {row @ x:.4f}, from whole numbers {scale * x_scale * (q @ x_q):.4f}")
-library = quantization.fake_quantize(teacher, bits=8)
-same = library.bert.encoder.layer[0].attention.self.query.weight[0]
+rounded_model = quantization.fake_quantize(teacher, bits=8)
+same = rounded_model.bert.encoder.layer[0].attention.self.query.weight[0]
 print("the library rounds the row in the same way:", torch.equal(scale * q, same))
 
 # %% [markdown]
@@ -179,7 +179,7 @@ print("the library rounds the row in the same way:", torch.equal(scale * q, same
 #
 # **Predict first.** How many times as fast is the teacher in int8, and how much accuracy does it lose?
 #
-# The collapsed cell at the top also made `took` (all times), `megabytes`, and `int8_costs` (the change in accuracy).
+# The collapsed cell at the top also made `took` (model and runtime → its times), `megabytes`, and `int8_costs` (the change in accuracy).
 
 # %%
 my_guess = {"times as fast": 4, "points lost": 1}
@@ -188,16 +188,18 @@ small = quantization.quantize(teacher)  # an ONNX file, in memory
 print(f"The file is {megabytes['teacher'] / (len(small.content()) / 1e6):.2f} × smaller.")
 in_pytorch = took["teacher, PyTorch"]
 in_onnx = took["teacher, float32"]
+in_int8 = took["teacher, int8"]
+# speedup(before, after): `.value` is how many times as fast
 runtime_alone = evaluation.speedup(in_pytorch, in_onnx)
-int8_alone = evaluation.speedup(in_onnx, took["teacher, int8"])
-both = evaluation.speedup(in_pytorch, took["teacher, int8"])
+int8_alone = evaluation.speedup(in_onnx, in_int8)
+both = evaluation.speedup(in_pytorch, in_int8)
 print(f"float32 in PyTorch → float32 in ONNX Runtime: {runtime_alone.value:.2f} × as fast")
 print(f"float32 in ONNX Runtime → int8 in ONNX Runtime: {int8_alone.value:.2f} × as fast")
 print(f"float32 in PyTorch → int8 in ONNX Runtime: {both.value:.2f} × as fast")
 print(f"The accuracy changes by {100 * int8_costs.value:+.1f} points.")
 
 # %% [markdown]
-# Only the middle line is the gain of int8. Float32 in ONNX Runtime is the **control**: its gain over PyTorch comes from the runtime alone. The gain of int8 is much smaller than four, and one reason is that softmax, normalization, and the rounding itself are computed in floats. The accuracy hardly changes, although nothing was trained. The file is not quite four times smaller, because scales and biases stay in float32.
+# Only the middle line is the gain of int8. Float32 in ONNX Runtime is the **control**: its gain over PyTorch comes from the runtime alone. The gain of int8 is much smaller than four. Softmax, normalization, and the rounding itself are still computed in floats. The accuracy hardly changes, although nothing was trained. The file is not quite four times smaller, because scales and biases stay in float32.
 #
 # ### "DistilBERT with int8 is 5–8 × smaller"
 #
@@ -210,16 +212,17 @@ with torch.device("meta"):  # shapes only, no weights
 words = distilbert.distilbert.embeddings.word_embeddings.weight.numel()
 rest = distilbert.num_parameters() - words  # 4 bytes each in float32, 1 in int8
 print(f"DistilBERT: {bert.num_parameters() / distilbert.num_parameters():.2f} × smaller than BERT")
-linear_layers = 4 * bert.num_parameters() / (rest + 4 * words)
-everything = 4 * bert.num_parameters() / (rest + words)
-print(f"int8 in the layers: {linear_layers:.2f} ×, in the embeddings, too: {everything:.2f} ×")
+smaller_if_layers = 4 * bert.num_parameters() / (rest + 4 * words)
+smaller_if_all = 4 * bert.num_parameters() / (rest + words)
+print(f"int8 in the layers: {smaller_if_layers:.2f} ×")
+print(f"int8 in the embeddings, too: {smaller_if_all:.2f} ×")
 
 # %% [markdown]
 # PyTorch's own int8 rounds only the linear layers, so the embedding table stays in float32. The promised size is right only if the embeddings are in int8, too.
 #
 # ## 3 · Fewer bits
 #
-# Why stop at eight? With $b$ bits there are $2^b - 1$ values, from $-(2^{b-1} - 1)$ to $2^{b-1} - 1$.
+# Why stop at eight? With $b$ bits we use $2^b - 1$ whole numbers, from $-(2^{b-1} - 1)$ to $2^{b-1} - 1$: as many below zero as above.
 #
 # **Your turn (1 of 2).** Round a row to any number of bits. Use section 2's formula, with the new largest value in place of 127.
 
@@ -250,11 +253,15 @@ round_to = fill_in.check(round_to, against=solutions.rounded_row, examples=examp
 validation = reviews["validation"].select(range(settings.validation))
 # found: bits → (megabytes, accuracy)
 found = {32: (megabytes["teacher"], evaluation.evaluate(teacher, validation))}
+agree = []
 for bits in settings.bits:
-    coarse = quantization.fake_quantize(teacher, bits)  # rounds as `round_to`, all matrices
+    coarse = quantization.fake_quantize(teacher, bits)  # all matrices
+    row_of_library = coarse.bert.encoder.layer[0].attention.self.query.weight[0]
+    agree.append(torch.allclose(round_to(weight[0], bits), row_of_library))
     rounded_size = quantization.quantized_bytes(teacher, bits) / 1e6
     found[bits] = (rounded_size, evaluation.evaluate(coarse, validation))
-sliders.bits_explorer(weight[0, ::8], found)
+print("`round_to` and the library agree:", all(agree))
+sliders.bits_explorer(weight[0, ::8], found)  # every 8th weight of the row, for the picture
 
 # %% [markdown]
 # Five or six bits cost little, four cost points, and with two the teacher only guesses. Move the slider to two bits, and the left picture shows why: a coarse grid rounds most weights to zero. Methods that look at data go lower than plain rounding (Frantar et al. 2023, *GPTQ*).
@@ -285,8 +292,9 @@ nearest = fill_in.check(nearest, against=solutions.nearest_table, examples=examp
 
 # %%
 table = teacher.get_input_embeddings().weight.detach()  # [30522, 384]
-library = structured.factor_embeddings(teacher, 128).get_input_embeddings()
-apart = (nearest(table, 128) - library(torch.arange(len(table)))).abs().max()
+factored = structured.factor_embeddings(teacher, 128).get_input_embeddings()
+every_token = torch.arange(len(table))
+apart = (nearest(table, 128) - factored(every_token)).abs().max()
 print(f"`nearest` and the library differ by at most {apart:.1g}.")
 
 # %% [markdown]
@@ -313,14 +321,14 @@ look = {"xlabel": "validation accuracy, without training", "roles": roles}
 plots.intervals(untrained, title="A low rank costs many points, without training", **look)
 
 # %% [markdown]
-# Each step down to rank 64 costs points, and ranks 64 and 32 are about equally bad. But a factored table can be trained. Three students began with one. "Six layers" and "narrow" ended close to the teacher. "Three layers" read far less and did not.
+# The accuracy falls with the rank, and ranks 64 and 32 are about equally bad. But a factored table can be trained. Three students began with one. "Six layers" and "narrow" ended close to the teacher. "Three layers" read far less and did not.
 #
 # The other way to a smaller table is to remove **rows**. Your texts use only some of the tokens, and a word that lost its token is split into smaller pieces (lesson 6).
 #
 # ## 5 · Which order?
 #
 # Do you prune first, distill first, or do both at once? [lesson5_orders.py](experiments/lesson5_orders.py) ran five orders. All students have three layers and end with a quarter of their heads and FFN neurons. All see the same sentences in six stages, with the same learning rates. Only
-# one thing differs: how much of the width is left in each stage. (Wider stages take longer.)
+# one thing differs: how much of the width is left in each stage.
 
 # %%
 orders = lessons.results("lesson5_orders")
@@ -328,7 +336,7 @@ widths = orders.recipe["widths"]
 diagrams.orders(widths, end=orders.recipe["end"])
 
 # %% [markdown]
-# For five stages the last two orders are the same: both train at full width. "Distill, prune, recover" makes its cut then, so one stage of training follows. "Distill, then prune" makes its cut at the very end.
+# For five stages the last two orders are the same. Then "distill, prune, recover" makes its cut, and one stage of training follows. "Distill, then prune" makes its cut at the very end.
 #
 # **Predict first.** Which order is best? And how much does the short recovery bring?
 
@@ -337,15 +345,10 @@ order = {n: tables.stored(orders, test, order=n) for n in widths}
 linear = test.stored("TF-IDF", tfidf.correct)
 early, late, short = "prune, then distill", "distill, then prune", "distill, prune, recover"
 pairs = {n: (order[n], order[early][: len(order[n])]) for n in widths if n != early}
-against = {f"minus “{early}”": pairs}
-against[f"minus “{late}”"] = {short: (order[short], order[late][: len(order[short])])}
-compared = {}
-for heading, two in against.items():
-    compared[heading] = None
-    compared |= {f"{heading}: {n}": evaluation.paired_test_over_seeds(*two[n]) for n in two}
-look = {"title": "Do not end with a cut", "xlabel": "difference in test accuracy, in points"}
-look["roles"] = {n: "student" for n, found_gap in compared.items() if found_gap}
-plots.show(plots.intervals(compared, **look))
+compared = {n + " (1 seed)" * (n == short): tables.gap(*pairs[n]) for n in pairs}
+look = {"title": "Do not end with a cut", "roles": dict.fromkeys(compared, "student")}
+xlabel = f"test accuracy minus that of “{early}”, in points"
+plots.show(plots.intervals(compared, xlabel=xlabel, **look))
 table = {}
 for n, answers in {**order, "TF-IDF": linear[None]}.items():
     each = 100 * answers.double().mean(1)
@@ -354,15 +357,15 @@ for n, answers in {**order, "TF-IDF": linear[None]}.items():
 pd.DataFrame(table).T
 
 # %% [markdown]
-# "Distill, then prune" is last. "Distill, prune, recover" (one seed, the others have three) makes its cut only one stage earlier, and it is several points better (bottom row). None of the students is much better than TF-IDF, so look at the order alone.
+# "Distill, then prune" is last. "Distill, prune, recover" makes its cut only one stage earlier. In the table, its one seed is better than all three seeds of "distill, then prune". Only "distill, prune, distill" is above TF-IDF, and barely, so look at the order alone.
 #
-# So the rule is: **cut before the training ends.** "Distill, prune, distill" is the only order whose whole interval lies above pruning first. It was compared only with pruning first, so it may not be the best of all. Pruning first is simpler, and every stage trains a small model. Section 6's students were pruned first.
+# So the rule is: **cut before the training ends.** "Distill, prune, distill" is the only order whose whole interval lies above pruning first. Pruning first is simpler, and every stage trains a small model. Section 6's students were pruned first.
 #
 # ## 6 · The stack
 #
 # The five students differ in shape, tokens, text, and training at once, so no single difference is the reason for a result. The transformers stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
 #
-# Which text does such a small student read? The teacher can label any text. Besides the labeled sentences, there are three kinds:
+# The teacher can label any text, so the students read more than the labeled sentences:
 #
 # - the **transfer set** of lesson 3;
 # - **found** sentences, from movie reviews of IMDb (Maas et al. 2011);
@@ -395,22 +398,22 @@ look = {
 }
 lines = {"TF-IDF": tfidf.test, "BERT-base's time": took["BERT-base, float32"].median}
 drawing = plots.scatter(points, lines=lines, roles=by_role, **look)
-drawing.figure.axes[0].set_ylabel("test accuracy")
+drawing.figure.axes[0].set(ylabel="test accuracy", xlim=(0.2, 150))
 plots.show(drawing)
 pd.DataFrame(table).T
 
 # %% [markdown]
 # Three layers are faster than six of about the same width, because layers run one after the other. But width counts, too: "narrow" has six layers and is nearly as fast as "three layers".
 #
-# "Three layers" is hardly better than TF-IDF, so its speed buys little. "Six layers" is much more accurate, but it also read far more text, so we cannot say that depth is the reason. The text CNN read much text, too.
+# "Three layers" is hardly better than TF-IDF, so its speed buys little. "Six layers" is much more accurate, but it also read far more text, so we cannot say that depth is the reason.
 #
-# Judge a student by the column "both in ONNX Runtime". The next column is your gain if you come from PyTorch. The last column says how much of the teacher's lead over TF-IDF is left. The tokenizer's file comes on top of the megabytes.
+# Judge a student by the column "both in ONNX Runtime". The next column is your gain if you come from PyTorch. The last column says how much of the teacher's lead over TF-IDF is left.
 #
 # ### A test set that nobody looked at
 #
 # Here is a confession. The recipes of "six layers", "narrow", and "text CNN" were not our first ones. Earlier recipes missed the goals on the same test set, so the search went on. Validation chose each recipe, but the test set told us whether to keep searching. So these numbers are a little too good.
 #
-# A fair test needs text that no recipe met: short reviews of IMDb, labeled by their authors. No student read anything from this part of IMDb. The stored files of the first seed answer them. ("A quarter wide" has no stored file, because lesson 6 makes that model itself.)
+# A fair test needs text that no recipe met: short reviews of IMDb, labeled by their authors. No student read anything from this part of IMDb. We classify them with the stored models of the first seed. "A quarter wide" is not stored, because lesson 6 makes it.
 #
 # **Predict first.** Will the students keep as much of the teacher's accuracy there?
 
@@ -438,19 +441,19 @@ for row in [row for row in students.rows if "file" in row]:
 for name, answers in {"teacher": teacher_fresh, "TF-IDF": linear_fresh}.items():
     rows[name] = {"accuracy": f"{answers.double().mean():.1%}", "share": ""}
 share = torch.cat(again).double().mean()
-print(f"On the test set, {100 * share:.1f} % of the files' answers are those stored before.")
+print(f"Check: the stored models repeat {100 * share:.1f} % of their earlier test answers.")
 pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"})
 
 # %% [markdown]
-# The shares are about those of the test set, or higher. Do not compare the accuracies with those of the test set, because even these short reviews are longer than its sentences. The shares have a catch, too. All students but "three layers" have read *other* reviews of the same site, and the teacher has not.
+# The shares are about those of the test set, or higher. Do not compare the accuracies with those of the test set, because even these short reviews are longer than its sentences. The shares have a catch, too. All students in this table but "three layers" have read *other* reviews of the same site, and the teacher has not.
 #
 # ## 7 · The compression explorer
 #
 # Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). "Zeros" is the share of the weights set to 0, as in lesson 1. A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. The lines leave them out, because most of them trained longer.
 #
-# - The numbers of tokens are all, those seen in the labeled sentences, and those seen there three times.
+# - The tokens: all, those in the labeled sentences, or those that are there at least three times.
 # - The bytes are computed. Zeros count as if the file skipped them.
-# - Eight bits are timed as int8, all else as float32: zeros and four bits speed up no program here.
+# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32.
 # - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
 # A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line is the front of accuracy and size at the left, of accuracy and latency at the right. Hover over a point to see its name.
@@ -468,7 +471,7 @@ dials = ("layers", "width", "tokens", "bits", "zeros")
 sliders.compression_explorer(grid, dials, marked)
 
 # %% [markdown]
-# "Tokens" and "zeros" change the size and not the latency, so in the right picture the point only moves up or down. A model looks up the embedding rows of its tokens, so an unused row takes bytes and no time. The slider "bits" changes the latency at eight bits only.
+# "Tokens" and "zeros" change the size and not the latency, so in the right picture the point only moves up or down. A model looks up the embedding rows of its tokens, so an unused row takes bytes and no time. No program here skips zeros, so they save no time. The slider "bits" changes the latency at eight bits only, because no program here computes with four.
 #
 # 1. Start with everything large and go from 32 to 8 bits, then to 4. What do you lose?
 # 2. Compare one layer of full width with six layers of a quarter. Which is smaller, faster, better?
@@ -476,21 +479,30 @@ sliders.compression_explorer(grid, dials, marked)
 #
 # <details><summary>Answers</summary>
 #
-# 1. Almost nothing, and then points. Section 3 shows why.
+# 1. At 8 bits, almost nothing. At 4 bits, points, as in section 3.
 # 2. The single layer is faster and a little smaller, and the six narrow layers are far more accurate.
-# 3. Bits, always. With eight bits you need fewer tokens, too. With four bits, narrow models fit with all tokens, but they lose accuracy.
+# 3. Fewer bits, always: no point with 32 bits is that small. With eight bits you need fewer tokens, too. With four bits, narrow models fit with all tokens, but they lose accuracy.
 # </details>
 #
-# What does each step of a slider cost? The next table takes the models with no zeros and at least eight bits, because the others lose too much to compare. It averages over all pairs that are one step apart.
+# What does each step of a slider cost? The next table takes the models with no zeros and at least eight bits, because the others lose too much to compare. It averages over all pairs that are one step apart. The printed line is one such pair.
 
 # %%
 # the collapsed cell made `dials`, the names of the sliders, and
 # `grid`: (layers, width, tokens, bits, zeros) → a model with its size and accuracy
-healthy = {spot: one for spot, one in grid.items() if spot[3] >= 8 and spot[4] == 0}
+healthy = {}
+for spot, one in grid.items():
+    layers, width, tokens, bits, zeros = spot
+    if bits >= 8 and zeros == 0:
+        healthy[spot] = one
+six = grid[6, 1.0, 30_522, 32, 0]
+three = grid[3, 1.0, 30_522, 32, 0]
+lost = 100 * (six.accuracy.value - three.accuracy.value)
+saved = (six.bytes - three.bytes) / 1e6
+print(f"layers 6 → 3, all else large: {lost:.1f} points lost, {saved:.1f} MB saved")
 pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 
 # %% [markdown]
-# The last column is the price of a megabyte, so begin with the steps where it is lowest. For layers and for tokens, the last step has the highest price. With one seed for each point, a few tenths of a point are noise.
+# The last column is the price of a megabyte, so begin with the steps where it is lowest. For speed, look at the milliseconds instead. For layers and for tokens, the last step has the highest price. With one seed for each point, a few tenths of a point are noise.
 #
 # ## 8 · Choosing
 #
@@ -504,18 +516,23 @@ pd.DataFrame(sliders.prices(healthy, dials)).T.round(2)
 # | a tiny file | narrow embeddings on top, much unlabeled text | a long training | a linear model is nearly as good; then take that one |
 # | speed on a GPU | half precision; fewer layers and units | not measured here; int8 needs another runtime there | it is fast enough in your own measurement |
 #
-# **A default for most: six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables. Lesson 6 makes it from your own model in one call. If it loses too much, let it read more text first, and then keep more of the width.
+# **A default for most: six layers, a quarter of the width, only the tokens that your texts use, int8, one pass of distillation.** That is "a quarter wide" in the tables. Lesson 6 makes it from your own model in one call. "Narrow" is smaller, faster, and about as accurate, but it needs far more text and two training phases. If the default loses too much, let it read more text first, which [helped the text CNN](../docs/lesson5_experiments.md). Then keep more of the width.
 #
-# **You can lose 2 points. Which student do you take?** The table has each student's change against the teacher, its size, and its latency.
+# **You can lose 2 points. Which student do you take?** The table has each student's change against the teacher, its size, and its latency. Choose by the validation set.
 
 # %% jupyter={"source_hidden": true}
-choice = tables.differences({n: (right[n], taught_by.expand_as(right[n])) for n in names})
+(base,) = students.column("validation", student="the teacher itself")
+chosen = {n: torch.stack(students.column("validation", student=n)) for n in names}
+choice = tables.differences({label[n]: (chosen[n], base.expand_as(chosen[n])) for n in names})
+choice.columns = ["points on validation (95 % interval over examples)", "each seed"]
+tested = tables.differences({label[n]: (right[n], taught_by.expand_as(right[n])) for n in names})
+choice["points on the test set"] = tested.iloc[:, 0]
 choice["MB"] = [f"{megabytes[n]:.2f}" for n in names]
 choice["ms in ONNX Runtime"] = [f"{ms[n]:.2f}" for n in names]
 choice
 
 # %% [markdown]
-# Take "six layers": it is the only one whose whole interval lies above −2 points. If an interval crosses −2, as those of "narrow" and of our default do, you cannot tell. A larger test set would help, and so might more text for the student.
+# Take "six layers": on validation it is the only one whose whole interval lies above −2 points. The test set agrees. If an interval crosses −2, as those of "narrow" and of our default do, you cannot tell.
 #
 # ## The claims
 #
@@ -528,14 +545,14 @@ said = "int8 changes the teacher's accuracy by less than 1 point"
 points(said, value=int8_costs, margin=0.01, side="within")
 said = "int8 makes the teacher at least 2 times as fast, both in ONNX Runtime"
 ratio(said, value=int8_alone, margin=2)
-for where, value in {"linear layers": linear_layers, "embeddings, too": everything}.items():
+for where, value in {"linear layers": smaller_if_layers, "embeddings, too": smaller_if_all}.items():
     said = f"DistilBERT is 5–8 × smaller than BERT with int8 in its {where}"
     ratio(said, value=value, margin=5, source="many web pages: 5–8 × smaller at 97 %")
-value = tables.gap(order[early], order[late])
-points("Prune, then distill beats distill, then prune", value=value, margin=0)
+value = tables.gap(*pairs[late])
+points("Distill, then prune loses to prune, then distill", value=value, margin=0, side="below")
 value = tables.gap(*pairs["prune while distilling"])
 points("Both at once beats prune, then distill", value=value, margin=0)
-said = "With a short recovery, distilling first loses less than 1 point to pruning first"
+said = "With a short recovery, distilling first is less than 1 point worse than pruning first"
 points(said, value=tables.gap(*pairs[short]), margin=-0.01)
 said = "A model can be 10 × smaller with a loss of only 5 %"
 share(said, value=kept["a quarter wide"], margin=0.95, source="many web pages")
@@ -558,13 +575,13 @@ ratio("The text CNN is 250 × as fast as BERT-base, both in ONNX Runtime", value
 claims
 
 # %% [markdown]
-# Intervals of speeds are over the rounds of the measuring run. All others are over examples, and those of differences are widened until each single seed lies inside.
+# Intervals of speeds are over the rounds of the measuring run. All others are over examples. Where a difference has several seeds, its interval is widened until it holds each of them.
 #
 # ## Recap
 #
-# - Count on two techniques to multiply only if the second one acts on all that the first one left. int8 does.
+# - Two factors surely multiply only if the second technique shrinks everything that is left. int8 does.
 # - Embeddings decide how small a small transformer becomes: remove tokens, lower the rank, use one byte a number.
-# - Cut before the training ends. Heads and neurons that are cut at the end stay broken.
+# - Cut before the training ends. A model that is cut at the end stays damaged.
 # - For speed, remove layers or width. Unused rows of the embedding table cost bytes and no time.
 # - Name the runtime of both sides, and say how many points you can lose before you measure.
 #
@@ -576,8 +593,8 @@ claims
 # **2.** Half of a model's bytes are embeddings. You halve the bytes of its layers, and then store everything in a quarter of the bits. How many times smaller is it?
 # <details><summary>Answer</summary>Three quarters of the bytes are left, then a quarter of those: 0.75 / 4 = 0.19. So it is 5.3 × smaller, not 2 · 4 = 8 ×.</details>
 #
-# **3.** Your int8 model answers a sentence differently when it stands in a batch with longer ones. Is that a bug?
-# <details><summary>Answer</summary>No. With dynamic quantization the scale of the activations is found for the whole batch. Another batch has another scale, so the rounding differs.</details>
+# **3.** A colleague distills a student, then removes half of its neurons and ships it. What do you change?
+# <details><summary>Answer</summary>The cut comes too late. Prune first, or train for one more stage after the cut, as in section 5.</details>
 #
 # **4.** A blog compares its int8 model in ONNX Runtime with the original in PyTorch and reports 10 × the speed. What do you ask for?
 # <details><summary>Answer</summary>The original in ONNX Runtime, in float32. Part of the ratio may come from the runtime alone.</details>

@@ -218,9 +218,9 @@ plots.layer_scores(panels, title=title, marked=[12, 25])
 #
 # The other layers in the middle are nearly equal, so the two measures choose different ones: compare the printed lists.
 #
-# Now we drop nine layers. The drawing shows a smaller model, which has six layers and loses two. The kept layers keep their weights, but they must be numbered anew. Each layer holds a number, `layer_idx`. With an old number, writing may fail or give nonsense, while the perplexity is still right.
+# Now we drop the nine layers of the lowest block influence. The left-out loss chose better, but it takes a run of the model for each layer, and block influence takes one in all. The drawing shows a smaller model, which has six layers and loses two.
 #
-# The reason is the **cache**. It holds the keys and values of all earlier tokens, so that writing the next token does not compute them again. `layer_idx` says which part of the cache belongs to a layer. Perplexity needs no cache. `remove_layers` numbers the layers anew. Exercise 4 of [lab 7](../exercises/07_language_model.ipynb) shows the error.
+# The kept layers keep their weights, but they must be numbered anew, because of the **cache**. It holds the keys and values of all earlier tokens, so that writing the next token does not compute them again. The number of a layer, `layer_idx`, says which part of the cache belongs to it. With an old number, writing fails or gives nonsense. Perplexity needs no cache, so it stays right. `remove_layers` numbers the layers anew. Exercise 4 of [lab 7](../exercises/07_language_model.ipynb) shows the error.
 #
 # **Predict first.** What will the model write without nine of its layers?
 
@@ -279,9 +279,9 @@ def at_down(measure):
 # **Predict first.** A quarter of the FFN neurons of each layer goes. Which score is best: activation, Taylor, or random?
 
 # %%
-activation = at_down(lambda size: size.mean((0, 1)))
+activation = at_down(lambda values: values.mean((0, 1)))
 short = TensorDataset(calibration[:, : settings.length // 2])
-scores = {
+scores = {  # a score: (model, group) → one number for each neuron
     "Taylor": structured.gate_taylor(model, short, loss=training.next_token_loss, size=2),
     "activation": lambda model, group: activation[group.name],
     "random": structured.random_score(0),
@@ -412,7 +412,7 @@ sliders.temperature_explorer({"The film was": t[top]}, names, among="of these 6"
 #
 # The cut model is the student now. We fine-tune one copy of it and distill another. Both read the same plain reviews, without the chat template, in the same order and with the same learning rates.
 #
-# **Predict first.** Which share of the lost log-perplexity comes back in 20 steps? Is distillation or fine-tuning ahead?
+# **Predict first.** The cut raised the loss, which is the log of the perplexity. Which share of this rise do 20 steps undo? Is distillation or fine-tuning ahead?
 
 # %%
 cut.get_input_embeddings().requires_grad_(False)  # the tied table stays fixed: saves memory
@@ -427,19 +427,20 @@ seconds = (time.perf_counter() - began) / settings.steps
 found["distilled"] = perplexity(distilled)
 for way, one in found.items():
     print(f"{way}: {one}; back: {one.recovered(as_cut, whole)}")
+print("fine-tuned:", found["fine-tuned"].times(found["distilled"]), "the perplexity of distilled")
 print(f"one step of distillation: {seconds:.1f} s")
 print("the distilled model writes:", write(distilled, prompt))
 
 # %% [markdown]
-# A large part comes back within minutes. Why the *log*-perplexity? It is the loss, which training lowers. On this scale, going from 200 to 100 counts as much as going from 100 to 50. <!-- not measured: an example -->
+# A large part comes back within minutes. *Back* is measured on the log of the perplexity. On this scale, going from 200 to 100 counts as much as going from 100 to 50. <!-- not measured: an example -->
 #
-# Was distillation better than fine-tuning on the same text? **No.** In our run fine-tuning was a little ahead. Its steps are also cheaper, because no teacher runs beside it. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
+# Was distillation better than fine-tuning on the same text? **No.** Review by review, fine-tuning was a little ahead. This is one run, with one learning rate for both. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
 #
-# Now read the last printed line. Perplexity on plain reviews does not say how well a model answers a prompt with the template.
+# Now read the last printed line. The students read plain reviews, and a prompt has the chat template. So a better perplexity on reviews does not say how well a model answers.
 #
-# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained for longer, once in each way, and measured on the way. In its figure, compare the last points: how much is back, and which way is ahead? Only there has the learning rate fallen to 0.
+# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained each student once, for longer, and measured in between. In its figure, compare the last points: how much is back, and which student is ahead? At the earlier points the learning rate is still high, so they differ from the numbers above.
 #
-# <details><summary>Answer</summary>More steps bring back more, but ever more slowly. Fine-tuning stays ahead, and neither way reaches the four fifths that we had hoped for.</details>
+# <details><summary>Answer</summary>More steps bring back more, but ever more slowly. The fine-tuned student stays ahead, and neither reaches the four fifths that we had hoped for.</details>
 
 # %% jupyter={"source_hidden": true}
 longer = lessons.results_if_stored("lesson7_recovery")
@@ -465,7 +466,7 @@ table = {
     "nine layers dropped": cut,
     "... and distilled": distilled,
     "... and int8": quantization.quantize(distilled, backend="torch"),
-    "whole, int8": quantization.quantize(model, backend="torch"),
+    "whole in int8": quantization.quantize(model, backend="torch"),
 }
 speed = evaluation.generation_speed(table, reviews("validation", 1), rounds=settings.rounds)
 on_test = {}
@@ -489,24 +490,24 @@ pd.DataFrame(rows).T
 rounded = quantization.fake_quantize(model, bits=8)
 weights_only = test.measured("int8 weights alone", rounded, evaluation.perplexity)
 print("int8 weights, float inputs:", weights_only.times(on_test["whole"]), "the whole model's")
-print("int8 weights, int8 inputs: ", on_test["whole, int8"].times(on_test["whole"]))
-shares = at_down(lambda size: (size < size.max() / 254).float().mean())
+print("int8 weights, int8 inputs: ", on_test["whole in int8"].times(on_test["whole"]))
+shares = at_down(lambda values: (values < values.max() / 254).float().mean())
 zeros = torch.stack(list(shares.values()))  # of each layer
 print(f"inputs of *down* that int8 rounds to zero: {zeros.median():.0%} in a typical layer,")
 print(f"{zeros.max():.0%} in the one with the most")
 
 # %% [markdown]
-# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. The whole model gains less than half of that, and reading gains about as much as writing. So other work takes much of the time, for example rounding the inputs. We did not measure which.
+# PyTorch keeps the tied table twice: in float32 to look up tokens, and in int8 to compute the logits. So the int8 models have more parameters, and more than a quarter of the bytes. But for each token, only the int8 copy is read in full.
 #
-# Now look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. But a few inputs are many times as large as the others (Dettmers et al. 2022, section 3). One scale is the distance between two int8 values, and 127 of them reach up to the largest input. All inputs below half a scale, 1/254 of the largest, become zero. In a typical layer these are about half of the inputs of *down*.
+# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. It makes the whole model less than twice as fast. So other work takes much of the time, for example rounding the inputs. We did not measure which.
+#
+# Now look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. But a few inputs are many times as large as the others (Dettmers et al. 2022, section 3). The scale is the distance between two int8 values, and the largest input lies 127 scales from zero. So all inputs below half a scale, 1/254 of the largest, become zero. In a typical layer these are about half of the inputs of *down*, and in one layer nearly all.
 #
 # There are three remedies. Keep the few large inputs in float, as Dettmers et al. do. Move a part of their size into the weights (Xiao et al. 2023). Or round the weights alone, as in our 4-bit file.
 #
-# PyTorch keeps the tied table twice: in float32 to look up tokens, and in int8 to compute the logits. So the int8 models have more parameters, and more than a quarter of the bytes.
-#
 # ### The same at eight billion parameters
 #
-# With $N$ parameters, a forward pass takes about $2N$ operations for each token, and a training step takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. Times the tokens in a step, divided by its seconds, this is our speed.
+# With $N$ parameters, a forward pass takes about $2N$ operations for each token, and a training step takes $6N$. So a distillation step takes $2 N_\text{teacher} + 6 N_\text{student}$ for each token. Multiply this by the tokens in a step and divide by the seconds of the step: that is our speed.
 #
 # With this speed, the same formula gives the time for a larger model. Our example is from Sreenivas et al. 2024. They made a model of four billion parameters out of Llama 3.1 with eight billion, on 94 billion tokens. Training with AdamW takes 16 bytes of memory for each parameter: the weight, its gradient, and two moments, all in float32.
 
@@ -527,7 +528,7 @@ print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher 
 # ## Recap
 #
 # - Perplexity is the exponential of the mean loss per token. Compare two models review by review.
-# - Layers in the middle can go first. Block influence needs only one pass, but leaving out each layer in turn chose better. Number the kept layers anew.
+# - Most layers between the ends can go. Block influence needs only one pass, but leaving out each layer in turn chose better. Number the kept layers anew.
 # - For single weights, Wanda was far better than magnitude: a small weight on a large input matters.
 # - A short training brought back more than half of the lost log-perplexity, distilled or fine-tuned. Look out for padding, −∞, top-k, and the chat template.
 # - int8 made reading and writing faster. Rounding the weights cost almost nothing. But rounding the inputs with one scale for a whole batch cost much.
@@ -551,10 +552,10 @@ if longer:
     claims.add(said, value=curves["distilled"][1][-1], margin=0.8, unit="%")
 said = f"After {settings.steps} steps, fine-tuning's perplexity is above distillation's"
 add(said, value=found["fine-tuned"].times(found["distilled"]), margin=1)
-for what, one in {"int8": on_test["whole, int8"], "int8 weights alone": weights_only}.items():
+for what, one in {"int8": on_test["whole in int8"], "int8 weights alone": weights_only}.items():
     said = f"{what} raises the perplexity by less than 3 %"
     add(said, value=one.times(on_test["whole"]), margin=1.03, side="below")
-for name, least in {"... and distilled": 1.3, "whole, int8": 2}.items():
+for name, least in {"... and distilled": 1.3, "whole in int8": 2}.items():
     said = f"It writes at least {least} times as fast as the whole model: {name.removeprefix('... and ')}"
     add(said, value=evaluation.speedup(speed["whole"].decode, speed[name].decode), margin=least)
 claims

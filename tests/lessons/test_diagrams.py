@@ -364,7 +364,9 @@ def test_the_bars_are_the_softmax_of_the_logits():
 
 def test_the_loss_is_written_in_symbols_and_in_numbers():
     drawing = diagrams.teacher_and_student(T=4, alpha=0.7)
-    assert {"0.7 · 4² · KL", "+", "0.3 · CE", "α · T² · KL", "(1 − α) · CE"} <= set(words(drawing))
+    assert {"= 0.7 · 4² · KL", "+", "= 0.3 · CE", "α · T² · KL", "(1 − α) · CE"} <= set(
+        words(drawing)
+    )
 
 
 def test_layers_are_counted_from_1_in_the_picture_and_from_0_in_code():

@@ -325,6 +325,8 @@ def test_other_models_use_all_their_positions_or_have_no_limit():
     assert custom_model.longest_text(t.BertConfig(**BERT)) == 64
     assert custom_model.longest_text(KINDS["gpt2"]().config) == 64
     assert custom_model.longest_text(t.T5Config(num_layers=1)) == 10**6
+    no_limit = t.XLNetConfig(vocab_size=9, d_model=8, n_layer=1, n_head=2, d_inner=8)
+    assert custom_model.longest_text(no_limit) == 10**6  # it says -1
 
 
 def test_a_padding_id_of_the_models_own_is_used(save, parts):

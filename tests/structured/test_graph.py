@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from network_zoo import NETS, images, network, widths
 from torch import Tensor, nn
+from transformers import BertConfig, BertModel
 
 from course_lib.models.networks import LeNet300, SmallCNN
 from course_lib.structured.dependency import groups, groups_of
@@ -160,9 +161,19 @@ REFUSED = {
     "LayerNorm": (
         lambda: Middle(nn.LayerNorm([6, 6, 6])),
         "conv",
-        "'middle' takes mean and variance across channels",
+        "'middle' normalizes across channels, so without one the others change",
     ),
-    "GroupNorm": (lambda: Middle(nn.GroupNorm(2, 6)), "conv", "mean and variance across channels"),
+    "GroupNorm": (lambda: Middle(nn.GroupNorm(2, 6)), "conv", "change; exact=False removes them"),
+    "GroupNorm without weights": (
+        lambda: Middle(nn.GroupNorm(2, 6, affine=False)),
+        "conv",
+        "normalizes across channels, so without one the others change",
+    ),
+    "LayerNorm over pixels": (
+        lambda: Middle(nn.LayerNorm(6)),
+        "conv",
+        "the way its channels reach 'middle' is not known",
+    ),
     "a split at fixed places": (
         lambda: Middle(lambda x: x.split(3, 1)[0], 3),
         "conv",
@@ -243,6 +254,14 @@ def test_groups_side_by_side_are_read_at_their_places():
     assert found["conv1"].units == 6
 
 
+def test_a_norm_whose_groups_hold_channels_of_several_layers_stays():
+    model: Any = network("dense")
+    assert "conv1" in groups(model, exact=False)
+    model.norm2 = nn.GroupNorm(2, 12)
+    with pytest.raises(ValueError, match=r"'conv1' cannot.*'norm2' normalizes.* others change\.$"):
+        groups_of(model, ["conv1"], exact=False)
+
+
 def test_halves_and_grouped_convolutions_lose_the_same_units_of_each_part():
     found = groups(network("halves"))
     assert (found["conv1"].units, found["inner"].units) == (4, 6)  # of 8 channels, in two halves
@@ -273,8 +292,38 @@ def test_pytorchs_own_transformer_loses_neurons_but_no_heads():
     model = Net().eval()
     assert widths(model) == {f"encoder.layers.{i}.linear1": 9 for i in (0, 1)}
     assert_the_rest_is_exact(model, images())
-    with pytest.raises(ValueError, match=r"0\.self_attn' cannot.*heads for its whole width"):
+    with pytest.raises(
+        ValueError, match=r"0\.self_attn' cannot.*whole width; the same weights in a BERT"
+    ):
         groups_of(model, ["encoder.layers.0.self_attn"])
+
+
+def test_the_cure_for_pytorchs_heads_is_a_bert_with_the_same_weights():
+    torch.manual_seed(0)
+    sizes: Any = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 24}
+    bert = BertModel(BertConfig(**sizes, vocab_size=9, num_hidden_layers=2, layer_norm_eps=1e-5))
+    layer = nn.TransformerEncoderLayer(32, 4, 24, activation="gelu", batch_first=True)
+    encoder: Any = nn.TransformerEncoder(layer, 2).eval()
+    for mine, theirs in zip(bert.eval().encoder.layer, encoder.layers, strict=True):
+        attention, x = mine.attention, torch.randn(2, 5, 32)
+        inputs = (getattr(attention.self, name) for name in ("query", "key", "value"))
+        projections = theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias
+        for linear, weight, bias in zip(inputs, *(t.chunk(3) for t in projections), strict=True):
+            linear.load_state_dict({"weight": weight, "bias": bias})
+        for linear, other in [
+            (attention.output.dense, theirs.self_attn.out_proj),
+            (attention.output.LayerNorm, theirs.norm1),
+            (mine.intermediate.dense, theirs.linear1),
+            (mine.output.dense, theirs.linear2),
+            (mine.output.LayerNorm, theirs.norm2),
+        ]:
+            linear.load_state_dict(other.state_dict())
+    small = remove(bert, {"layer.0.heads": [1, 3]})
+    with torch.inference_mode():
+        torch.testing.assert_close(bert.encoder(x)[0], encoder(x))
+        for head in (0, 2):
+            encoder.layers[0].self_attn.out_proj.weight[:, 8 * head : 8 * head + 8] = 0
+        torch.testing.assert_close(small.get_submodule("encoder")(x)[0], encoder(x))
 
 
 def test_recurrent_layers_stay():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 import transformers as t
 from hypothesis import given
 from hypothesis import strategies as st
-from network_zoo import NETS, chain, count, images, network
+from network_zoo import INEXACT, NETS, chain, count, images, network
 from torch import Tensor, nn
 from transformer_zoo import TINY, answer, batch_for, tiny
 from transformers.pytorch_utils import Conv1D
 
 from course_lib.models.encoders import load_encoder, load_tokenizer
 from course_lib.models.networks import LeNet300, SmallCNN
+from course_lib.serialization import load, save
 from course_lib.structured.dependency import groups
 from course_lib.structured.removal import (
     changes,
@@ -28,6 +30,7 @@ from course_lib.structured.removal import (
     remove,
     remove_layers,
 )
+from course_lib.structured.selection import choose
 
 CLOSE = {torch.float32: 1e-5, torch.float64: 1e-12}
 PRECISIONS = pytest.mark.parametrize("dtype", CLOSE, ids=["float32", "float64"])
@@ -278,6 +281,63 @@ def test_gpt2_still_generates_with_its_cache():
         by_hand = torch.cat([by_hand, logits[:, -1:].argmax(-1)], 1)
     assert said.tolist() == by_hand.tolist()
     assert len(set(said[0].tolist())) > 3  # it says something
+
+
+# --- norms across channels: not exact, and measured -------------------------------------------
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_what_a_norm_across_channels_reads_goes_with_a_measured_difference(name, tmp_path):
+    model, x = network(name), images()
+    found, exact = groups(model, exact=False), {} if name == "GroupNorm" else groups(model)
+    assert {n: g.units for n, g in found.items() if g.inexact} == INEXACT[name][1]
+    assert exact == {n: g for n, g in found.items() if not g.inexact}
+    keep = choose(model, 0.5, layers=list(found), per_group=True)
+    inexact = next(iter(INEXACT[name][1]))
+    words = rf"^'{inexact}' cannot be .*: '\w+' normalizes across channels.*; exact=False removes"
+    with pytest.raises(ValueError, match=words):
+        remove(model, keep)
+    small: Any = remove(model, keep, exact=False, example=x)
+    wide = run(masked(model, keep), x)
+    gap = (run(small, x) - wide).abs().max() / wide.abs().max()
+    assert small.difference == pytest.approx(gap.item())
+    assert small.difference > 0.01
+    assert f"by {small.difference:.1%} of the largest" in changes(model, small).lines[-1]
+    assert count(small) == parameter_counter(model)({n: len(kept) for n, kept in keep.items()})
+    for module in small.modules():
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            assert module.normalized_shape == tuple(module.weight.shape)
+        elif isinstance(module, nn.GroupNorm):
+            assert (module.num_channels,) == module.weight.shape
+    again = load(save(small, tmp_path / "small"), like=model)
+    assert apart(run(again, x), run(small, x)) == 0
+    twice: Any = remove(again, {inexact: [0]}, exact=False, example=x)
+    assert groups(twice, exact=False)[inexact].units == 1
+    third = load(save(twice, tmp_path / "twice"), like=model)
+    assert apart(run(third, x), run(twice, x)) == 0
+
+
+def test_what_goes_exactly_makes_no_difference():
+    model, x = network("LayerNorm"), images()
+    small: Any = remove(model, {"6": [0, 3]}, exact=False, example=x)
+    assert small.difference < 1e-6
+    inexact = remove(model, {"1": [0, 3]}, exact=False, example=x)
+    assert not hasattr(remove(inexact, {"6": [0]}), "difference")
+    small = remove(tiny("bert"), {"layer.1.heads": [0]}, exact=False)
+    assert small.difference < 1e-5
+    with pytest.raises(ValueError, match=r"exact=False measures a difference.* example=inputs"):
+        remove(model, {"1": [0]}, exact=False)
+    with pytest.raises(ValueError, match="Sequential cannot be run on the example: RuntimeError"):
+        remove(model, {"1": [0]}, exact=False, example=x[:, :2])
+
+
+def test_a_folder_from_before_inexact_groups_is_read(tmp_path):
+    model: Any = network("LayerNorm")
+    folder = save(model, tmp_path / "old")
+    note = json.loads((folder / "compressed.json").read_text())
+    note["widths"] = {"6": 8}
+    (folder / "compressed.json").write_text(json.dumps(note))
+    assert apart(run(load(folder, like=model), images()), run(model, images())) == 0
 
 
 # --- modules have their true sizes -------------------------------------------------------------

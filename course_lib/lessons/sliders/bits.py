@@ -63,14 +63,15 @@ def bits_chart(row: Tensor, found: Found) -> Chart:
     least = min(megabytes for megabytes, _ in found.values())
     ends = [end for _, accuracy in found.values() for end in accuracy.interval]
     scale = (min(ends) - 0.01, max(ends) + 0.045)
+    sizes = (least / 1.3, most * 1.9)
     at = {
-        "x": number("megabytes", "megabytes (log scale)", (least / 1.3, most * 1.9), type="log"),
+        "x": number("megabytes", "megabytes of the model (log scale)", sizes, type="log"),
         "y": number("accuracy", "validation accuracy", scale, percent=True),
     }
     whisker = {"x": at["x"], "y": {**at["y"], "field": "low"}, "y2": {"field": "high"}}
     hover = tooltip(name="bits", megabytes="MB|.1f", shown="accuracy")
     accuracies = panel(
-        "the whole model (number: bits; line: 95 % interval)", 280, 230,
+        "number: bits; line: 95 % interval; orange: your slider", 280, 230,
         mark("rule", "all", color=GRAY, strokeWidth=2, **whisker),
         mark("circle", "all", color=BLUE, size=60, opacity=1, **at, tooltip=hover),
         mark("text", "all", align="center", dy=-10, fontSize=11, text={"field": "bits"},

@@ -232,14 +232,14 @@ def prices(variants: Mapping[tuple, Variant], names: Sequence[str]) -> dict[str,
         names: of the sliders.
 
     Returns:
-        A step such as "layers 6 → 3" → points of accuracy that are lost, megabytes that are saved, and
-        the points for each megabyte.
+        A step such as "layers 6 → 3" → points of accuracy that are lost, megabytes and milliseconds
+        that are saved, and the points for each megabyte.
 
     Example:
         >>> grid = {(8,): Variant("8 bits", 1_000_000, 1.0, Accuracy(90, 100))}
         >>> grid[(32,)] = Variant("32 bits", 4_000_000, 2.0, Accuracy(91, 100))
         >>> {key: round(value, 2) for key, value in prices(grid, ["bits"])["bits 32 → 8"].items()}
-        {'points lost': 1.0, 'MB saved': 3.0, 'points for each MB': 0.33}
+        {'points lost': 1.0, 'MB saved': 3.0, 'ms saved': 1.0, 'points for each MB': 0.33}
     """
     found = {}
     for i, name in enumerate(names):
@@ -252,8 +252,10 @@ def prices(variants: Mapping[tuple, Variant], names: Sequence[str]) -> dict[str,
             ]
             lost = sum(100 * (a.accuracy.value - b.accuracy.value) for a, b in pairs) / len(pairs)
             saved = sum((a.bytes - b.bytes) / 1e6 for a, b in pairs) / len(pairs)
+            sooner = sum(a.milliseconds - b.milliseconds for a, b in pairs) / len(pairs)
             found[f"{name} {here:,} → {there:,}"] = {
-                "points lost": lost, "MB saved": saved, "points for each MB": lost / saved,
+                "points lost": lost, "MB saved": saved, "ms saved": sooner,
+                "points for each MB": lost / saved,
             }  # fmt: skip
     return found
 

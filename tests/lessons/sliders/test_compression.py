@@ -171,4 +171,6 @@ def test_a_step_costs_what_its_pairs_cost_on_average():
     assert list(found) == ["layers 6 → 3", "layers 3 → 1", "bits 32 → 8"]
     assert round(found["layers 6 → 3"]["points lost"], 6) == 15
     assert round(found["layers 6 → 3"]["MB saved"], 6) == (96 + 24) / 2000
+    assert found["layers 6 → 3"]["ms saved"] == 4.5
+    assert found["bits 32 → 8"]["ms saved"] == 0
     assert round(found["bits 32 → 8"]["points for each MB"], 6) == round(2 / 0.08, 6)
