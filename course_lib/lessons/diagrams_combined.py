@@ -41,7 +41,7 @@ def what_goes() -> Drawing:
             at = (x + table[0] + 0.14, top + layer * (table[1] - slab[1]) / 5)
             _part(ax, at, slab, wide, 1, name == "int8")
         label(ax, (x + 0.57, 2.2), technique)
-    for text, x in (("embeddings", 0.4), ("layers", 1.06)):
+    for text, x in (("table", 0.38), ("layers", 1.02)):
         label(ax, (x, 0.24), text, style.SMALL, color=style.FADED)
     for text, x, color in (("what is left", 4.85, KEPT), ("removed", 6.15, GONE)):
         ax.add_patch(Rectangle((x, 0.17), 0.16, 0.14, facecolor=color))

@@ -7,6 +7,8 @@ what you read, `quick` is what the tests run.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -94,6 +96,17 @@ def prepare_process() -> None:
     # takes two seconds, and restarting a kernel waits for it. Frozen objects are skipped.
     atexit.unregister(gc.freeze)  # so that a second call does not register it twice
     atexit.register(gc.freeze)
+
+
+def return_freed_memory() -> None:
+    """From now on, tensors of a megabyte or more go back to the system when they are freed.
+
+    By default glibc (Linux) keeps blocks of up to 32 MB for later, in pieces that the next model may
+    not fit into. A lesson that makes several large models then needs half as much again. Elsewhere
+    nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-3, 2**20)  # M_MMAP_THRESHOLD
 
 
 def profiles_of(lesson: str) -> dict[str, dict[str, Any]]:

@@ -129,7 +129,7 @@ def differences(rows: Mapping[Any, tuple[Tensor, Tensor]]) -> DataFrame:
         one, other = torch.atleast_2d(*pair)
         found = paired_test_over_seeds(one, other)
         value, low, high = (_points(number) for number in (found.value, *found.interval))
-        each = (one.double().mean(1) - other.double().mean(1)).tolist()
+        each = (one.double() - other.double()).mean(1).tolist()  # rounds as the value does
         shown[name] = (f"{value} ({low} to {high})", ", ".join(map(_points, each)))
     return pd.DataFrame(shown, index=["points (95 % interval over examples)", "each seed"]).T
 

@@ -87,13 +87,13 @@ print(f"and it keeps {kept[smallest]} of its accuracy.")
 #
 # ## 1 · What each technique removes
 #
-# Nearly all bytes of a transformer are in matrices, and a matrix takes **rows × columns × bits / 8** bytes. A technique removes whole matrices or makes one of these three numbers smaller:
+# Nearly all bytes of a transformer are in matrices, and a matrix takes **rows × columns × bits / 8** bytes. The **embeddings** are a table with one row for each token. A technique removes whole matrices or makes one of these three numbers smaller:
 
 # %%
 diagrams.what_goes()
 
 # %% [markdown]
-# The **embeddings** are a table with one row for each token. Fewer or narrower layers do not change it. Distillation removes nothing, so it is not in the picture. It wins back accuracy that the other techniques cost.
+# Fewer or narrower layers do not change the table of embeddings. Distillation removes nothing, so it is not in the picture. It wins back accuracy that the other techniques cost.
 #
 # The next cell has the first four techniques, each as a function from a model to a smaller one. The collapsed cell at the top made `teacher` (the fine-tuned model) and `reviews` (its tokenized sentences).
 

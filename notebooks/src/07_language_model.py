@@ -46,6 +46,7 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways. This cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
+lessons.return_freed_memory()  # this lesson makes one large model after the other
 depth = lessons.results("lesson7_layers")
 
 

@@ -135,3 +135,29 @@ def test_what_the_user_has_set_stays(monkeypatch):
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     settings.prepare_process()
     assert (os.environ["GOMP_SPINCOUNT"], os.environ["ORT_DISABLE_TELEMETRY"]) == ("7", "0")
+
+
+RETURNS = """
+import sys, psutil, torch
+from course_lib import lessons
+if sys.argv[1] == "return":
+    lessons.return_freed_memory()
+large = torch.ones(2**22)
+del large  # glibc takes it as a sign that blocks of this size come and go, and keeps smaller ones
+process = psutil.Process()
+before = process.memory_info().rss
+blocks, last = [torch.ones(2**20) for _ in range(100)], torch.ones(2**20)  # 4 MB each
+del blocks
+print((process.memory_info().rss - before) // 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system decides")
+def test_freed_memory_goes_back():
+    """Before, lesson 7 held half as much again as its largest step needs."""
+    kept = {}
+    for way in ("keep", "return"):
+        command = [sys.executable, "-c", RETURNS, way]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        kept[way] = int(done.stdout)
+    assert kept["return"] < 40 < kept["keep"], kept
