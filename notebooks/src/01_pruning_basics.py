@@ -209,7 +209,7 @@ magnitude_mask = fill_in.check(magnitude_mask, against=solutions.magnitude_mask,
 #
 # **Predict first.** At which of these sparsities does pruning first cost more than a point of accuracy: 10 %, 30 %,
 # 50 %, or 80 %? A point is 5 of the 500 images. Then run the cell and move the slider. Each move prunes the trained
-# network and evaluates it, without training. The right panel shows the weights left, so 70 % sparsity is at 30 %.
+# network and evaluates it, without training. The axis of the right panel is the share of weights kept, so 70 % sparsity is at 30 %.
 
 # %%
 magnitudes = [layer.weight.detach().abs() for layer in (model.fc1, model.fc2, model.fc3)]
@@ -300,7 +300,7 @@ plots.lines(curves, title=title, xlabel="step after the pruning", ylabel="sparsi
 # - **(a) The gradient** of a pruned weight is its input times the loss's gradient at its output neuron. The weight's own
 #   value is not part of that product. So the gradient is usually *not* zero, and plain SGD moves the weight. If a weight
 #   reads a pixel that is blank in all images, its input is 0. Its gradient is then 0, too, and the weight stays at zero.
-#   The other zeros probably belong to neurons whose ReLU outputs 0 in every image with ink at that pixel.
+#   The other zeros probably belong to neurons whose ReLU outputs 0 whenever their pixel has ink.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
@@ -569,7 +569,7 @@ print(f"largest difference between the outputs with CSR and dense matrices: {dif
 # %% [markdown]
 # We time three forms against the dense network: CSR, the 97 % zeros in dense matrices, and a copy of the dense
 # network. The copy is the **control**: its difference from the dense network is noise. In a **round**, every form
-# runs once. We divide the two times of the *same* round, so a busy moment slows both and cancels out. Our claim for
+# runs once. In each round, we divide the dense network's time by the form's, so a busy moment cancels out. Our claim for
 # the final table is that CSR is at least 1.5 × as fast as dense.
 #
 # **Predict first.** How many times as fast is the pruned network if its matrices stay dense?
@@ -628,12 +628,12 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in 
 # How do we compare two networks on the *same* 1,000 images? Images that both get right, or both get wrong, say
 # nothing about the difference. Let $a$ images be right only with the first network and $b$ only with the second. Then
 # the accuracies on $n$ images differ by $(a - b) / n$. Each of the $a + b$ images adds 1 or −1 to $a - b$, like a
-# coin flip. The sum of that many flips has a standard deviation of about $\sqrt{a + b}$. So the 95 % interval reaches
-# about $1.96 \sqrt{a + b} / n$ to each side.
+# coin flip. The sum of that many flips has a standard deviation of about $\sqrt{a + b}$. With 95 %
+# probability, the sum lies within 1.96 of these, so the interval is about ± $1.96 \sqrt{a + b} / n$.
 #
 # The networks are those of the first figure's experiment, at 97 % sparsity. `on_test_set(way)`, from that figure's
 # folded cell, looks up which test images they get right. The next cell compares two networks of one seed. The figure
-# after it uses all three seeds: per image, it compares how many pruned and how many dense networks are right. The
+# after it uses all three seeds: for each image, how many of the three pruned and of the three dense networks are right. The
 # intervals cover the choice of **test examples** only, so new seeds could give another order.
 
 # %%
@@ -677,8 +677,8 @@ claims
 #
 # ## Recap
 #
-# - How many weights can go? Without training, at least half of them: the smallest ones. With training, nearly all: at
-#   97 % sparsity, the averages are within two points of dense.
+# - How many weights can go? Without training, at least half of them: the smallest ones. With training, 97 % for a
+#   loss of about a point or less, as the table shows.
 # - A zero stays a zero only if you enforce it: mask the weight at every use, or set the zeros again after each step.
 # - Layers differ in how much they tolerate. Here, the small last layer suffers first.
 # - A fair comparison changes one thing: the dense network trains for the same number of epochs.
@@ -709,7 +709,7 @@ claims
 # ## Try it yourself
 #
 # The [exercises of this lesson](../exercises/01_pruning_basics.ipynb) take you further: exact masks with ties, a
-# global threshold, and the sparsest network that still reaches 95 %.
+# global threshold, and the sparsest network that is still good enough.
 #
 # ## References
 #

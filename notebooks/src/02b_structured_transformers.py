@@ -69,7 +69,7 @@ plots.seed_panels({"": rows}, title=title, **look)
 #   weights. The token then gets the weighted average of all values. MiniLM does this in twelve **attention heads** side by side. Each head reads all 384 inputs. Q, K and V have 384 outputs each, and a head owns 32 of each. A linear layer O joins the outputs of all heads.
 # - The **feed-forward network** (FFN) works on each token by itself: a linear layer up to 1,536 numbers, an activation function, and a linear layer down to 384. The 1,536 numbers in the middle are the **FFN neurons**.
 #
-# The result of each part is added to its input, as in a residual network. At the end, a small classifier reads the vector of the first token, which is called [CLS]. The drawing leaves out a normalization of each sum.
+# The result of each part is added to its input, as in a residual network. At the end, a small classifier reads the vector of the first token, which is called [CLS]. Each sum (+) is also normalized, which the drawing leaves out.
 
 # %%
 teacher = models.teacher(settings.sentences)  # MiniLM, trained on the movie reviews
@@ -198,7 +198,7 @@ layer_6 = torch.cat(gradients).abs().mean(0)  # [heads]
 # %% [markdown]
 # The library's `gate_taylor` does this for all units in one pass.
 #
-# **Predict first.** MiniLM has 72 heads. If all were equally important, 36 would hold half of the importance. How many do?
+# **Predict first.** MiniLM has 72 heads. If all were equally important, 36 would hold half of the importance. How many of the most important ones do?
 
 # %%
 groups = structured.groups(teacher)
@@ -415,7 +415,7 @@ plots.intervals(ratios, title=title, xlabel=xlabel, margin={"1.8 × (our claim)"
 # A single sentence gains least, and in our run 32 sentences gained a little more than 8. The probable reason is a **fixed cost**: Python and PyTorch need some time to start each layer's computation, however small it is. This cost weighs most when there is little to compute. So
 # ask for a speed-up at the batch size that you will use.
 #
-# And measure twice, because a model may pass by a lucky measurement. In our run, the second measurement agreed.
+# And measure twice, because a model may pass by a lucky measurement. Here the search and the figure agree.
 #
 # ## 7 · Recovery: fine-tune or distill?
 #

@@ -302,7 +302,7 @@ plots.lines(curves, title="A higher bias finds more 3s, but too high a bias cost
 # %% [markdown]
 # Without the raise, the student recognizes few 3s (printed line). With a higher bias the student finds more 3s, but also takes other digits for 3s.
 # So we choose the bias by the accuracy on *all* digits. That curve is almost flat from + 3 to + 8, while the share of the 3s rises steeply.
-# So a few images decide how many 3s the student finds.
+# So a few validation images choose the bias, and with it the share of 3s.
 #
 # ## 5 · Where T² comes from
 #
@@ -390,7 +390,7 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 # The law $1/T^2$ predicts a gradient a hundred times smaller. The measured one shrinks less (first printed line), because the law holds at large T only.
 #
 # - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but $(z_i - v_i) / N$ has no such limit. So the ratio is below 1 (right panel).
-# - At medium T the ratio is above 1, because the approximation $1 + x$ of $e^x$ is too small for the teacher's largest logit (second printed line).
+# - At medium T the ratio is above 1: the largest probability of the teacher is above its approximation (second printed line).
 #
 # Without T², raising T would shift the balance from teacher to labels. With T², this balance still changes at small T, but hardly at large T.
 #
@@ -486,7 +486,7 @@ for name, model in {"teacher": teacher, "CNN, no label": trained.model}.items():
 # The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs).
 #
 # An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. The label of a whole sentence may not fit its half, so a half gets no label. The rest are newspaper editorials and near-neutral movie sentences.
-# "All sentences" are 14,482. Half are from this set, and half are the teacher's training sentences, used without their labels.
+# "All sentences" are 14,482. One part is from this set. The other part, as large, is the teacher's training sentences without their labels.
 #
 # **Predict first.** One student learns from 200 labels, another from the teacher's answers to all sentences. How far apart are they?
 
@@ -513,7 +513,7 @@ print(f"with all {most:,} labels: {'; '.join(plenty)}")
 # The answers to all sentences close most of the gap to the teacher. On the *same* 200 sentences soft answers add little, so the gain comes from the additional sentences. Hard answers do about as
 # well as soft ones: with two classes, a soft answer adds only how certain the teacher is.
 #
-# With all 7,241 labels, labels alone are about as good as the answers to all sentences (printed line). In our three runs, TF-IDF was then ahead of every CNN.
+# With all 7,241 labels, labels alone are about as good as the answers to all sentences (printed line). On average over our three runs, TF-IDF was then ahead of every CNN.
 #
 # The caution of section 7 applies here, too: most of the sentences are the teacher's training sentences or halves of them.
 #
@@ -548,7 +548,7 @@ plots.intervals(runs, title=title, xlabel="test accuracy", roles=roles)
 # From folded cells, True where a test answer is right:
 #   text_rows[way, labels], the students: bool [seeds, 2000]
 #   teacher_right, the teacher: bool [2000]
-# most = 7,241 labels. The students without a label are stored under every number of labels.
+# most = 7,241 labels. Students without a label: the same values for every number of labels.
 shown = {}
 for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     wrong = ~text_rows[name, most]  # [seeds, 2000]
@@ -559,7 +559,7 @@ print(f"The teacher is wrong on {(~teacher_right).sum()} of {len(teacher_right):
 DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]).T
 
 # %% [markdown]
-# Yes. Even the student with labels is wrong on about half of these sentences, so compare the rows. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it made fewer in our three runs. So it inherits some of its teacher's errors.
+# Yes. Even the student with labels errs on about half of these sentences, because they are hard. So compare the rows. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it made fewer, on average over our three runs. So it inherits some of its teacher's errors.
 # If your teacher is worse for some group of people, check the student for that group, too.
 #
 # ## 9 · When would you use a teacher?

@@ -226,7 +226,7 @@ plots.parts(sizes, unit, title="The embeddings stay, until tokens go")
 #
 # `compress` has a list of shapes, the largest first, and takes the first one that fits your megabytes. If you ask for milliseconds, it also times each shape before training, because training does not change the time.
 #
-# Here is the list for this teacher. Its second line is the shape of our third bar, but the size is a little larger: the list also counts biases, position embeddings, and everything else in the file.
+# Here is the list for this teacher. Its second line is the shape of our third bar, but the size is a little larger. The list also counts biases, position embeddings, and everything else in the file.
 
 # %%
 max_length = 64  # as chosen in section 1
@@ -255,7 +255,7 @@ for shape in shapes.ladder(teacher):
 diagrams.attention_head()
 
 # %% [markdown]
-# By hand, for one text and the FFN neurons of layer 1: the matrix *down* reads the outputs of these neurons, so a hook multiplies its input by the gates.
+# By hand, for one text and the FFN neurons of layer 1. The matrix *down* reads the outputs of these neurons, so a hook multiplies its input by the gates.
 
 # %%
 train = datasets.tokenize(parts["train"], tokenizer)
