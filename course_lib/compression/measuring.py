@@ -115,7 +115,7 @@ def recall(right: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, Acc
 
 
 def f1(answers: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, float]:
-    """For each class that occurs: 2 · right / (given + true), the mean of its recall and precision.
+    """For each class that occurs: 2 · right / (given + true): recall and precision in one.
 
     Example:
         >>> f1(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), ["no", "yes"])

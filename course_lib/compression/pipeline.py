@@ -60,7 +60,7 @@ def compress(
     """
     out = Path(out)
     check_folder(out)
-    more = None if unlabeled is None else read_unlabeled(unlabeled)
+    more = None if unlabeled is None else read_unlabeled(unlabeled, options.text)
     parts = read_examples(texts, options.seed, text=options.text, label=options.label)
     settings = settings_of(texts, model, target, unlabeled, options)
     if (done := stored_report(out)) is not None and done.settings == settings:

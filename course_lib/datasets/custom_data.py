@@ -48,6 +48,7 @@ def read_examples(
 
     Raises:
         FileNotFoundError: there is no such file.
+        TypeError: it is neither a path nor a table.
         ValueError: it cannot be read, lacks a column, a text or a label, or has a text of more than
             131,072 characters, too few different texts, one class, a class with too few rows, labels
             with gaps, fractions or two spellings; or its column ``split`` holds something else.
@@ -100,15 +101,15 @@ def read_examples(
     return DatasetDict(parts)
 
 
-def read_unlabeled(path: Any) -> list[str]:
+def read_unlabeled(path: Any, text: str = "text") -> list[str]:
     """Texts without labels from a file, each once: what a teacher can label for its student.
 
     Args:
-        path: a ``.txt`` with one text a line, or whatever `read_examples` takes, with the column
-            ``text`` alone.
+        path: a ``.txt`` with one text a line, or whatever `read_examples` takes, without labels.
+        text: the column that holds the text, if there are columns (default: this word).
 
     Raises:
-        FileNotFoundError, ValueError: as `read_examples`; or it holds no text.
+        FileNotFoundError, TypeError, ValueError: as `read_examples`; or it holds no text.
 
     Example:
         >>> import tempfile
@@ -121,7 +122,7 @@ def read_unlabeled(path: Any) -> list[str]:
     file, rows = _rows_of(path)
     texts = {}
     for place, row in rows.items():
-        texts[place] = row if isinstance(row, str) else _text_of(row, f"{place} of {file}")
+        texts[place] = row if isinstance(row, str) else _text_of(row, text, f"{place} of {file}")
         _check_text("text", texts[place], f"{place} of {file}")
     found = list(dict.fromkeys(text.strip() for text in texts.values() if text.strip()))
     if not found:
@@ -181,10 +182,10 @@ def _label_of(row: Mapping[str, Any]) -> str:
     return str(row["label"]).strip()
 
 
-def _text_of(row: Any, place: str) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise ValueError(f"{place} is {quoted(row)}; expected a row with a column 'text'.")
-    return row["text"]
+def _text_of(row: Any, text: str, place: str) -> str:
+    if not isinstance(row, dict) or not isinstance(row.get(text), str):
+        raise ValueError(f"{place} is {quoted(row)}; expected a row with a column {text!r}.")
+    return row[text]
 
 
 def _renamed(row: Mapping[str, Any], text: str, label: str) -> dict[str, Any]:
@@ -202,7 +203,8 @@ def _rows_of(source: Any) -> tuple[str, dict[str, Any]]:
         rows, kinds = source.to_list(), source.features
         named = {k: kind.int2str for k, kind in kinds.items() if isinstance(kind, ClassLabel)}
         for row in rows:  # a hidden label, −1, has no word
-            row |= {k: word(row[k]) for k, word in named.items() if (row[k] or 0) >= 0}
+            known = {k: word for k, word in named.items() if row[k] is not None and row[k] >= 0}
+            row |= {k: word(row[k]) for k, word in known.items()}
     elif isinstance(source, pd.DataFrame):
         rows = source.to_dict("records")
     else:
@@ -226,7 +228,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, csv.Error, RecursionError, OSError) as error:
         why = str(error)[:200]
         if isinstance(error, UnicodeDecodeError):
-            why = f"byte {error.start + 1:,} is no UTF-8. A spreadsheet saves it as “CSV UTF-8”"
+            why = "it is not UTF-8. A spreadsheet can save it as “CSV UTF-8”"
         raise ValueError(
             f"{path.name} cannot be read: {why}. Expected UTF-8 with texts of at most "
             f"{LONGEST:,} characters: a .csv with commas (a .tsv with tabs) between the columns and "
@@ -241,8 +243,12 @@ def _lines(file: Any, suffix: str) -> Iterator[tuple[int, Any]]:
         return
     if suffix == ".jsonl":
         for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, json.loads(line)
+            try:
+                row = json.loads(line) if line.strip() else None
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"line {number} is not JSON ({str(error)[:100]})") from None
+            if row is not None:
+                yield number, row
         return
     # Unlike pandas, it leaves words such as "None" alone, and hides no surplus column.
     reader = csv.DictReader(file, strict=True, delimiter="\t" if suffix == ".tsv" else ",")

@@ -81,8 +81,9 @@ class Session:
         with contextlib.suppress(BlockingIOError):
             for _ in range(256):  # somebody may print faster than this reads
                 some = os.read(self.output, 2**20)
-                kept = some[: max(0, SHOWN - len(self.text))].decode("utf-8", errors="replace")
-                self.text, self.more = self.text + kept, self.more + len(some) - len(kept)
+                room = max(0, SHOWN - len(self.text))
+                self.text += some[:room].decode("utf-8", errors="replace")
+                self.more += max(0, len(some) - room)
 
     def run(self, source: str, seconds: float) -> list[NotebookNode]:
         """A cell's outputs."""
@@ -96,7 +97,7 @@ class Session:
             text = f"not done within {seconds:g} seconds" if late else str(error)
             said, lines = ("Ended", f"This cell has ended Python: {text}."), []
             stopped = {"name": "Ended"}
-        except Exception as error:  # one that has left the cell: an interrupt at a bad moment
+        except (Exception, SystemExit) as error:  # one that has left the cell: at a bad moment
             said, lines, stopped = (type(error).__name__, str(error)), [], {"name": "error"}
         outputs = []
         if self.text:
@@ -196,6 +197,6 @@ def verdict(check: str, name: str, session: Session) -> NotebookNode:
         kind, lines = "WrongAnswerError", error.without("expected")
     except wire.GoneError as error:
         kind, lines = "Ended", [f"{check}: not yet", f"  Python has ended: {error}"]
-    except Exception as error:
+    except (Exception, SystemExit, TooLongError) as error:  # the learner's can be of any kind
         kind, lines = type(error).__name__, [f"{type(error).__name__}: {error}"]
     return new_output("error", ename=kind, evalue=lines[0], traceback=lines)

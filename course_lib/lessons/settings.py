@@ -105,7 +105,7 @@ def return_freed_memory() -> None:
     not fit into. A lesson that makes several large models then needs half as much again. Elsewhere
     nothing happens.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not Linux
         ctypes.CDLL(None).mallopt(-3, 2**20)  # M_MMAP_THRESHOLD
 
 

@@ -89,7 +89,7 @@ def _all_groups(
     if not isinstance(model, PreTrainedModel):
         _refuse_masked(model, (name for name, _ in model.named_modules()))
         removable, fixed = traced_groups(model)
-        hint = "exact=False removes them all the same, and measures the difference"
+        hint = "remove(…, exact=False) does it all the same, and measures the difference"
         inexact = {n: f"{g.inexact}; {hint}" for n, g in removable.items() if exact and g.inexact}
         return {n: g for n, g in removable.items() if n not in inexact}, fixed | inexact
     layouts = placed_groups(model)

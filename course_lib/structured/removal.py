@@ -82,7 +82,7 @@ def masked(model: nn.Module, keep: Keep) -> nn.Module:
 
     Zeros in the layer that computes a unit are not enough, because the shift of a batch norm behind
     it still reaches the next layer. Groups that cannot be removed exactly can be masked, too.
-    Arguments and errors are those of `remove`.
+    `model` and `keep`, and the errors, are those of `remove`.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))

@@ -163,7 +163,11 @@ REFUSED = {
         "conv",
         "'middle' normalizes across channels, so without one the others change",
     ),
-    "GroupNorm": (lambda: Middle(nn.GroupNorm(2, 6)), "conv", "change; exact=False removes them"),
+    "GroupNorm": (
+        lambda: Middle(nn.GroupNorm(2, 6)),
+        "conv",
+        r"change; remove\(…, exact=False\) does it",
+    ),
     "GroupNorm without weights": (
         lambda: Middle(nn.GroupNorm(2, 6, affine=False)),
         "conv",

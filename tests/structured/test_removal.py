@@ -294,7 +294,7 @@ def test_what_a_norm_across_channels_reads_goes_with_a_measured_difference(name,
     assert exact == {n: g for n, g in found.items() if not g.inexact}
     keep = choose(model, 0.5, layers=list(found), per_group=True)
     inexact = next(iter(INEXACT[name][1]))
-    words = rf"^'{inexact}' cannot be .*: '\w+' normalizes across channels.*; exact=False removes"
+    words = rf"^'{inexact}' cannot be .*: '\w+' normalizes across .*; remove\(…, exact=False\)"
     with pytest.raises(ValueError, match=words):
         remove(model, keep)
     small: Any = remove(model, keep, exact=False, example=x)
