@@ -36,7 +36,7 @@ except ImportError as error:  # Windows
     raise ImportError(cure) from error
 
 HOUSE = Path(course_lib.__file__).parent
-HOME = "/home/learner"
+HOME = "/learner"
 MB = 2**20
 # Folders of the cache in which the instructor's own answers may lie.
 ANSWERS = ("exercise-*", "checkpoints", "demonstration/*/*small*")
