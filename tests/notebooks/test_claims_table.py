@@ -36,7 +36,7 @@ STATEMENTS = {
         "97 %": "keeps 97 % of its teacher",
     },
     "05": {
-        "combine by pruning the teacher, then distilling": "Prune, then distill beats",
+        "combine by pruning the teacher, then distilling": "Distill, then prune loses",
         "combine both at once": "Both at once",
         "DistilBERT with int8 is 5–8 × smaller": "5–8 × smaller",
         "10 × smaller at 5 % loss": "10 × smaller.*5 %",
