@@ -151,6 +151,8 @@ def _of_bools(attempt: Callable[[Any], Any]) -> Callable[[Any], bool]:
     return look
 
 
+_UNEVEN, _ROW5 = "an amount that does not come out even", torch.tensor([[5.0, 1, 4, 2, 3]])
+
 magnitude_mask = Check(
     name="magnitude_mask",
     right="""
@@ -167,18 +169,11 @@ def magnitude_mask(weight, amount):
         "weight [[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]], amount 0.5 | weights of equal size": call(
             torch.tensor([[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]]), 0.5
         ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0.3 | an amount that does not come out even": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.3
-        ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0.5 | an amount that does not come out even": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.5
-        ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0.27 | an amount that does not come out even": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.27
-        ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0 | an amount of 0": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.0
-        ),
+        **{
+            f"five weights [[5, 1, 4, 2, 3]], amount {amount} | {_UNEVEN}": call(_ROW5, amount)
+            for amount in (0.3, 0.5, 0.27)
+        },
+        "five weights [[5, 1, 4, 2, 3]], amount 0 | an amount of 0": call(_ROW5, 0.0),
         "three weights [[2], [-1], [3]], amount 1 | an amount of 1": call(
             torch.tensor([[2.0], [-1], [3]]), 1.0
         ),
@@ -288,15 +283,10 @@ def global_masks(weights, amount):
     tries={
         f"{_LAYERS}, amount 0.5": call(_WEIGHTS, 0.5),
         f"{_LAYERS}, amount 0.75": call(_WEIGHTS, 0.75),
-        "three layers of 6, 3 and 4 weights, amount 0.35 | an amount that does not come out even": call(
-            _THREE, 0.35
-        ),
-        "three layers of 6, 3 and 4 weights, amount 0.9 | an amount that does not come out even": call(
-            _THREE, 0.9
-        ),
-        "three layers of 6, 3 and 4 weights, amount 0.5 | an amount that does not come out even": call(
-            _THREE, 0.5
-        ),
+        **{
+            f"three layers of 6, 3 and 4 weights, amount {amount} | {_UNEVEN}": call(_THREE, amount)
+            for amount in (0.35, 0.9, 0.5)
+        },
         "are the masks made of True and False?": _of_bools(call(_THREE, 0.5)),
     },
     mistakes="""
@@ -590,15 +580,10 @@ def prune_to(weight, amount):
         f"{_ROW}, then to 0.75": _in_turn(0.5, 0.75),
         f"{_ROW}, three times | a third time": _in_turn(0.5, 0.5, 0.5),
         "eight weights pruned to 1 | an amount of 1": _in_turn(1.0),
-        "nine weights pruned to 0.2 | an amount that does not come out even": _in_turn(
-            0.2, weight=_NINE
-        ),
-        "nine weights pruned to 0.38 | an amount that does not come out even": _in_turn(
-            0.38, weight=_NINE
-        ),
-        "nine weights pruned to 0.5 | an amount that does not come out even": _in_turn(
-            0.5, weight=_NINE
-        ),
+        **{
+            f"nine weights pruned to {amount} | {_UNEVEN}": _in_turn(amount, weight=_NINE)
+            for amount in (0.2, 0.38, 0.5)
+        },
         "[-3.7, 0.04, 0.9, -1.1, 0.35, 2.2, -0.06, 0.52, 0.17] pruned to 0.38, then to 0.63 | an amount that "
         "does not come out even": _in_turn(0.38, 0.63, weight=_NINE),
     },

@@ -149,8 +149,6 @@ the absolute value of each term | Terms may be negative: they say that the stude
   .sum() => .abs().sum()
 bits instead of nats | Log to base 2 is a unit of its own, larger by 1.44. Losses use the natural logarithm; otherwise alpha weighs two different units.
   p[some].log() - q[some].log() => p[some].log2() - q[some].log2()
-logarithms to base 10 | Losses use the natural logarithm: torch.log, without a number behind it.
-  p[some].log() - q[some].log() => p[some].log10() - q[some].log10()
 0 · log 0 gives nan | A class with p = 0 adds nothing, but 0 · (−inf) is nan on a computer, and nan spreads to every weight. Treat it apart.
   = return (p * (p.log() - q.log())).sum()
 a class with p = 0 still adds something | It adds nothing, whatever q is: p weighs both logarithms.
@@ -183,9 +181,6 @@ one term for each class, not their sum | A loss is one number: add the terms up.
   = return torch.where(p > 0, p * (p.log() - q.log()), 0.0)
 the difference without logarithms | KL compares logarithms of probabilities.
   (p[some].log() - q[some].log()) => (p[some] - q[some])
-half of it swapped (symmetric) | The mean of both directions is another divergence. Here the teacher alone weighs the terms.
-  = forth = torch.where(p > 0, p * (p.log() - q.log()), 0.0).sum()
-  = return (forth + (q * (q.log() - p.log())).sum()) / 2
 """,
     checked="three classes and four, two equal distributions, a class that the teacher excludes",
     not_checked="batches, a class that the student excludes",
@@ -232,8 +227,6 @@ T for T² | One factor 1/T comes from the student's logits, a second one from th
   T**2 => T
 T² on both parts | Only the teacher's part shrinks with T. The labels' part is plain cross-entropy, without any factor.
   F.cross_entropy( => T**2 * F.cross_entropy(
-divided by T² | The gradient has become smaller by T². To make up for it, multiply.
-  T**2 * => T**-2 *
 T is forgotten everywhere | At T = 1 nobody sees it. Both logits are divided by T, and T² makes up for it.
   student_logits / T => student_logits
   teacher_logits / T => teacher_logits
@@ -257,8 +250,6 @@ the teacher's logarithms, too | kl_div takes logarithms of the student and proba
   p = F.softmax => p = F.log_softmax
 cross-entropy with the teacher for KL | It is KL plus the teacher's own entropy: the same gradient, but not 0 when both agree, and each T has another floor.
   F.kl_div(log_q, p, reduction="batchmean") => -(p * log_q).sum(-1).mean()
-the squared difference for KL | It compares probabilities; KL compares their logarithms, which is where small ones differ.
-  F.kl_div(log_q, p, reduction="batchmean") => (log_q.exp() - p).square().sum(-1).mean()
 one number for each example | Both parts are means over the batch: one number.
   F.kl_div(log_q, p, reduction="batchmean") => F.kl_div(log_q, p, reduction="none").sum(-1)
   labels) => labels, reduction="none")

@@ -665,17 +665,6 @@ the clock is started once a round | The second model's time then has the first o
   +             for name, model in models.items():
 one row of times for all models | Each model has a median of its own.
   row) for name, row in times.items() => sum(times.values(), [])) for name in times
-the mean of all rounds, in one look at the clock | One call that another program held up moves it. Look at the clock for each call, and take the median.
-  = batch, result = tokenizer(line), {{}}
-  = with torch.inference_mode():
-  =     for model in models.values():
-  =         model.eval()(**batch)
-  =     for name, model in models.items():
-  =         start = clock()
-  =         for _ in range(rounds):
-  =             model(**batch)
-  =         result[name] = 1000 * (clock() - start) / rounds
-  = return result
 no warm-up | The first call of a model sets up memory and threads, and is much slower than any later one. Call each model once before you look at the clock.
   {_QUIET}
   ? {_ONE}: 102 to 112

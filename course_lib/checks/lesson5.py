@@ -61,8 +61,6 @@ the numbers are still in float32 | You have added the scales, but the numbers ta
   (width + 4) => (4 * width + 4)
 how many times smaller, not the bytes | A ratio needs this number first. It is asked for below the exercise.
   words * (width + 4) => 4 * width / (width + 4)
-kilobytes | The answer is in bytes, a whole number.
-  words * (width + 4) => words * (width + 4) / 1000
 megabytes | The answer is in bytes, a whole number.
   words * (width + 4) => words * (width + 4) / 1e6
 two numbers, not their sum | The bytes of the numbers and those of the scales: add them up.
@@ -267,16 +265,12 @@ the same step twice counts once | A set forgets how often: go through the list i
   in steps: => in set(steps):
 the last step is left out | range() and slices stop before their end: all steps count.
   in steps: => in steps[:-1]:
-only the first step counts at all | Is `return` inside the loop? All steps come before it.
-  for part, factor in steps => for part, factor in steps[:1]
 rounded down to whole megabytes (//) | One slash: half of 5 MB is 2.5 MB.
   now[part] /= factor => now[part] //= factor
 in percent | Asked for is how many times: 4, not 400.
   return sum => return 100 * sum
 the megabytes that are saved | Asked for is a ratio: before / after.
   sum(parts.values()) / sum(now.values()) => sum(parts.values()) - sum(now.values())
-only the last step counts at all | Each step works on what the ones before have left.
-  for part, factor in steps => for part, factor in steps[-1:]
 the part that no step names is left out | It is still in the file. The embeddings that nobody looks at are why DistilBERT in int8 can be 3 or 6 times smaller than BERT.
   - return
   + parts = {p: parts[p] for p in parts if not steps or p in dict(steps)}
@@ -449,10 +443,6 @@ prune first: dense until the end | The lowest weights go *before* the first step
   - first = step(first * mask, t) * mask
   + first = step(first, t)
   +     first = first * mask
-prune first: pruned anew at the end | It woke up, trained dense, and was pruned a second time. That is distilling first, with a bad start.
-  - first = step(first * mask, t) * mask
-  + first = step(first * mask if t == 0 else first, t)
-  +     first = first * mask_of(first, amount)
 prune first: another mask behind each step | What is pruned may come back here, in exchange for others. That has its own name, dynamic sparsity; here the first mask holds.
   - first = step(first * mask, t) * mask
   + first = step(first * mask if t == 0 else first, t)
@@ -595,8 +585,6 @@ a high latency counts as good | Fewer milliseconds are better, as fewer bytes ar
   (size, ms, -accuracy) => (size, -ms, -accuracy)
 many bytes count as good | Fewer bytes are better, as fewer milliseconds are.
   (size, ms, -accuracy) => (-size, ms, -accuracy)
-all three should be large | Turn the other two signs: of the three only accuracy should be large.
-  (size, ms, -accuracy) => (-size, -ms, -accuracy)
 worse in one respect is enough to be out | Then only a model that is best in everything stays, and there hardly ever is one. The front is made of compromises.
   other != mine and all(x <= y => any(x < y
 better in two of three is enough to beat | At least as good in *all* three: who is better in two and worse in the third is a compromise, and both stay.

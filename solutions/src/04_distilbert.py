@@ -32,7 +32,7 @@ from course_lib.checks import lesson4
 #
 # **Goal** spread a student's layers evenly over its teacher's. **5 minutes, difficulty 1 of 3**
 #
-# `layers_to_take(of, take)` lists which layers to take, ints counted from 0, in rising order: the teacher's `of` layers fall into `take` groups of
+# `layers_to_take(of, take)` lists which layers to take, whole numbers that can index a list, counted from 0, in rising order: the teacher's `of` layers fall into `take` groups of
 # neighbors, and the student gets the first one of each. `take` divides `of`. Six of twelve is DistilBERT.
 #
 # <details><summary>Hint 1</summary>Write down 6 of 12, then 2 of 6. Where do you begin, and how far apart do they lie?</details>

@@ -113,7 +113,7 @@ for name, given in {"Wanda": inputs, "magnitude": torch.ones(1, 48)}.items():
 #
 # **Goal** compare two models whose logits have different lengths. **12 minutes, difficulty 2 of 3**
 #
-# `padded_kl(student, teacher, vocabulary)`: logits `[tokens, at least vocabulary]`. Only the first `vocabulary` entries are tokens. The rest is padding, and each model may have a different amount of it. A logit of −∞ in both means that the token cannot come. Give KL(teacher ‖ student), the mean over the tokens.
+# `padded_kl(student, teacher, vocabulary)`: logits `[tokens, at least vocabulary]`. Only the first `vocabulary` entries are tokens. The rest is padding, and each model may have a different amount of it. A logit of −∞ in both means that the token cannot come; no other probability is so small that it rounds to 0. Give KL(teacher ‖ student), the mean over the tokens.
 #
 # Paper first: the teacher's probabilities are (0.5, 0.5, 0), the student's (0.25, 0.75, 0). Which terms has the sum?
 #
