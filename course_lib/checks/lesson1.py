@@ -379,8 +379,6 @@ only the 1 is multiplied by `final` | It stands before the bracket, and multipli
   final * (1 - (1 - t) ** 3) => final - (final * (1 - t)) ** 3
 the share that is left | Sparsity is the share that is gone: 1 minus yours.
   final * (1 - (1 - t) ** 3) => 1 - final * (1 - (1 - t) ** 3)
-in percent | Everywhere in this course a sparsity lies between 0 and 1.
-  return final => return 100 * final
 t³ for (1 − t)³ | t is the share of the way that is done. What is left of it, 1 − t, shrinks with the cube.
   (1 - t) => t
 a square for the cube | It works, too, but it is another schedule: gentler at the start. Zhu & Gupta take the third power.
