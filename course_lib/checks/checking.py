@@ -327,9 +327,12 @@ def slopes(
         tensors = of(*copies)
         for tensor in tensors.values():
             tensor.requires_grad_()
+        before = copy.deepcopy(copies)
         loss = answer(*copies)
         if loss is None or loss is ...:
             raise TroubleError(EMPTY, str(loss))
+        if not unchanged(before, copies):
+            raise TroubleError(CHANGED, "your answer, and another input than was given")
         if not (isinstance(loss, Tensor) and loss.requires_grad):
             return dict.fromkeys(tensors, naming.CUT)
         found = torch.autograd.grad(loss.sum(), list(tensors.values()), allow_unused=True)

@@ -122,10 +122,10 @@ def unchanged(before: Any, after: Any) -> bool:
         return before.keys() == after.keys() and all(unchanged(before[k], after[k]) for k in before)
     if isinstance(before, list | tuple):
         return len(before) == len(after) and all(map(unchanged, before, after))
-    if isinstance(before, Tensor):
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
         same = before.shape == after.shape and before.dtype == after.dtype
         same = same and before.requires_grad == after.requires_grad
-        if before.is_leaf and after.is_leaf and (before.grad is None) != (after.grad is None):
+        if before.is_leaf and after.is_leaf and not unchanged(before.grad, after.grad):
             return False
         # nan equals nan here
         return same and bool(torch.equal(before.nan_to_num(7.7), after.nan_to_num(7.7)))

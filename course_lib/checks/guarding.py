@@ -20,9 +20,7 @@ import torch
 
 HERE = str(Path(__file__).parent)
 SECONDS = 20.0  # of computing, for one try; a right answer takes far less than one
-PATIENCE = (
-    6.0  # times as many seconds on the clock: other programs may be busy, or the answer sleeps
-)
+PATIENCE = 6.0  # times as many seconds on the clock: others may be busy, or the answer sleeps
 
 
 @dataclass(frozen=True)

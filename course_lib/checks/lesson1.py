@@ -37,10 +37,12 @@ def _convolution() -> nn.Module:
 
 
 def _deep() -> nn.Module:
-    """Two zeros among seven weights, three blocks down; a norm with a zero between."""
+    """Two zeros among seven weights, three blocks down; a norm and an embedding with zeros between."""
     inner = nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Conv2d(2, 1, 1)))
-    net = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 1), inner), nn.Sequential(nn.Linear(1, 3)))
-    return _filled(net, [2, 5], [0, 0], [0, 1], [0, 3], [0, -4], [0], [-1, 0, 7], [0, 0, 0])
+    words = nn.Sequential(nn.Embedding(2, 2), nn.Linear(1, 3))
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 1), inner), words)
+    rest = [0, 4, 0, 0], [-1, 0, 7], [0, 0, 0]
+    return _filled(net, [2, 5], [0, 0], [0, 1], [0, 3], [0, -4], [0], *rest)
 
 
 def _irregular() -> nn.Module:
@@ -69,8 +71,8 @@ def sparsity(module):
         "a convolution with 3 zeros among 4 weights, a linear layer with none among 2": call(
             _convolution()
         ),
-        "seven weights in blocks inside blocks, two are zero; a batch norm between | blocks inside "
-        "blocks, or a batch norm": call(_deep()),
+        "seven weights in blocks inside blocks, two are zero; a batch norm and an embedding between | "
+        "blocks inside blocks, a batch norm or an embedding": call(_deep()),
         "23 zeros among 133 weights: 4 of 21, in a block 17 of 90 of a convolution, 2 of 22": call(
             _irregular()
         ),
@@ -89,6 +91,10 @@ biases of these layers are counted, too | Sparsity speaks of the weights. A bias
 norms are counted, too | A batch norm has a `weight`, too, one number a channel. Asked for are linear and convolution layers.
   = row = torch.cat([m.weight.flatten() for m in module.modules() if hasattr(m, "weight")])
   = return (row == 0).float().mean()
+embeddings are counted, too | A row of an embedding is looked up, not multiplied. Asked for are linear and convolution layers.
+  (nn.Linear, nn.Conv2d) => (nn.Linear, nn.Conv2d, nn.Embedding)
+whole numbers only (//) | // rounds down to a whole number, and a share below 1 becomes 0. One slash.
+  return zeros / => return zeros //
 the share of what is left (the density) | Sparsity counts the zeros; 90 % sparse means that a tenth is left. You have 1 minus it.
   == 0 => != 0
 the mean of the layers' sparsities | A layer of 10 weights then counts as much as one of 200,000. Add up zeros and weights over all layers, and divide once.
@@ -115,9 +121,6 @@ only the first layer is counted | Is `return` inside the loop? Add up over all l
   (nn.Linear, nn.Conv2d))] => (nn.Linear, nn.Conv2d))][:1]
 only the last layer is counted | Are the counts set to 0 inside the loop? They begin before it, once.
   (nn.Linear, nn.Conv2d))] => (nn.Linear, nn.Conv2d))][-1:]
-only the largest layer is counted | Most of the weights stand there, but the share is that of all layers together.
-  = layers = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-  = return (max(layers, key=lambda layer: layer.weight.numel()).weight == 0).float().mean()
 a module that is itself a layer is missed | modules() lists the module itself, too. A loop over its parts does not.
   = layers = [m for m in list(module.modules())[1:] if isinstance(m, (nn.Linear, nn.Conv2d))]
   = zeros = sum((layer.weight == 0).sum().item() for layer in layers)
@@ -129,8 +132,8 @@ linear layers are left out | In a fully connected network they hold everything t
   = zeros = sum((layer.weight == 0).sum().item() for layer in layers)
   = return zeros / max(1, sum(layer.weight.numel() for layer in layers))
 """,
-    checked="linear layers and convolutions in blocks of any depth; biases and a norm left out",
-    not_checked="embeddings, other kinds of convolution, masks that are still attached",
+    checked="layers in blocks of any depth; biases, a norm and an embedding left out",
+    not_checked="other kinds of convolution, masks that are still attached",
 )
 
 # --- 2 · a magnitude mask, by hand ----------------------------------------------------------------
@@ -148,6 +151,8 @@ def _of_bools(attempt: Callable[[Any], Any]) -> Callable[[Any], bool]:
     return look
 
 
+_UNEVEN, _ROW5 = "an amount that does not come out even", torch.tensor([[5.0, 1, 4, 2, 3]])
+
 magnitude_mask = Check(
     name="magnitude_mask",
     right="""
@@ -164,18 +169,11 @@ def magnitude_mask(weight, amount):
         "weight [[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]], amount 0.5 | weights of equal size": call(
             torch.tensor([[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]]), 0.5
         ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0.3 | an amount that does not come out even": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.3
-        ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0.5 | an amount that does not come out even": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.5
-        ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0.27 | an amount that does not come out even": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.27
-        ),
-        "five weights [[5, 1, 4, 2, 3]], amount 0 | an amount of 0": call(
-            torch.tensor([[5.0, 1, 4, 2, 3]]), 0.0
-        ),
+        **{
+            f"five weights [[5, 1, 4, 2, 3]], amount {amount} | {_UNEVEN}": call(_ROW5, amount)
+            for amount in (0.3, 0.5, 0.27)
+        },
+        "five weights [[5, 1, 4, 2, 3]], amount 0 | an amount of 0": call(_ROW5, 0.0),
         "three weights [[2], [-1], [3]], amount 1 | an amount of 1": call(
             torch.tensor([[2.0], [-1], [3]]), 1.0
         ),
@@ -207,16 +205,10 @@ the threshold is the first weight that stays | It is one place too far in the so
   = return weight.abs() >= row[round(amount * weight.numel())]
 a quantile for a count | A quantile interpolates between two weights, and weights of equal size all fall on one side.
   = return weight.abs() > weight.abs().flatten().quantile(amount)
-a quantile for a count, and >= for > | A quantile interpolates between two weights, and weights of equal size all fall on one side.
-  = return weight.abs() >= weight.abs().flatten().quantile(amount)
 at a tie the last ones go, not the first | The number is right. But which of two equal weights goes must be agreed on, or two runs give two networks. Here the first ones go: sort with stable=True.
   weight.abs().flatten().argsort(stable=True) => weight.numel() - 1 - weight.abs().flatten().flip(0).argsort(stable=True)
 at a tie any of them goes | Without stable=True nobody promises the order of equal weights, and two runs may give two networks.
   stable=True =>
-at a tie the largest of topk stay | topk does not say which of equal weights it takes. Sort with stable=True.
-  = mask = torch.zeros(weight.numel(), dtype=torch.bool)
-  = mask[weight.abs().flatten().topk(weight.numel() - round(amount * weight.numel())).indices] = True
-  = return mask.view(weight.shape)
 the sign is not taken off | −0.9 is a large weight, though a small number. Rank by the distance from zero.
   weight.abs() => weight
 the mask is upside down | In this course True means that the weight stays; a weight times its mask is the pruned weight. Yours keeps what should go.
@@ -224,8 +216,6 @@ the mask is upside down | In this course True means that the weight stays; a wei
   = False => = True
 the largest weights go | Magnitude pruning gives up the smallest weights: they add least to the sums they go into.
   order = weight => order = -weight
-the largest weights go, by their places from behind | argsort lists the places from the smallest to the largest. The first places go, not the last.
-  order[: round(amount * weight.numel())] => order[weight.numel() - round(amount * weight.numel()) :]
 rounded down | int() cuts 1.5 down to 1, so that you prune too little, most of all in small layers. Take the nearest number: round().
   round( => int(
 halves are rounded up | Python's round() takes the even neighbor of a half: round(2.5) is 2. The exercise asks for round().
@@ -243,10 +233,10 @@ at least one weight goes | At amount 0 nothing goes.
   round(amount * weight.numel()) => max(round(amount * weight.numel()), 1)
 at least one weight stays | At amount 1 everything goes.
   round(amount * weight.numel()) => min(round(amount * weight.numel()), weight.numel() - 1)
+the number of those that stay is rounded | A half is then rounded the other way: round the number of those that go.
+  round(amount * weight.numel()) => weight.numel() - round((1 - amount) * weight.numel())
 as many stay as should go | The amount says how much goes. For 0.5 nobody sees the difference.
   round(amount * weight.numel()) => weight.numel() - round(amount * weight.numel())
-a share of the rows, not of the weights | The amount counts weights: numel() of them.
-  amount * weight.numel() => amount * len(weight)
 places for ranks | argsort says which weight is the k-th, not the how-manieth a weight is. Use its entries as places: mask[order[:k]].
   = order = weight.abs().flatten().argsort(stable=True)
   = return (order >= round(amount * weight.numel())).view(weight.shape)
@@ -264,8 +254,6 @@ the pruned weight for the mask | The mask says True or False for each weight. Yo
   return mask.view(weight.shape) => return weight * mask.view(weight.shape)
 a flat mask | The mask has the weight's own shape, so that they can be multiplied.
   .view(weight.shape) =>
-the places of the weights that go | Turn these places into a mask: True for each weight that stays.
-  return mask.view(weight.shape) => return order[: round(amount * weight.numel())]
 """,
     checked="the exact number of zeros, signs, equal weights, amounts of 0 and 1, rounding",
     not_checked="NaN, tensors of more than two dimensions, speed",
@@ -295,15 +283,10 @@ def global_masks(weights, amount):
     tries={
         f"{_LAYERS}, amount 0.5": call(_WEIGHTS, 0.5),
         f"{_LAYERS}, amount 0.75": call(_WEIGHTS, 0.75),
-        "three layers of 6, 3 and 4 weights, amount 0.35 | an amount that does not come out even": call(
-            _THREE, 0.35
-        ),
-        "three layers of 6, 3 and 4 weights, amount 0.9 | an amount that does not come out even": call(
-            _THREE, 0.9
-        ),
-        "three layers of 6, 3 and 4 weights, amount 0.5 | an amount that does not come out even": call(
-            _THREE, 0.5
-        ),
+        **{
+            f"three layers of 6, 3 and 4 weights, amount {amount} | {_UNEVEN}": call(_THREE, amount)
+            for amount in (0.35, 0.9, 0.5)
+        },
         "are the masks made of True and False?": _of_bools(call(_THREE, 0.5)),
     },
     mistakes="""
@@ -350,11 +333,6 @@ a list of masks, the names are lost | Give a dict: a mask without its layer's na
   {layer: weight.abs() > threshold for layer, weight in weights.items()} => [weight.abs() > threshold for weight in weights.values()]
 flat masks | Each mask has the shape of its layer's weight, so that they can be multiplied.
   weight.abs() > => weight.abs().flatten() >
-the largest layer alone | The other layers stay dense, and the amount refers to all weights of the network.
-  = big = max(weights, key=lambda layer: weights[layer].numel())
-  = row = weights[big].abs().flatten()
-  = threshold = row.kthvalue(round(amount * row.numel())).values
-  = return {k: w.abs() > (threshold if k == big else -1) for k, w in weights.items()}
 the pruned weights for the masks | A mask says True or False for each weight. You have multiplied already.
   weight.abs() > threshold => weight * (weight.abs() > threshold)
 a share of the largest weight for the threshold | Half of the largest weight is not the middle of all weights: the amount comes out by chance. Rank them.
@@ -363,7 +341,7 @@ a quantile for the last one that goes | A quantile interpolates, and lies beside
   row.kthvalue(round(amount * row.numel())).values => row.quantile(amount)
 """,
     checked="two and three layers of different size and range, at four amounts",
-    not_checked="ties between layers (which of them goes first), an amount of 0 or 1",
+    not_checked="ties between layers (which of them goes first), amounts at which none or all go",
 )
 
 # --- 4 · the cubic schedule -----------------------------------------------------------------------
@@ -395,20 +373,14 @@ it falls from `final` to 0 | This is the share that is still to go. Sparsity beg
   final * (1 => (1
 from 1 − `final` to 1 | `final` scales the whole bracket: at step 0 the answer is 0, at the end it is `final`.
   final * (1 - (1 - t) ** 3) => 1 - final * (1 - t) ** 3
+only the 1 is multiplied by `final` | It stands before the bracket, and multiplies all that is in it.
+  final * (1 - (1 - t) ** 3) => final - (1 - t) ** 3
 `final` is cubed, too | A bracket closes too late: only 1 − t is cubed.
   final * (1 - (1 - t) ** 3) => final - (final * (1 - t)) ** 3
 the share that is left | Sparsity is the share that is gone: 1 minus yours.
   final * (1 - (1 - t) ** 3) => 1 - final * (1 - (1 - t) ** 3)
-in percent | Everywhere in this course a sparsity lies between 0 and 1.
-  return final => return 100 * final
-the cube root for the cube | The exponent is 3, not a third.
-  ** 3 => ** (1 / 3)
-the fourth power for the cube | Zhu & Gupta take the third power.
-  ** 3 => ** 4
 t³ for (1 − t)³ | t is the share of the way that is done. What is left of it, 1 − t, shrinks with the cube.
   (1 - t) => t
-`final` inside the cube | It scales the whole curve, not what stands inside the brackets.
-  final * (1 - (1 - t) ** 3) => 1 - (1 - final * t) ** 3
 a square for the cube | It works, too, but it is another schedule: gentler at the start. Zhu & Gupta take the third power.
   ** 3 => ** 2
 three times for the cube | The third power is (1 − t) · (1 − t) · (1 − t).
@@ -421,10 +393,6 @@ it falls again behind the end | The size of 1 − t grows again there. t itself 
 held at 1, not at `final` | What has to stop at 1 is t. The sparsity then stays at `final` by itself.
   min(step / steps, 1) => step / steps
   return final * (1 - (1 - t) ** 3) => return min(final * (1 - (1 - t) ** 3), 1)
-1 behind the end | After the last step the sparsity stays at `final`.
-  return final * (1 - (1 - t) ** 3) => return final * (1 - (1 - t) ** 3) if step <= steps else 1
-0 behind the end | After the last step the sparsity stays at `final`: falling back to 0 would bring all weights back.
-  return final * => return (step <= steps) * final *
 whole steps only (//) | step // steps is 0 until the end. You want the share of the way: one slash.
   step / steps => step // steps
 one step too late | The last of `steps` steps reaches `final`; with a division by steps + 1 it never does.
@@ -435,8 +403,6 @@ one step too early | Steps count from 0: at step 0 nothing has gone yet.
   step / steps => (step + 1) / steps
 the largest for the smallest: max for min | min() holds t back at 1. max() makes it 1 from the start.
   min( => max(
-upside down: steps / step | t is the share of the way that is done: step by steps.
-  step / steps => steps / max(step, 1e-9)
 """,
     checked="start, points between, the end, and two steps behind it",
     not_checked="a start above 0 % sparsity, negative steps",
@@ -451,17 +417,18 @@ def _after(steps: int, what: str, dense: bool = False) -> Callable[[Any], Any]:
     def attempt(step: Callable[..., Any]) -> Any:
         layer = nn.Linear(2, 2)
         layer.weight.data = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
-        layer.bias.data = torch.tensor([0.5, 0.0])
-        mask = torch.tensor([[True, False], [False, True]])
-        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+        layer.bias.data = torch.tensor([0.5, 0.3])
+        mask = torch.tensor([[True, False], [False, False]])
+        net = nn.Sequential(layer, _filled(nn.Linear(2, 2), [[1, 0.2], [-0.3, 0.9]], [0.1, 0]))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
         for _ in range(2):
             optimizer.zero_grad()
-            layer(torch.eye(2)).square().mean().backward()
+            net(torch.eye(2)).square().mean().backward()
             optimizer.step()
         layer.weight.data *= mask | dense  # the gradient of the second step is still there
         kept, given = mask.clone(), []
         for _ in range(steps):
-            given.append(step(layer, mask, optimizer, layer(torch.eye(2)).square().mean()))
+            given.append(step(layer, mask, optimizer, net(torch.eye(2)).square().mean()))
         if not unchanged(kept, mask):
             raise TroubleError(CHANGED, "another mask than was given")
         if what == "returned":
@@ -486,7 +453,9 @@ def masked_step_(layer, mask, optimizer, loss):
         layer.weight *= mask
 """,
     tries={
-        "the weight after 1 step, two of its four values pruned": _after(1, "weight"),
+        "the weight after 1 step, three of its four values pruned; another layer reads it": _after(
+            1, "weight"
+        ),
         "the weight after 3 steps": _after(3, "weight"),
         "the bias after 3 steps": _after(3, "bias"),
         "the weight after 1 step, nothing pruned before it | a mask that is new": _after(
@@ -534,6 +503,15 @@ zero_grad() comes at the end | The first step still finds the gradient of the st
   + loss.backward()
   +     optimizer.step()
   +     optimizer.zero_grad()
+only this layer's gradients are cleared | The optimizer holds other layers, too, and their old gradients are added to the new ones.
+  optimizer.zero_grad() => layer.zero_grad()
+only what was zero before stays zero | The mask says what goes. A weight that it excludes may still be there: set it to zero, too.
+  optimizer.zero_grad() => held = layer.weight.detach() != 0; optimizer.zero_grad()
+  layer.weight *= mask => layer.weight *= held
+the bias of a row without weights is masked, too | A mask belongs to the weight. The bias is one number a row, and stays.
+  - layer.weight *= mask
+  + layer.weight *= mask
+  +         layer.bias *= mask.any(1)
 the mask is upside down | True means that the weight stays. Yours sets exactly those to zero.
   *= mask => *= ~mask
 the step is taken twice | One call is one step. The second one moves the weights again by the same gradient.
@@ -550,7 +528,7 @@ step() before zero_grad() | It moves the weights by the gradient of the step bef
 the bias is masked, too | A mask belongs to the weight. The bias is one number a row, and stays.
   - layer.weight *= mask
   + layer.weight *= mask
-  +         layer.bias *= mask.any(0) & mask.all(1)
+  +         layer.bias *= mask.all(1)
 weight decay or momentum is by-passed | The optimizer takes the step: it knows its momentum and its weight decay. You subtract the gradient yourself.
   - optimizer.step()
   + with torch.no_grad():
@@ -599,12 +577,11 @@ def prune_to(weight, amount):
         f"{_ROW}, and again to 0.5": _in_turn(0.5, 0.5),
         f"{_ROW}, then to 0.75": _in_turn(0.5, 0.75),
         f"{_ROW}, three times | a third time": _in_turn(0.5, 0.5, 0.5),
-        "nine weights pruned to 0.38 | an amount that does not come out even": _in_turn(
-            0.38, weight=_NINE
-        ),
-        "nine weights pruned to 0.5 | an amount that does not come out even": _in_turn(
-            0.5, weight=_NINE
-        ),
+        "eight weights pruned to 1 | an amount of 1": _in_turn(1.0),
+        **{
+            f"nine weights pruned to {amount} | {_UNEVEN}": _in_turn(amount, weight=_NINE)
+            for amount in (0.2, 0.38, 0.5)
+        },
         "[-3.7, 0.04, 0.9, -1.1, 0.35, 2.2, -0.06, 0.52, 0.17] pruned to 0.38, then to 0.63 | an amount that "
         "does not come out even": _in_turn(0.38, 0.63, weight=_NINE),
     },
@@ -619,6 +596,12 @@ the count comes from what is left | The zeros that are there are ranked, too, so
   round(amount * weight.numel()) => max(round(amount * int((weight != 0).sum())), 1)
 the amount is what stays | The amount says how much goes. For 0.5 nobody sees the difference.
   amount * weight.numel() => (1 - amount) * weight.numel()
+with nothing left to stay everything stays | A slice [-0:] is the whole row. Take the places that go, from the front.
+  = stay = weight.numel() - round(amount * weight.numel())
+  = places = weight.abs().argsort()[-stay:]
+  = return torch.zeros_like(weight).index_copy(0, places, weight[places])
+the length of the example for any weight | Count the weights that you are given.
+  weight.numel() => 8
 the weights come back in order of size | Each weight keeps its place: whoever multiplies with it relies on that.
   = pruned = weight[weight.abs().argsort()]
   = pruned[: round(amount * len(weight))] = 0
@@ -639,10 +622,6 @@ the second call does nothing | Asking for more later must work: gradual pruning 
   + sizes = weight.abs()
   +     if (weight == 0).any():
   +         return weight.clone()
-the missing share, but of what is left | From 50 % to 75 % a quarter of *all* weights is missing, which is half of those left.
-  = left, gone = weight[weight != 0].abs(), (weight == 0).float().mean().item()
-  = more = round(max(amount - gone, 0) * len(left))
-  = return weight * (weight.abs() > left.kthvalue(more).values) if more else weight.clone()
 the missing share as a quantile of what is left | From 50 % to 75 % half of those left must go. And a quantile lies beside a weight.
   = left, gone = weight[weight != 0].abs(), (weight == 0).float().mean().item()
   = return weight * (weight.abs() > left.quantile(amount - gone)) if amount > gone else weight.clone()
@@ -663,7 +642,7 @@ a share of the largest weight for the threshold | Half of the largest weight is 
 rounded down | int() cuts off, so that you prune too little. Take the nearest number: round().
   round( => int(
 """,
-    checked="once, twice and three times the same amount, and twice with a rising one",
+    checked="once, twice and three times the same amount, a rising one, all of them",
     not_checked="ties, a falling amount (what is gone stays gone)",
 )
 

@@ -55,6 +55,30 @@ def _given(value: Any, names: tuple[str, ...], kinds: Any = None) -> dict[str, A
 
 
 _TURNED = Mistake("the layers come in another order", "Give them in the order of the arguments.")
+_SHARED = Mistake(
+    "a new layer shares a tensor with an old one",
+    "Training the one then moves the other, too. A copy has tensors of its own.",
+)
+_FROZEN = Mistake(
+    "the layers come back frozen",
+    "requires_grad is off, so that nothing moves when they are trained. A copy can be trained as its original.",
+)
+
+
+def _copies(answer: Answer, given: tuple[Any, ...], *wanted: Any) -> dict[str, Any]:
+    """The layers that an answer gives: they stand for themselves, and can be trained."""
+    kept: list[Any] = []
+    value = call(*given)(lambda *these: (kept.extend(these), answer(*these))[1])
+    layers = _given(value, *wanted)
+    rows = [row for one in kept for row in (one.values() if isinstance(one, dict) else [one])]
+    old = [row for row in rows if isinstance(row, nn.Module)]
+    theirs = {parameter.data_ptr() for layer in old for parameter in layer.parameters()}
+    for layer in [layer for layer in layers.values() if layer not in old]:
+        if any(parameter.data_ptr() in theirs for parameter in layer.parameters()):
+            raise TroubleError(_SHARED, f"{type(layer).__name__} with a tensor of the one given")
+        if not all(parameter.requires_grad for parameter in layer.parameters()):
+            raise TroubleError(_FROZEN, f"{type(layer).__name__} without requires_grad")
+    return layers
 
 
 def _looks(
@@ -64,7 +88,7 @@ def _looks(
     kinds = [type(one) for one in given[: len(names)] if isinstance(one, nn.Module)]
     return {
         f"{what}{words.replace('_', ' ')}": lambda answer, look=look: look(
-            _given(call(*given)(answer), names, kinds)
+            _copies(answer, given, names, kinds)
         )
         for words, look in looks.items()
     }
@@ -149,12 +173,6 @@ the first bias numbers, not those of the neurons that stay | Each neuron keeps i
   first.bias.data[keep] => first.bias.data[: len(keep)]
 the first columns of the next layer, not those that stay | Each neuron keeps its own column: index with the same list.
   [:, keep] => [:, : len(keep)]
-the columns of the next layer in another order | Column i reads neuron i of the first layer, in the order of `keep`.
-  [:, keep] => [:, keep[::-1]]
-the next layer is scaled up | Dropout does so while training. Here the outputs must be those without the other neurons, nothing more.
-  [:, keep] => [:, keep] * (second.weight.shape[1] / len(keep))
-the outputs of the neurons that go are added to the next bias | Without these neurons nothing is to be heard of them, not even their bias.
-  second.weight.data = second.weight.data[:, keep] => gone = [i for i in range(second.weight.shape[1]) if i not in keep]; second.bias.data = second.bias.data + second.weight.data[:, gone].sum(1); second.weight.data = second.weight.data[:, keep]
 the first rows, not those that were asked for | `keep` names which neurons stay, not how many.
   first.weight.data[keep] => first.weight.data[: len(keep)]
   first.bias.data[keep] => first.bias.data[: len(keep)]
@@ -202,7 +220,8 @@ _CHANNELS = (
     _filled(nn.Conv2d(4, 3, 1), [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], [0.1, 0.2, 0.3]),
 )
 _WIDE = _irregular(
-    nn.Conv2d(2, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5), nn.Conv2d(5, 3, 2, padding=1)
+    *(nn.Conv2d(2, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5, eps=0.4)),
+    nn.Conv2d(5, 3, 2, padding=1),
 )
 _PICTURE = torch.arange(98.0).view(1, 2, 7, 7).mul(0.37).sin()
 
@@ -268,16 +287,13 @@ mean and variance are exchanged | running_mean is taken off, running_var is divi
 a fresh batch norm | Its size is right, but all that it had learned is gone: γ is 1, β and the mean are 0. The smaller network is then another one than the masked.
   - for name in ("weight", "bias", "running_mean", "running_var"):
   -         getattr(bn, name).data = getattr(bn, name).data[keep]
-  + bn = nn.BatchNorm2d(len(keep)).eval()
+  + bn = nn.BatchNorm2d(len(keep), bn.eps).eval()
 the batch norm's statistics are fresh | γ and β are copied, but the mean is 0 and the variance 1: in eval mode each channel is normalized by others.
   (bn, name).data[keep] => (bn, name).data[keep] if name[0] != "r" else torch.full((len(keep),), float("var" in name))
 the first bias numbers, not those of the channels that stay | Each channel keeps its own number of the bias: index with the same list.
   conv.bias.data[keep] => conv.bias.data[: len(keep)]
 the next convolution reads the first channels, not those that stay | Its weight is [out, in, …]: index the second dimension with the same list.
   [:, keep] => [:, : len(keep)]
-the constants of the channels that go are added to the next bias | Nobody is to listen to them, so nothing of them stays.
-  following.weight.data = following.weight.data[:, keep] => gone = [i for i in range(following.weight.shape[1]) if i not in keep]; following.bias.data = following.bias.data + (following.weight.data[:, gone].sum((2, 3)) * whole[gone].relu()).sum(1); following.weight.data = following.weight.data[:, keep]
-  conv, bn, following = copy => whole = bn.bias.data; conv, bn, following = copy
 the convolution's bias is forgotten | Each channel has a filter and one number of the bias. Both go.
   conv.weight.data, conv.bias.data = conv.weight.data[keep], conv.bias.data[keep] => conv.weight.data = conv.weight.data[keep]
 the first channels, not those that were asked for | `keep` names which channels stay, not how many.
@@ -295,6 +311,8 @@ filters set to zero instead of removed | Nothing became smaller; and batch norm'
   = gone = [i for i in range(len(conv.weight)) if i not in keep]
   = conv.weight.data[gone], conv.bias.data[gone] = 0, 0
   = return conv, bn, following
+the batch norm's ε is lost | A batch norm that is built anew needs all that the old one was built with. A copy has it.
+  return conv, bn, following => bn.eps = 1e-5; return conv, bn, following
 stride or padding is lost | A convolution that is built anew needs all that the old one was built with: stride and padding, too. A copy has them.
   return conv, bn, following => conv.stride, conv.padding = (1, 1), (0, 0); return conv, bn, following
 padding is lost | A convolution that is built anew needs all that the old one was built with. A copy has it.
@@ -342,7 +360,7 @@ the filter is zero, its bias is not | The bias still goes into the batch norm, w
   following.weight[:, gone] = 0 => conv.weight[gone] = 0
 β is zero, the mean is not | Batch norm takes the running mean off before it scales: 0 minus a negative mean is positive, and ReLU lets it pass.
   following.weight[:, gone] = 0 => conv.weight[gone] = 0; conv.bias[gone] = 0; bn.bias[gone] = 0
-γ is zero, β is not | Nothing is left to be scaled, but β is added afterwards: the channel says β, always.
+nothing is left to be scaled, but β speaks | β is added afterwards: the channel says β, always.
   following.weight[:, gone] = 0 => bn.weight[gone] = 0
 β is zero, the channel speaks on | It only speaks less, or more: what comes from the filter still passes the batch norm.
   following.weight[:, gone] = 0 => bn.bias[gone] = 0
@@ -477,8 +495,6 @@ every third row | The rows of a head are neighbors: first all of head 0, then al
   head * size + i for => head + heads * i for
 every third row, in rising order | The rows of a head are neighbors: first all of head 0, then all of head 1.
   [head * size + i for head in keep for i in range(size)] => [row for row in range(heads * size) if row % heads in keep]
-the output is scaled up | The heads that stay say what they said before, not more of it.
-  [:, places] => [:, places] * (heads / len(keep))
 the output layer's first columns, not those of the heads that stay | Each head is read in its own columns: the same list of places.
   [:, places] => [:, : len(places)]
 the first bias numbers, not those of the heads that stay | Each row has its own number of the bias: the same list of places.
@@ -563,14 +579,12 @@ summed over tokens and heads | The heads stay, and the numbers of a head are add
   .sum((1, 3)) => .sum((1, 2))
 the largest for the sum over a head's numbers | The gate's gradient is a sum over tokens and numbers.
   .sum((1, 3)) => .amax((1, 3))
-divided by the parameters and by the heads | Each head has an importance of its own: divide by its parameters alone.
-  / parameters => / parameters / gates.shape[1]
-the root of the parameters | What the loss pays for each parameter that goes: divide by their number.
-  / parameters => / math.sqrt(parameters)
 the gradient without the answer | A head that says nothing can have a steep gradient, and closing it changes nothing. By the chain rule the gate's gradient is answer times gradient.
   answers * gradients => gradients
 the answer without the gradient | A loud head is not yet an important one: the next layer may ignore it. The gradient asks the loss.
   answers * gradients => answers
+rounded down (//) | // rounds down to a whole number, and small importances become 0. One slash.
+  / parameters => // parameters
 not divided by the parameters | Layers may have heads of different size, and other units compete with them. What counts is what the loss pays for each parameter that goes.
   / parameters =>
 multiplied by the parameters | What the loss pays *for each* parameter that goes: divide.
@@ -583,8 +597,6 @@ a mean over the head's numbers | The gate's gradient is a sum over the head's nu
   .sum((1, 3)) => .sum(1).mean(2)
 the square for the absolute value | Molchanov et al. 2019 do so, and one loud example then outweighs many. Michel et al. take the absolute value.
   .abs() => .square()
-the root of the mean square | It lies near the mean absolute value, and one loud example weighs more in it.
-  gates.abs().mean(0) => gates.square().mean(0).sqrt()
 shares of the layer's importance | Scaled to add up to 1, a layer in which no head matters looks like any other. To rank across layers keep the numbers as they are.
   return gates.abs().mean(0) / parameters => return gates.abs().mean(0) / gates.abs().mean(0).sum()
 """,
@@ -614,10 +626,11 @@ def _stale() -> nn.Sequential:
     return net
 
 
-def _cut_(layer: Any, units: int) -> None:
+def _cut_(layer: Any, units: int) -> Any:
     for name in _NORM:
         if getattr(layer, name, None) is not None:
             getattr(layer, name).data = getattr(layer, name).data[:units]
+    return layer
 
 
 def _said(layer: Any) -> Any:
@@ -700,6 +713,10 @@ def set_sizes_(module):
         "a linear layer without a bias, weight [3, 6], says [in, out] | a layer without a bias": _asked(
             lambda net: _said(net[6])
         ),
+        "a batch norm of four channels, without running statistics, says | a batch norm without "
+        "running statistics": _asked(
+            _said, lambda: _cut_(nn.BatchNorm2d(6, track_running_stats=False), 4)
+        ),
         "are the sizes whole numbers?": _asked(_whole),
         "does it return nothing?": lambda answer: answer(_stale()) is None,
     },
@@ -718,8 +735,6 @@ a copy is set right, not the module | The name ends with _: the module itself is
   = return copy.deepcopy(module)
 the kernel's height for what it reads | A convolution's weight is [out, in, height, width]: the second size counts.
   layer.in_channels = within_group * layer.groups => layer.in_channels = layer.weight.shape[2] * layer.groups
-the number of all weights for what it reads | The second size of the weight counts, not its numbers.
-  layer.in_channels = within_group * layer.groups => layer.in_channels = layer.weight[0].numel()
 the out size is read off the bias | A layer may have none. Each has a weight, whose first size is the same number.
   = for layer in module.modules():
   =     if isinstance(layer, nn.Linear):
@@ -750,13 +765,11 @@ the batch norms are forgotten | num_features is read, too: by an export, and by 
 the linear layers are forgotten | They are cut like the convolutions, and say in_features and out_features.
   layer.out_features, layer.in_features = layer.weight.shape => pass
 the convolutions are forgotten | They say in_channels and out_channels.
-  = for layer in module.modules():
-  =     if isinstance(layer, nn.Linear):
-  =         layer.out_features, layer.in_features = layer.weight.shape
-  =     elif isinstance(layer, nn.BatchNorm2d):
-  =         layer.num_features = len(layer.weight)
+  nn.Conv2d => nn.Conv1d
 the groups are forgotten | With groups each filter sees its own group's channels alone: weight.shape[1] is in_channels divided by groups.
   within_group * layer.groups => within_group
+what a convolution computes is multiplied by the groups, too | The first size of the weight holds the filters of all groups; only the second is that of one group.
+  layer.in_channels = within_group * layer.groups => layer.in_channels, layer.out_channels = within_group * layer.groups, layer.out_channels * layer.groups
 divided by the groups | Each filter sees its own group's channels alone: in all there are groups times as many.
   within_group * layer.groups => within_group // layer.groups
 layers inside a block are missed | children() goes one step down only, and a layer has no children at all. modules() walks through everything, the module itself among it.

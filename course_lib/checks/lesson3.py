@@ -50,6 +50,9 @@ def soften(logits, T):
         "soften([[1000, 998.5], [0.5, 1]], T=2) | one row with logits of 1000 in a batch": call(
             torch.tensor([[1000.0, 998.5], [0.5, 1.0]]), 2.0
         ),
+        "soften([200, 3, -40], T=50) | logits of 200, at a large T": call(
+            torch.tensor([200.0, 3.0, -40.0]), 50.0
+        ),
         "soften([-1000, -999], T=1) | logits so small that exp() of them is 0": call(
             torch.tensor([-1000.0, -999.0]), 1.0
         ),
@@ -67,6 +70,9 @@ T only takes part above the line of the fraction | Both the powers and their sum
   = return (z / T).exp() / z.exp().sum(-1, keepdim=True)
 divided by T² | T stands in the formula once. T² belongs to the loss.
   logits / T => logits / T**2
+softened after the softmax | What the softmax has rounded to 0 stays 0, at any T. Divide the logits first.
+  = p = logits.softmax(-1) ** (1 / T)
+  = return p / p.sum(-1, keepdim=True)
 a sigmoid for the softmax | It looks at each class alone, and nothing adds up to 1.
   = return (logits / T).sigmoid()
 softmax twice | A softmax of probabilities is nearly flat. T belongs to the logits.
@@ -78,11 +84,6 @@ large logits are cut off | Those beyond the limit become alike. Only differences
 dim=1, which a single example has not | The classes are the last dimension in both shapes: −1.
   amax(-1, keepdim=True) => amax(1, keepdim=True)
   sum(-1, keepdim=True) => sum(1, keepdim=True)
-T + 1 for e | The base of the powers is e. T divides the logits.
-  = z = (logits - logits.amax(-1, keepdim=True)) * math.log(T + 1)
-  = return z.softmax(-1)
-T + 1 for T | The logits are divided by T itself.
-  logits / T => logits / (T + 1)
 over the examples instead of the classes | Each row is one example and must add up to 1. With dim=0 the columns do, and the examples of a batch compete with each other.
   amax(-1, keepdim=True) => amax(0, keepdim=True)
   sum(-1, keepdim=True) => sum(0, keepdim=True)
@@ -122,6 +123,9 @@ def kl(p, q):
         "p = [0.04, 0.26, 0.31, 0.39], q = [0.43, 0.2, 0.3, 0.07]": call(
             torch.tensor([0.04, 0.26, 0.31, 0.39]), torch.tensor([0.43, 0.2, 0.3, 0.07])
         ),
+        "p = [0.0004, 0.0007, 0.9789, 0.02], q = [0.43, 0.2, 0.3, 0.07]": call(
+            torch.tensor([0.0004, 0.0007, 0.9789, 0.02]), torch.tensor([0.43, 0.2, 0.3, 0.07])
+        ),
         "p and q both [0.7, 0.2, 0.1] | equal distributions": call(_P, _P),
         "p = [0.6, 0.4, 0], q = [0.2, 0.3, 0.5] | a class that the teacher excludes": call(
             torch.tensor([0.6, 0.4, 0.0]), torch.tensor([0.2, 0.3, 0.5])
@@ -145,8 +149,6 @@ the absolute value of each term | Terms may be negative: they say that the stude
   .sum() => .abs().sum()
 bits instead of nats | Log to base 2 is a unit of its own, larger by 1.44. Losses use the natural logarithm; otherwise alpha weighs two different units.
   p[some].log() - q[some].log() => p[some].log2() - q[some].log2()
-logarithms to base 10 | Losses use the natural logarithm: torch.log, without a number behind it.
-  p[some].log() - q[some].log() => p[some].log10() - q[some].log10()
 0 · log 0 gives nan | A class with p = 0 adds nothing, but 0 · (−inf) is nan on a computer, and nan spreads to every weight. Treat it apart.
   = return (p * (p.log() - q.log())).sum()
 a class with p = 0 still adds something | It adds nothing, whatever q is: p weighs both logarithms.
@@ -163,8 +165,8 @@ softmax of probabilities | p and q add up to 1 already. Softened again, they are
   = return (p * (p.log() - q.log())).sum()
 the squared distance | KL compares logarithms, and each class weighs as much as p says.
   = return ((p - q) ** 2).sum()
-the sum of the differences | KL compares logarithms, and each class weighs as much as p says.
-  = return (p - q).abs().sum()
+small probabilities are left out | Only a class with p = 0 adds nothing. With 1,000 classes most of them are small.
+  p > 0 => p > 0.01
 a small number is added inside the logarithm | It keeps log(0) away and moves every result a little: two equal distributions may no longer be at 0.
   = return (p * ((p + 1e-2).log() - (q + 1e-2).log())).sum()
 the mean over classes for the sum | The value then depends on how many classes there are: with 1,000 the teacher would be heard 100 times less than with 10.
@@ -177,15 +179,8 @@ the entropy of the teacher is added, not taken off | KL is cross-entropy minus e
   p[some].log() - q[some].log() => -p[some].log() - q[some].log()
 one term for each class, not their sum | A loss is one number: add the terms up.
   = return torch.where(p > 0, p * (p.log() - q.log()), 0.0)
-the logarithm of the difference | log p − log q is the logarithm of the ratio p / q, not that of p − q.
-  p[some].log() - q[some].log() => (p[some] - q[some]).abs().log()
-the ratio without its logarithm | p / q says how many times too little the student gives. KL needs its logarithm.
-  (p[some].log() - q[some].log()) => (p[some] / q[some])
 the difference without logarithms | KL compares logarithms of probabilities.
   (p[some].log() - q[some].log()) => (p[some] - q[some])
-half of it swapped (symmetric) | The mean of both directions is another divergence. Here the teacher alone weighs the terms.
-  = forth = torch.where(p > 0, p * (p.log() - q.log()), 0.0).sum()
-  = return (forth + (q * (q.log() - p.log())).sum()) / 2
 """,
     checked="three classes and four, two equal distributions, a class that the teacher excludes",
     not_checked="batches, a class that the student excludes",
@@ -222,7 +217,7 @@ def distillation_loss(student_logits, teacher_logits, labels, T, alpha):
             *_MORE, 3.0, 0.8
         ),
         "the same, T=2, alpha=0.3: its gradient | gradient": slopes(
-            _of_student, _STUDENT, _TEACHER, _LABELS, 2.0, 0.3
+            _of_student, _STUDENT, _TEACHER.clone().requires_grad_(), _LABELS, 2.0, 0.3
         ),
     },
     mistakes=f"""
@@ -232,10 +227,6 @@ T for T² | One factor 1/T comes from the student's logits, a second one from th
   T**2 => T
 T² on both parts | Only the teacher's part shrinks with T. The labels' part is plain cross-entropy, without any factor.
   F.cross_entropy( => T**2 * F.cross_entropy(
-T² twice | The factor is there already: once makes up for the two divisions by T.
-  T**2 => T**4
-divided by T² | The gradient has become smaller by T². To make up for it, multiply.
-  T**2 * => T**-2 *
 T is forgotten everywhere | At T = 1 nobody sees it. Both logits are divided by T, and T² makes up for it.
   student_logits / T => student_logits
   teacher_logits / T => teacher_logits
@@ -259,8 +250,6 @@ the teacher's logarithms, too | kl_div takes logarithms of the student and proba
   p = F.softmax => p = F.log_softmax
 cross-entropy with the teacher for KL | It is KL plus the teacher's own entropy: the same gradient, but not 0 when both agree, and each T has another floor.
   F.kl_div(log_q, p, reduction="batchmean") => -(p * log_q).sum(-1).mean()
-the squared difference for KL | It compares probabilities; KL compares their logarithms, which is where small ones differ.
-  F.kl_div(log_q, p, reduction="batchmean") => (log_q.exp() - p).square().sum(-1).mean()
 one number for each example | Both parts are means over the batch: one number.
   F.kl_div(log_q, p, reduction="batchmean") => F.kl_div(log_q, p, reduction="none").sum(-1)
   labels) => labels, reduction="none")
@@ -305,7 +294,7 @@ two numbers instead of one | A loss is one number: add the two parts up.
   alpha * soft + (1 - alpha) * F.cross_entropy(student_logits, labels) => alpha * soft, (1 - alpha) * F.cross_entropy(student_logits, labels)
 """,
     checked="two examples of three classes and three of four; T of 1 to 4; alpha of 0 to 1; the gradient",
-    not_checked="labels of −100, token sequences, half precision, gradients into the teacher",
+    not_checked="labels of −100, half precision, gradients into the teacher, a softmax that rounds to 0",
 )
 
 # --- 4 · T², argued by gradient -------------------------------------------------------------------
@@ -340,6 +329,10 @@ the sign is turned round | A step goes *against* the gradient. Where the student
   q - p => p - q
 the sum over the batch for the mean | The loss is a mean over the examples, so each gives 1/n of the gradient.
   / len(student_logits) =>
+the batch of the example for any batch | Count the examples that you are given.
+  / len(student_logits) => / 2
+the limit for a very large T | There the difference of the probabilities becomes that of the logits. At any other T it is not.
+  (q - p) / T / len(student_logits) => (student_logits - teacher_logits) / T**2 / student_logits.numel()
 divided by all numbers, not by the examples | The loss is a mean over the examples; over the classes it is a sum.
   len(student_logits) => student_logits.numel()
 the gradient of the teacher's logits | The teacher does not learn. Take the derivative by the student's logits.
@@ -361,10 +354,6 @@ temperature on the student alone | Both distributions are those at T.
 over the examples instead of the classes | Each example's probabilities add up to 1, over the last dimension.
   student_logits / T, -1 => student_logits / T, 0
   teacher_logits / T, -1 => teacher_logits / T, 0
-the gradient of cross-entropy with the labels' place taken by argmax | The teacher's whole distribution is the target, not its first choice alone.
-  F.softmax(teacher_logits / T, -1) => F.one_hot(teacher_logits.argmax(-1), teacher_logits.shape[-1])
-the mean over the batch is taken of the rows | The shape is that of the logits: each example keeps its row.
-  (q - p) / T / len(student_logits) => ((q - p) / T).mean(0)
 the value for its gradient | The loss is one number. Its gradient has a number for each logit of the student.
   (q - p) / T / len(student_logits) => F.kl_div(q.log(), p, reduction="batchmean")
 the length for the gradient | Keep the gradient whole: one number for each logit. The next cell takes its length.
@@ -417,6 +406,15 @@ def _came_frozen(answer: Any) -> str:
     return kinds.get(tuple(trainable), "others")
 
 
+def _came_with_gradients(answer: Any) -> bool:
+    """Whether they are still there."""
+    teacher = _teacher()
+    for parameter in teacher.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    call(_INPUTS)(lambda inputs: answer(teacher, inputs))
+    return all(p.grad is not None and p.grad.any() for p in teacher.parameters())
+
+
 def _twice(answer: Any, teacher: nn.Module, logits: Any) -> bool:
     return agree(answer(teacher, _INPUTS), logits)
 
@@ -427,6 +425,7 @@ _STILL = "a teacher whose first layer came frozen: which parameters are trainabl
 _FROZEN = "is it still trainable, as it came?"
 _FLOWS = "does a gradient flow into its answer?"
 _MODE = "a teacher that came in eval mode: is it in training mode afterwards?"
+_GRADS = "the teacher came with gradients of its own: are they still there?"
 _SAYS = "what it says of three inputs, a teacher with dropout and batch norm, in training mode"
 
 ask_teacher = Check(
@@ -447,6 +446,7 @@ def ask_teacher(teacher, inputs):
         ),
         _SAYS: _ask(lambda answer, teacher, logits: logits),
         _STILL: _came_frozen,
+        _GRADS: _came_with_gradients,
     },
     mistakes=f"""
 training mode and a gradient | Both are missing: eval mode, and a context without gradients. The student would learn from noise, and the teacher from the student.
@@ -462,6 +462,9 @@ the weights are changed | The teacher is asked, not trained: its weights stay.
 what came frozen is trainable afterwards | requires_grad_(True) at the end does not give back what was there before. A context without gradients leaves no trace.
   ? before: right
   ? {_STILL}: all
+the teacher's own gradients are deleted | Somebody may still need them: an optimizer, a score. A context without gradients leaves no trace.
+  ? before: right
+  ? {_GRADS}: no
 the batch norms still train | Dropout is off, but the batch norms use this batch's statistics and change their own. eval() switches every layer.
   ? {_SAME}: yes
   ? {_KEEPS}: BatchNorm1d
@@ -535,6 +538,8 @@ the mean of each sentence | One number for the whole batch is asked for: the mea
   = return torch.where(mask.bool(), losses, 0.0).sum(1) / mask.sum(1)
 the mask is upside down | 1 marks a real token, 0 the padding: as a tokenizer's attention_mask.
   mask.bool() => ~mask.bool()
+~ of whole numbers | ~0 is −1 and ~1 is −2, and both count as true. Turn the mask into bool before you turn it round.
+  = return losses.masked_fill((~mask).bool(), 0).sum() / mask.sum()
 the mask is an index, not a bool | An integer mask picks rows 0 and 1 again and again. A bool mask picks where it is True.
   mask.bool() => mask
 multiplied where it should be picked | @nan
@@ -554,25 +559,10 @@ cut to the longest sentence, no more | The shorter ones' padding still counts.
   = return losses[:, : int(mask.sum(1).max())].mean()
 the mask of the first sentence for all | Each sentence has a length of its own, and a row of the mask.
   = return losses[:, mask[0].bool()].mean()
-the last real token is left out | All tokens with a 1 count.
-  = real = mask.long()
-  = last = (real.cumsum(1) == real.sum(1, keepdim=True)) & mask.bool()
-  = return losses[mask.bool() & ~last].mean()
-the first real token is left out | All tokens with a 1 count.
-  = return losses[mask.bool() & (mask.long().cumsum(1) > 1)].mean()
-one too many in the division | The mean is the sum, divided by the number of real tokens, no more.
-  .mean() => .sum() / (mask.sum() + 1)
 the number of real tokens, counted from the left | Padding may stand on either side: ask the mask where the tokens are.
   = return torch.cat([row[: int(m.sum())] for row, m in zip(losses, mask)]).mean()
-one too few in the division | That is for a sample's variance. A mean divides by the number of real tokens.
-  .mean() => .sum() / (mask.sum() - 1)
-only the last real token of each sentence | All tokens with a 1 count.
-  = real = mask.long()
-  = return losses[(real.cumsum(1) == real.sum(1, keepdim=True)) & mask.bool()].mean()
 the real tokens' losses, without a mean | One number for the whole batch is asked for.
   .mean() =>
-the median for the mean | The median does not add up: a few large losses would teach nothing.
-  .mean() => .median()
 """,
     checked="sentences of different length, more padding, padding on the left, nan and infinity in it",
     not_checked="a batch of padding alone (0 / 0), masks of other values than 0 and 1",

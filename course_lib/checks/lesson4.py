@@ -73,12 +73,6 @@ the whole groups | The first one of each is asked for, in one list.
   list(range(0, of, of // take)) => [list(range(i, i + of // take)) for i in range(0, of, of // take)]
 all layers | The groups are as large as of // take: that is the step.
   range(0, of, of // take) => range(of)
-the step is that of one group less | `take` groups, and each begins of // take behind the one before.
-  of // take => of // max(take - 1, 1)
-the step is that of one group more | `take` groups, and each begins of // take behind the one before.
-  of // take => max(of // (take + 1), 1)
-the step for the layers | How far apart they lie is half of the answer: count on from 0 in that step.
-  list(range(0, of, of // take)) => of // take
 """,
     checked="6 of 12, 2 of 6, 1 of 6, all of 4 and 3 of 15",
     not_checked="numbers that do not divide; whether another choice is better after training",
@@ -123,6 +117,8 @@ def _which(student: Any) -> str:
 def _teacher_stays(teacher: Any, student: Any) -> bool | str:
     if len(teacher.bert.encoder.layer) != 5 or not _equal(_bert(), teacher):
         return False
+    if not teacher.training:
+        return "it is in eval mode"
     said = teacher.config.num_hidden_layers
     return True if said == 5 else f"its config says {said} layers"
 
@@ -141,7 +137,7 @@ def _answers(student: Any) -> Tensor:
 
 def _student(look: Callable[[Any, Any], Any], layers: tuple[int, ...] = (1, 4)) -> Any:
     def attempt(answer: Callable[..., Any]) -> Any:
-        teacher = copy.deepcopy(_bert())
+        teacher = copy.deepcopy(_bert()).train()
         student = answer(teacher, layers)
         if student is None or student is ...:
             raise TroubleError(EMPTY, str(student))
@@ -159,7 +155,7 @@ def _trainable(model: nn.Module) -> bool:
 
 
 _KIND = "the type of what you give"
-_STAYS = "does the teacher still have its five layers, the same weights and config?"
+_STAYS = "does the teacher still have its five layers, the same weights, config and mode?"
 _NOTICES = "all weights of the student are set to 0: do the teacher's change, too? Or is the config shared?"
 _FROZEN = "can student and teacher both still be trained?"
 _WHICH = "layers (1, 4) of five: which of the teacher's layers the student has"
@@ -207,6 +203,11 @@ the teacher itself is cut | It is still needed, to teach. Copy first, then take 
   ? {_STAYS}: no
 the config is shared with the teacher | It now says of the teacher, too, that it has fewer layers. The student needs a copy of its own.
   ? {_STAYS}: its config says 2 layers
+the teacher is left in eval mode | Whoever goes on training it trains without dropout. A copy of it needs no switch.
+  ? {_STAYS}: it is in eval mode
+no layer is left | Taking one layer out of a list moves all behind it: the next number means another layer. Make a new list.
+  {_OWN}
+  ? {_WHICH}: none
 the student shares tensors with its teacher | They are the same tensors, not equal ones: every training step of the student also moves the teacher, and the lesson is lost while it is given.
   ? {_STAYS}: yes
   ? {_NOTICES}: yes
@@ -220,9 +221,7 @@ the first layers, whichever were asked for | A state dict is loaded by names, an
   {_OWN}
   ? {_WHICH}: 0 and 1
 the last layers, whichever were asked for | `layers` names which ones the student gets, not how many.
-  {_OWN}
-  ? {_WHICH}: 3 and 4
-  ? {_WHICH3}: 2 and 3 and 4
+  for i in layers => for i in range(5 - len(layers), 5)
 counted from 1 | The layers are counted from 0 here, as everywhere in PyTorch. Yours are one place lower.
   {_OWN}
   ? {_WHICH}: 0 and 3
@@ -288,6 +287,9 @@ def cosine_loss(student, teacher, mask):
         "the same, with nan in the teacher's padding | nan in the padding": call(
             _S3, _NAN3, _MASK3
         ),
+        "with nan in the teacher's padding: its gradient | nan in the padding": slopes(
+            lambda s, t, mask: {"student": s}, _S3, _NAN3, _MASK3
+        ),
         "the first of these: its gradient by both sides | gradient": slopes(
             lambda s, t, mask: {"student": s, "teacher": t}, _S3, _T3, _MASK3
         ),
@@ -313,10 +315,6 @@ the angle for its cosine | The loss is 1 − cosine; near 0 the angle has no use
   (1 - F.cosine_similarity(mine, theirs, dim=-1)) => F.cosine_similarity(mine, theirs, dim=-1).acos()
 the square of the cosine | Vectors that point in opposite directions are then as good as equal ones.
   F.cosine_similarity(mine, theirs, dim=-1) => F.cosine_similarity(mine, theirs, dim=-1).square()
-the square of 1 − cosine | The loss is 1 − cosine itself.
-  (1 - F.cosine_similarity(mine, theirs, dim=-1)) => (1 - F.cosine_similarity(mine, theirs, dim=-1)).square()
-half of it | 1 − cosine lies between 0 and 2, and is not scaled.
-  .mean() => .mean() / 2
 negative cosines are cut off | Below 0 there is more to learn than at 0: leave the sign.
   F.cosine_similarity(mine, theirs, dim=-1) => F.cosine_similarity(mine, theirs, dim=-1).clamp(min=0)
 the mask is not used | The padding counts like words. In a batch of short sentences the student mostly learns to imitate the teacher on nothing.
@@ -333,6 +331,9 @@ divided by the number of sentences | It is a mean over words: long sentences wou
 multiplied where it should be picked | Padding can hold nan, and 0 · nan is nan. Index with the mask, or use torch.where.
   = each = 1 - F.cosine_similarity(student, teacher.detach(), dim=-1)
   = return (each * mask).sum() / mask.sum()
+nan in the padding spoils the gradient | 0 · nan is nan backwards, too, and one such place turns every weight into nan. Pick the words before you compute, not the losses afterwards.
+  = each = 1 - F.cosine_similarity(student, teacher.detach(), dim=-1)
+  = return torch.where(mask.bool(), each, 0.0).sum() / mask.sum()
 the vectors are multiplied by the mask | A vector of zeros has no angle, and the padding counts in the mean. And 0 · nan is nan: pick the words.
   = m = mask[..., None]
   = return (1 - F.cosine_similarity(student * m, teacher.detach() * m, dim=-1)).mean()
@@ -455,6 +456,8 @@ the soft loss without T² | At T = 2 its gradient is four times too small, so th
   T**2 * =>
 T for T² | T makes up for one of the two divisions only.
   T**2 * => T *
+cross-entropy with the teacher for KL | It is KL plus the teacher's own entropy: the same gradient, but not 0 where both agree.
+  F.kl_div(log_q, p, reduction="batchmean") => -(p * log_q).sum(-1).mean()
 the soft loss at T = 1 | Both sides are divided by T = 2 before the softmax; at 1 the teacher's doubts are hardly heard.
   T, told = 2 => T, told = 1
 T² is there, but the logits are not divided by T | The factor makes up for a division that did not take place: the soft loss is four times too strong, and not softer.
@@ -484,11 +487,7 @@ the padding counts in the cosine loss | The short sentences are filled up. Only 
 the cosine loss is shared out to the padding, too | The sum is right. Divide it by the number of real words.
   dim=-1)).mean() => dim=-1)).sum() / mask.numel()
 a mean over sentences in the cosine loss | Divide once, by the number of all real words.
-  = T, told = 2, teacher.logits.detach()
-  = soft = 4 * F.kl_div((student.logits / T).log_softmax(-1), (told / T).softmax(-1), reduction="batchmean")
-  = hard = F.cross_entropy(student.logits, labels, reduction="sum") / (labels != -100).sum().clamp(min=1)
-  = each = 1 - F.cosine_similarity(student.hidden_states[-1], teacher.hidden_states[-1].detach(), dim=-1)
-  = return 5 * soft + 2 * hard + ((each * mask).sum(1) / mask.sum(1)).mean()
+  (1 - F.cosine_similarity(mine, theirs, dim=-1)).mean() => ((1 - F.cosine_similarity(student.hidden_states[-1], teacher.hidden_states[-1].detach(), dim=-1)) * mask).sum(1).div(mask.sum(1)).mean()
 the cosine itself, not 1 − cosine | A loss gets smaller: yours turns the student's thoughts away from the teacher's.
   1 - F.cosine => F.cosine
 the hard loss is shared out to unlabeled sentences, too | It is a mean over the sentences with a label. Divided by all, it fades the more unlabeled text there is.
@@ -497,15 +496,9 @@ the hard loss is a sum | It is a mean over the sentences with a label.
   / known =>
 the soft loss is that of labeled sentences alone | The teacher has something to say of every sentence: that is what unlabeled text is for.
   F.kl_div(log_q, p, reduction="batchmean") => F.kl_div(log_q[labels != -100], p[labels != -100], reduction="sum") / (labels != -100).sum().clamp(min=1)
-T = 4 for T = 2 | The exercise says T = 2.
-  T, told = 2 => T, told = 4
 label 0 is taken for no label | −100 alone means that there is none: class 0 is a class.
-  = labels = torch.where(labels > 0, labels, -100)
-  = T, told, words = 2, teacher.logits.detach(), mask.bool()
-  = soft = T**2 * F.kl_div((student.logits / T).log_softmax(-1), (told / T).softmax(-1), reduction="batchmean")
-  = hard = F.cross_entropy(student.logits, labels, reduction="sum") / (labels > 0).sum().clamp(min=1)
-  = mine, theirs = student.hidden_states[-1][words], teacher.hidden_states[-1].detach()[words]
-  = return 5 * soft + 2 * hard + (1 - F.cosine_similarity(mine, theirs, dim=-1)).mean()
+  (labels != -100) => (labels > 0)
+  student.logits, labels, => student.logits, torch.where(labels > 0, labels, -100),
 −100 counts as a class | It means that there is no label. Yours reads it as the first class.
   F.cross_entropy(student.logits, labels, reduction="sum") / known => F.cross_entropy(student.logits, labels.clamp(min=0))
 a batch without a label gives nan | The mean over no sentence is 0 / 0, and one such batch turns every weight into nan. Without labels the hard loss is 0.
@@ -545,6 +538,7 @@ class _Machine:
     def __init__(self, delays: tuple[float, ...]) -> None:
         self.now, self.looks, self.delays = 50.0, 0, delays  # seconds; ms
         self.calls: list[tuple[str, bool, bool]] = []  # model, training mode, gradient; when timed
+        self.models: dict[str, nn.Module] = {}
 
     def clock(self) -> float:
         self.looks += 1
@@ -575,13 +569,16 @@ class _Timed(nn.Module):
 _HELD_UP = (0.1, 0.3, 0.0, 7.0, 0.2)
 
 
-def _on_machine(look: Callable[[_Machine, Any], Any], rounds: int, delays: Any = _HELD_UP) -> Any:
+def _on_machine(
+    look: Callable[[_Machine, Any], Any], rounds: int, delays: Any = _HELD_UP, mode: bool = True
+) -> Any:
     """A try: two models, or for one round a single one; `look` sees the machine and the answer."""
 
     def attempt(answer: Callable[..., Any]) -> Any:
         machine = _Machine(delays)
         sizes = {"small": 2.0, "large": 6.0} if rounds > 1 else {"small": 2.0}
-        models = {name: _Timed(name, ms, machine).train() for name, ms in sizes.items()}
+        models = {name: _Timed(name, ms, machine).train(mode) for name, ms in sizes.items()}
+        machine.models.update(models)
         given = answer(models, machine.tokenizer, "A moving film.", rounds, machine.clock)
         if given is None or given is ...:
             raise TroubleError(EMPTY, str(given))
@@ -597,6 +594,7 @@ def _in_turns(machine: _Machine, given: Any) -> bool:
 
 
 _LOOKS = "does it look at the clock that it is given?"
+_BACK = "models that came in eval mode: is one in training mode afterwards?"
 _TRAINS = "is a model in training mode while it is timed?"
 _GRADS = "does autograd keep a record while a model is timed?"
 _ONE = "one round of one model: ms. It takes 2; the first call 100 more, the tokenizer 10"
@@ -626,6 +624,9 @@ def latency(models, tokenizer, line, rounds, clock):
         _LOOKS: _on_machine(lambda machine, given: machine.looks > 0, 5),
         _TRAINS: _on_machine(lambda machine, given: any(train for _, train, _ in machine.calls), 5),
         _GRADS: _on_machine(lambda machine, given: any(grad for _, _, grad in machine.calls), 5),
+        _BACK: _on_machine(
+            lambda machine, given: any(m.training for m in machine.models.values()), 5, mode=False
+        ),
         _ONE: _on_machine(
             lambda machine, given: given["small"] if isinstance(given, Mapping) else given,
             1,
@@ -647,12 +648,11 @@ autograd keeps its record meanwhile | Eval mode does not switch it off. What is 
   ? {_LOOKS}: yes
   ? {_TRAINS}: no
   ? {_GRADS}: yes
+what came in eval mode is left in training mode | train() at the end is no way back: dropout is then on for whoever asks next. Leave the models in eval mode, or give each its own mode back.
+  ? before: right
+  ? {_BACK}: yes
 seconds for milliseconds | The clock gives seconds; a thousand milliseconds are one.
-  {_QUIET}
-  ? {_ONE}: 0.002
-microseconds for milliseconds | The clock gives seconds; a thousand milliseconds are one.
-  {_QUIET}
-  ? {_ONE}: 2000
+  1000 * (clock() - start) => clock() - start
 the warm-up is among the timed calls | It is much slower than any later one: call each model once before you look at the clock, and forget that time.
   model(**batch)  # warm-up =>
   range(rounds) => range(rounds + 1)
@@ -665,17 +665,6 @@ the clock is started once a round | The second model's time then has the first o
   +             for name, model in models.items():
 one row of times for all models | Each model has a median of its own.
   row) for name, row in times.items() => sum(times.values(), [])) for name in times
-the mean of all rounds, in one look at the clock | One call that another program held up moves it. Look at the clock for each call, and take the median.
-  = batch, result = tokenizer(line), {{}}
-  = with torch.inference_mode():
-  =     for model in models.values():
-  =         model.eval()(**batch)
-  =     for name, model in models.items():
-  =         start = clock()
-  =         for _ in range(rounds):
-  =             model(**batch)
-  =         result[name] = 1000 * (clock() - start) / rounds
-  = return result
 no warm-up | The first call of a model sets up memory and threads, and is much slower than any later one. Call each model once before you look at the clock.
   {_QUIET}
   ? {_ONE}: 102 to 112
@@ -789,6 +778,10 @@ one-sided, and B must be ahead | Where A is ahead, p comes out near 1. Ask for a
   binomtest(only_a, differ).pvalue => binomtest(only_b, differ, alternative="greater").pvalue
 p above 1 | Twice one tail counts the middle twice where both sides are alike. A probability is at most 1.
   binomtest(only_a, differ).pvalue => float(2 * stats.binom.cdf(min(only_a, only_b), differ, 0.5))
+the split that came is left out | A split exactly as uneven as this one counts, too: the tail begins at the number that came.
+  binomtest(only_a, differ).pvalue => min(1.0, float(2 * stats.binom.cdf(min(only_a, only_b) - 1, differ, 0.5)))
+where only B is right, it counts for A | In whole numbers without a sign, 0 − 1 is 255, which is above 0. Compare bools with & and ~.
+  only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()) => only_a, only_b = int((right_a ^ right_b).sum()), 0
 the mid-p | It counts the split that came only half. The exact test counts it in full.
   binomtest(only_a, differ).pvalue => binomtest(only_a, differ).pvalue - float(stats.binom.pmf(only_a, differ, 0.5))
 the probability of just this split | Any split as uneven as this one or more counts, in both directions: p is a sum.
@@ -810,8 +803,6 @@ sentences that both get right are counted on both sides | They say nothing about
   binomtest(only_a, differ) => binomtest(int(right_a.sum()), int(right_a.sum() + right_b.sum()))
 sentences on which both agree are in the total | The coin is thrown only where the two differ: divide by those alone.
   binomtest(only_a, differ) => binomtest(only_a, len(right_a))
-all that A gets right, of all sentences | Whether A is better than a coin is another question. Count where the two differ.
-  binomtest(only_a, differ) => binomtest(int(right_a.sum()), len(right_a))
 the chi-squared approximation | It is McNemar's first formula, good for many differing sentences. Here are few, so take the exact test of a coin.
   binomtest(only_a, differ).pvalue => float(stats.chi2.sf((only_a - only_b) ** 2 / differ, 1))
 the approximation with its correction | The correction by 1 brings chi-squared closer, not home. With few differing sentences take the exact test of a coin.

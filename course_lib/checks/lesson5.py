@@ -61,22 +61,14 @@ the numbers are still in float32 | You have added the scales, but the numbers ta
   (width + 4) => (4 * width + 4)
 how many times smaller, not the bytes | A ratio needs this number first. It is asked for below the exercise.
   words * (width + 4) => 4 * width / (width + 4)
-kilobytes | The answer is in bytes, a whole number.
-  words * (width + 4) => words * (width + 4) / 1000
-kilobytes of 1,024 bytes | The answer is in bytes, a whole number.
-  words * (width + 4) => words * (width + 4) / 1024
 megabytes | The answer is in bytes, a whole number.
   words * (width + 4) => words * (width + 4) / 1e6
-a scale for each number, not for each row | A row shares one scale: otherwise int8 would take more than float32.
-  (width + 4) => width * 5
 two numbers, not their sum | The bytes of the numbers and those of the scales: add them up.
   words * (width + 4) => words * width, 4 * words
 the width of MiniLM for any table | `width` says how many numbers a row has.
   (width + 4) => (384 + 4)
 the scales are taken off | They are stored beside the numbers: add them.
   (width + 4) => (width - 4)
-numbers and scales are added before the words are counted | Each word has a row of `width` numbers, and a scale.
-  words * (width + 4) => words + width + 4
 """,
     checked="three tables, from one column to the 384 of MiniLM",
     not_checked="what a file adds (names, shapes), padding rows, other bits",
@@ -146,6 +138,9 @@ def to_int8(weight):
         "whole · scale of [[0.00254, −0.001, 0.0003, 0], [0.7, 0.1, 0.6, −0.23]] | small weights": _two(
             _SMALL, lambda whole, scale: 1000 * _again(whole, scale)
         ),
+        "10⁷ · whole · scale of the same, divided by 10,000 | small weights": _two(
+            _SMALL / 1e4, lambda whole, scale: 1e7 * _again(whole, scale)
+        ),
         _ABOVE8: _two(_WITH_ZEROS, _above_zero),
         "with a row of zeros: whole · scale of [[0, 0, 0], [15.875, −6.33, 0]] | a row of zeros": _two(
             _WITH_ZEROS, _again
@@ -200,6 +195,10 @@ a row of zeros has the scale 0 | 0 / 0 is nan, and what int8 makes of nan is ano
   ? {_ABOVE8}: no
 small rows get a scale that is too large | A lower bound for the scale is a way around 0 / 0, but a row of small weights must keep its own scale.
   scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-3)
+very small rows get a scale that is too large | A lower bound for the scale is a way around 0 / 0, but a row of small weights must keep its own scale.
+  scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-8)
+a half is added, then cut off | That rounds up where a number is positive. A negative one is cut off toward 0, and comes out one too high: round() does both.
+  (weight / scale).round() => (weight / scale + 0.5)
 small rows get a far too large scale | A lower bound for the scale is a way around 0 / 0, but a row of small weights must keep its own scale.
   scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-2)
 a row of zeros changes the scales of the others | Only the scale of that row may be any number above 0; the others keep their own.
@@ -266,24 +265,10 @@ the same step twice counts once | A set forgets how often: go through the list i
   in steps: => in set(steps):
 the last step is left out | range() and slices stop before their end: all steps count.
   in steps: => in steps[:-1]:
-only the first step counts at all | Is `return` inside the loop? All steps come before it.
-  for part, factor in steps => for part, factor in steps[:1]
-each step's gain is counted on the whole as it was | What the first step has made smaller weighs less when the second one comes. Keep the sizes, and divide once.
-  = total, gain = sum(parts.values()), 1.0
-  = for part, factor in steps:
-  =     gain *= total / (total - parts[part] + parts[part] / factor)
-  = return gain
 rounded down to whole megabytes (//) | One slash: half of 5 MB is 2.5 MB.
   now[part] /= factor => now[part] //= factor
-in percent | Asked for is how many times: 4, not 400.
-  return sum => return 100 * sum
-the factors of one part are added to one | Two times, then three times smaller is six times smaller: multiply.
-  = factors = {p: 1 + sum(f - 1 for q, f in steps if q == p) for p in parts}
-  = return sum(parts.values()) / sum(size / factors[p] for p, size in parts.items())
 the megabytes that are saved | Asked for is a ratio: before / after.
   sum(parts.values()) / sum(now.values()) => sum(parts.values()) - sum(now.values())
-only the last step counts at all | Each step works on what the ones before have left.
-  for part, factor in steps => for part, factor in steps[-1:]
 the part that no step names is left out | It is still in the file. The embeddings that nobody looks at are why DistilBERT in int8 can be 3 or 6 times smaller than BERT.
   - return
   + parts = {p: parts[p] for p in parts if not steps or p in dict(steps)}
@@ -331,7 +316,7 @@ _OTHER = {
             [0.2, 0.9, -0.6, 1.3, 0.7, -0.4],
         ]
     ),
-    "y": torch.tensor([2.0, -3.0, 1.5]),
+    "y": torch.tensor([2.3, -3.0, 1.5]),
     "amount": 0.5,
 }
 
@@ -478,14 +463,7 @@ together: it begins where the order before ended | Each begins at `start`.
 the first two orders are exchanged | What was pruned before it was distilled is "prune first".
   "prune first": first, "distill first": last => "prune first": last, "distill first": first
 together: all of it goes before the first step | That is pruning first. Here the share grows from step to step: amount · (t + 1) / steps.
-  = first, mask = start, mask_of(start, amount)
-  = for t in range(steps):
-  =     first = step(first * mask, t) * mask
-  = last = both = start
-  = for t in range(steps):
-  =     last = step(last, t)
-  =     both = step(both * mask, t) * mask
-  = return {{"prune first": first, "distill first": last * mask_of(last, amount), "together": both}}
+  mask_of(both, amount * (t + 1) / steps) => mask_of(start, amount)
 together: each step asks for its own part alone | mask_of counts what is zero already. Asked for 0.4 twice it gives 0.4: ask for the share that should be gone by now.
   amount * (t + 1) / steps => amount / steps
 together: the amount counts what is left | A share of the rest removes less each time, and the order ends with fewer zeros than the others. The amount is a share of the original weights.
@@ -609,30 +587,16 @@ a high latency counts as good | Fewer milliseconds are better, as fewer bytes ar
   (size, ms, -accuracy) => (size, -ms, -accuracy)
 many bytes count as good | Fewer bytes are better, as fewer milliseconds are.
   (size, ms, -accuracy) => (-size, ms, -accuracy)
-all three should be large | Turn the other two signs: of the three only accuracy should be large.
-  (size, ms, -accuracy) => (-size, -ms, -accuracy)
 worse in one respect is enough to be out | Then only a model that is best in everything stays, and there hardly ever is one. The front is made of compromises.
   other != mine and all(x <= y => any(x < y
 better in two of three is enough to beat | At least as good in *all* three: who is better in two and worse in the third is a compromise, and both stay.
   all(x <= y for x, y in zip(other, mine, strict=True)) => sum(x <= y for x, y in zip(other, mine, strict=True)) >= 2
 accuracies are rounded first | Two models of 87.1 and 87.4 % are not alike. What the difference is worth is another question.
   -accuracy) for => -round(accuracy, 2)) for
-bytes and latency must both be better, only accuracy may be equal | As good in all three and better in one of them is enough to beat, whichever one it is.
-  all(x <= y for x, y in zip(other, mine, strict=True)) => (other[0] < mine[0] and other[1] < mine[1] and other[2] <= mine[2])
-accuracy must be better, the others may be equal | As good in all three and better in one of them is enough to beat, whichever one it is.
-  all(x <= y for x, y in zip(other, mine, strict=True)) => (other[0] <= mine[0] and other[1] <= mine[1] and other[2] < mine[2])
-better in two of three is enough to beat, ties aside | At least as good in *all* three: who is better in two and worse in the third is a compromise.
-  all(x <= y for x, y in zip(other, mine, strict=True)) => sum(x < y for x, y in zip(other, mine, strict=True)) >= 2
 compared only with the models before it | A later one may beat it, too: compare each with all the others.
-  = names, costs = list(models), [(size, ms, -right) for size, ms, right in models.values()]
-  = def beaten(i):
-  =     return any(c != costs[i] and all(x <= y for x, y in zip(c, costs[i])) for c in costs[:i])
-  = return [name for i, name in enumerate(names) if not beaten(i)]
+  for other in costs.values() => for other in list(costs.values())[: list(costs.values()).index(mine)]
 compared only with the models behind it | An earlier one may beat it, too: compare each with all the others.
-  = names, costs = list(models), [(size, ms, -right) for size, ms, right in models.values()]
-  = def beaten(i):
-  =     return any(c != costs[i] and all(x <= y for x, y in zip(c, costs[i])) for c in costs[i + 1 :])
-  = return [name for i, name in enumerate(names) if not beaten(i)]
+  for other in costs.values() => for other in list(costs.values())[list(costs.values()).index(mine) :]
 compared with the next smaller model alone | Any other model may beat it, not only its neighbor in the order of bytes.
   = costs = sorted((size, ms, -right, name) for name, (size, ms, right) in models.items())
   = pairs = zip([costs[0], *costs], costs)
@@ -643,13 +607,6 @@ in order of bytes, who is not more accurate is out | It may be faster: sorting b
   =     if models[name][2] > best:
   =         stay, best = [*stay, name], models[name][2]
   = return stay
-only one model for each respect | The smallest, the fastest and the most accurate are the ends of the front. What most people want lies between.
-  = ends = [min(models, key=lambda n: models[n][i]) for i in (0, 1)]
-  = return {*ends, max(models, key=lambda n: models[n][2])}
-compared with the next model alone | Any other model may beat it, not only its neighbor in the list.
-  = costs = [(size, ms, -accuracy) for size, ms, accuracy in models.values()]
-  = pairs = zip(models, costs, [*costs[1:], costs[-1]])
-  = return [n for n, a, b in pairs if a == b or not all(y <= x for x, y in zip(a, b))]
 only the best in each respect | The smallest, the fastest and the most accurate are the ends of the front. What most people want lies between.
   = costs = {name: (size, ms, -accuracy) for name, (size, ms, accuracy) in models.items()}
   = least = [min(row[i] for row in costs.values()) for i in range(3)]
@@ -725,6 +682,7 @@ def choose_advice(rows, answers):
         "goal: size, training: yes, hardware: GPU": _asked(
             {"goal": "size", "training": "yes", "hardware": "GPU"}
         ),
+        "goal: size, training: not sure": _asked({"goal": "size", "training": "not sure"}),
         "goal: speed, hardware: CPU, training: yes": _asked(
             {"goal": "speed", "hardware": "CPU", "training": "yes"}
         ),
@@ -762,24 +720,21 @@ a question without an answer ends the search | That row does not fit; the next o
 only the last condition is looked at | All of a row's conditions must be met. Is what you keep overwritten in the loop?
   conditions.items() => list(conditions.items())[-1:]
 without answers it gives up | Whoever has answered nothing fits a row that asks for nothing.
-  - def choose_advice(rows, answers):
-  + def choose_advice(rows, answers):
-  +     if not answers:
-  +         raise ValueError
+  in rows: => in rows if answers else []:
 the error is given, not raised | `return ValueError(…)` looks like advice to the caller. `raise` stops it.
   raise ValueError => return ValueError
 the row with the most conditions | The most exact row sounds sensible, but then the order that the author chose no longer counts. The first one that fits wins.
   in rows: => in sorted(rows, key=lambda row: -len(row[0])):
 one condition that is met is enough | All of a row's conditions must be met. int8 for all who want it small would also be told to those who can train.
   if all( => if not conditions or any(
+an answer that only contains the condition | "not sure" contains "no", and is another answer. Compare with ==.
+  answers.get(question) == wanted => wanted in answers.get(question, "")
 one condition is enough, and no condition is none | All of a row's conditions must be met, and a row without conditions fits everyone.
   if all( => if any(
 only the first condition is looked at | All of a row's conditions must be met.
   conditions.items() => list(conditions.items())[:1]
 only the first row is looked at | The error belongs behind the loop: only when no row has fitted is there none.
-  - return advice
-  + return advice
-  +         break
+  in rows: => in rows[:1]:
 the row that most conditions speak for | A row with one condition that is not met does not fit, however many others are.
   = count = [len(when.items() & answers.items()) for when, _ in rows]
   = if not count or max(count) == 0 and rows[-1][0]:

@@ -62,12 +62,11 @@ the sum over the tokens | A longer text would have more influence. Take the mean
   .mean() => .sum()
 the distance | A layer may only make the vector longer. The direction counts.
   = return (after - before).norm(dim=-1).mean()
-the relative distance | A layer may only make the vector longer. The direction counts.
-  = return ((after - before).norm(dim=-1) / before.norm(dim=-1)).mean()
 the size of the cosine | A vector that is turned round has changed as much as it can.
   (1 - cosine).mean() => (1 - cosine.abs()).mean()
-the cosine with what was added | The layer's output is what came in plus what it added. Compare the whole.
-  = return (1 - F.cosine_similarity(before, after - before + 1e-9, dim=-1)).mean()
+exactly three dimensions are expected | Before the last dimension there may be one or two. dim=-1 does not ask how many.
+  = batch, length, hidden = before.shape
+  = return (1 - F.cosine_similarity(before, after, dim=-1)).sum() / (batch * length)
 one number for each token | Influence is one number for a layer: the mean over the tokens.
   (1 - cosine).mean() => 1 - cosine
 """,
@@ -94,6 +93,8 @@ def wanda_mask(weight, inputs, amount):
     tries={
         "two rows of four, half of them go": call(_WEIGHT, _INPUTS, 0.5),
         "the same, a quarter goes": call(_WEIGHT, _INPUTS, 0.25),
+        "the same, 40 % go (1.6 of four weights)": call(_WEIGHT, _INPUTS, 0.4),
+        "the same, 30 % go (1.2 of four weights)": call(_WEIGHT, _INPUTS, 0.3),
         "one row of six, two thirds go": call(_WIDE, _SPIKE, 2 / 3),
         "one row of six, nothing goes": call(_WIDE, _SPIKE, 0.0),
         "two weights of 1; one input is 4, 0, 0 and the other 2.1 each time": call(
@@ -128,6 +129,16 @@ the largest go | The lowest scores go first.
   scores.argsort(1).argsort(1) => (-scores).argsort(1).argsort(1)
 amount is what stays | amount is the share that goes.
   round(amount * weight.shape[1]) => round((1 - amount) * weight.shape[1])
+rounded down | int() cuts 1.6 down to 1. Take the nearest number: round().
+  round( => int(
+rounded up | 1.2 becomes 2, so that too much goes. Take the nearest number: round().
+  round(amount * weight.shape[1]) => -int(-amount * weight.shape[1] // 1)
+weights compete within their column | Within a column the input is the same. Wanda compares the weights of a row.
+  .argsort(1).argsort(1) => .argsort(0).argsort(0)
+  weight.shape[1] => weight.shape[0]
+where nothing goes it stops with an error | kthvalue counts from 1, so there is no 0th. Rank, or treat 0 apart.
+  = scores = weight.abs() * inputs.norm(dim=0)
+  = return scores > scores.kthvalue(round(amount * weight.shape[1]), dim=1, keepdim=True).values
 one too many goes | Places count from 0, so the first of those that stay has the place of the number that goes.
   places >= round => places > round
 a number of rows for a number of weights | The share is that of a row's weights: weight.shape[1].
@@ -172,6 +183,17 @@ the padding is cut after the softmax | Padded rows have taken a part of the prob
 the first rows are cut | Padding stands behind the vocabulary. Keep the first rows.
   student[:, :vocabulary] => student[:, -vocabulary:]
   teacher[:, :vocabulary] => teacher[:, -vocabulary:]
+cut to the shorter of the two, not to the vocabulary | Both may be padded. `vocabulary` says how many are tokens.
+  student[:, :vocabulary] => student[:, : min(student.shape[1], teacher.shape[1])]
+  teacher[:, :vocabulary] => teacher[:, : min(student.shape[1], teacher.shape[1])]
+nan is replaced in the sum, not in its terms | One impossible token then makes the whole loss 0. Put 0 in the place of its term alone.
+  torch.where(log_p > -torch.inf, log_p - log_q, 0.0) => log_p - log_q
+  .sum(-1).mean() => .sum(-1).mean().nan_to_num(0.0)
+−inf becomes 0 before the softmax | A logit of 0 is one like any other: the impossible token gets a probability.
+  student[:, :vocabulary] => student[:, :vocabulary].nan_to_num(neginf=0.0)
+  teacher[:, :vocabulary] => teacher[:, :vocabulary].nan_to_num(neginf=0.0)
+a small number is added inside the logarithm | It keeps log(0) away, and moves the result: the less likely a token, the more.
+  log_p - log_q, 0.0 => (log_p.exp() + 1e-4).log() - (log_q.exp() + 1e-4).log(), 0.0
 reverse KL | The teacher's probabilities weigh the terms.
   = log_q = student[:, :vocabulary].log_softmax(-1)
   = log_p = teacher[:, :vocabulary].log_softmax(-1)
@@ -201,7 +223,7 @@ over the tokens instead of the vocabulary | Each token's probabilities sum to 1 
   teacher[:, :vocabulary].log_softmax(-1) => teacher[:, :vocabulary].log_softmax(0)
 """,
     checked="no padding, padding of one and of both, −inf in both, equal logits",
-    not_checked="−inf in the student alone, where KL is infinite, and masks of padded texts",
+    not_checked="−inf in the student alone (KL is infinite), padded texts, a softmax that rounds to 0",
 )
 
 # --- 4 · spot the error: layers with old numbers ----------------------------------------------------
@@ -267,6 +289,9 @@ def drop_layers(model, keep):
     tries={
         "layer_idx of the kept layers, 1, 2, 4 and 5 of 5": _dropped(_numbers),
         "config.num_hidden_layers": _dropped(lambda small, _: small.config.num_hidden_layers),
+        "config.num_hidden_layers, only layer 3 kept": _dropped(
+            lambda small, _: small.config.num_hidden_layers, [2]
+        ),
         "layers in the model that was given": _dropped(lambda _, model: len(model.model.layers)),
         "layer_idx in the model that was given": _dropped(lambda _, model: _numbers(model, None)),
         "config of the model that was given": _dropped(
@@ -287,6 +312,12 @@ all have the same layer_idx | Then they overwrite each other's keys and values i
   layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = 0
 config.num_hidden_layers stays | The model runs over so many layers, and a saved model is loaded with so many.
   shallow.config.num_hidden_layers = len(stay) => pass
+the config of the model that was given is changed, not the copy's | The copy has a config of its own: that one must say the new number.
+  shallow.config.num_hidden_layers => model.config.num_hidden_layers
+the layers are those of the model that was given | They get new numbers there, too, and training moves both models. Take them from the copy.
+  shallow.model.layers[i] => model.model.layers[i]
+the config counts up to the last kept layer | It says how many layers there are, not which was the last.
+  = len(stay) => = max(keep) + 1
 the model itself is changed | The teacher is needed for distillation. Work on a deep copy: copy.copy shares the layers.
   copy.deepcopy(model) => model
 the others are kept | keep names the layers that stay.

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
 CUT = "no gradient"  # what a try says in its place
 SEARCH = 5.0  # seconds of computing in which two mistakes at once are looked for
-BEFORE = (
-    "before"  # "? before: right" among a mistake's patterns: what is tried before them is right
-)
+BEFORE = "before"  # "? before: right" in a mistake's patterns: what is tried before them is right
 
 NO_FUNCTION = Mistake("no function", "Give the function itself, without brackets: its name alone.")
 UNKNOWN = Mistake(
@@ -100,6 +98,13 @@ MISSING = Mistake(
     "some of the right ones are missing",
     "What is there belongs there. Which rule have the missing ones not passed, and is it asked for?",
 )
+LONGER = Mistake(
+    "more entries than there should be", "What is asked for may be there. Which ones are too many?"
+)
+SHORTER = Mistake(
+    "fewer entries than there should be",
+    "Count them. Which ones are missing, and where does your code leave them out, or stop too early?",
+)
 MORE_ZEROS = Mistake(
     "more zeros than there should be",
     "Everything else is right. Count them (False counts as 0): where do the surplus ones come from?",
@@ -129,21 +134,8 @@ INTO = Mistake(
 # What goes wrong in any exercise.
 COMMON = (
     *(UNWRITTEN, EMPTY, CHANGED, NO_FUNCTION, STOPPED, ENDLESS, EXITS, LEFT, WRAPPED, KIND, SHAPED),
-    *(
-        SHAPE,
-        NAN,
-        RANDOM,
-        OPPOSITE,
-        SIGN,
-        FACTOR,
-        OFFSET,
-        ORDER,
-        ROUNDED,
-        TOO_MANY,
-        MISSING,
-        MORE_ZEROS,
-    ),
-    *(FEWER_ZEROS, OTHER_ZEROS, CUT_OFF, PART_CUT, INTO, UNKNOWN),
+    *(SHAPE, NAN, RANDOM, OPPOSITE, SIGN, FACTOR, OFFSET, ORDER, ROUNDED, TOO_MANY, MISSING),
+    *(LONGER, SHORTER, MORE_ZEROS, FEWER_ZEROS, OTHER_ZEROS, CUT_OFF, PART_CUT, INTO, UNKNOWN),
 )
 
 Values = Mapping[str, Any]
@@ -168,7 +160,7 @@ def named(check: Check, came: Values, answer: Any) -> tuple[str, Mistake]:
             return what, CUT_OFF
         return what, _special(wrong, came) or came[what].mistake
     pairs = [pair for one in values for pair in _pairs(came[one], check.expected[one])]
-    fact = _listed(pairs) or _of_one(*pairs[0]) if pairs else KIND
+    fact = _listed(pairs) or _entries(*pairs[0]) or _of_one(*pairs[0]) if pairs else KIND
     if fact is not KIND and not agree(guarded(check.tries[what], answer, seed=1), came[what]):
         return what, RANDOM
     fact = fact or _special(wrong, came) or _together(pairs)
@@ -196,6 +188,8 @@ def _cut(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
 def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
     """Two mistakes at once."""
     edits = [one for one in check.known if not isinstance(one.wrong, Seen)]
+    if all(isinstance(came[what], Trouble) for what in wrong):  # an error has many causes
+        return
     end = time.process_time() + SEARCH
     for one, other in itertools.combinations(edits, 2):
         if time.process_time() > end:
@@ -204,12 +198,12 @@ def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
             if not check.gives(wrong[0], came[wrong[0]], *pair):
                 continue
             seen = check.seen(*pair)
-            if seen and _tells(came, wrong) and _same(came, seen, check.tries):
+            if seen and _same(came, seen, check.tries):
                 yield Mistake(f"{one.name}; and {other.name}", f"{one.why} And: {other.why}")
 
 
 def _partly(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
-    """The one mistake that is made in some of the tries; the others are right, or stop."""
+    """The one mistake that is made in some of the tries; the others are right, or stop, but for one."""
     fitting = []
     for mistake in check.known:
         if isinstance(mistake.wrong, Seen):
@@ -217,7 +211,8 @@ def _partly(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
         seen = check.seen(mistake)
         values = [what for what in wrong if not isinstance(came[what], Trouble)]
         same = [what for what in values if what in seen and agree(came[what], seen[what])]
-        if len(same) == len(values) and any(_telling(came[what]) for what in same):
+        enough = len(same) == len(values) or len(same) == len(values) - 1 > 1
+        if enough and any(_telling(came[what]) for what in same):
             fitting.append(mistake)
     yield from _likest(check, came, fitting)
 
@@ -307,6 +302,18 @@ def _listed(pairs: list[tuple[Any, Any]]) -> Mistake | None:
     return MISSING if all(a < b for a, b in sets) else None
 
 
+def _entries(came: Any, expected: Any) -> Mistake | None:
+    """A list of texts or of lists: its length, or its order."""
+    if not isinstance(came, list | tuple) or not isinstance(expected, list | tuple):
+        return None
+    if as_number(expected) is not None or (len(came) == 1 and agree(came[0], expected)):
+        return None
+    if len(came) != len(expected):
+        return LONGER if len(came) > len(expected) else SHORTER
+    same = all(any(agree(a, b) for b in expected) for a in came)
+    return ORDER if same and all(any(agree(a, b) for a in came) for b in expected) else None
+
+
 def _of_one(came: Any, expected: Any) -> Mistake | None:
     if isinstance(expected, str) and expected == CUT:
         return INTO
@@ -318,7 +325,7 @@ def _of_one(came: Any, expected: Any) -> Mistake | None:
         return None if isinstance(came, str) else KIND
     number, wanted = as_number(came), as_number(expected)
     if number is None:
-        return KIND
+        return None if wanted is None and type(came) is type(expected) is list else KIND
     if wanted is None:  # a range
         return None if number.numel() == 1 else KIND
     if number.shape != wanted.shape and not number.numel() == wanted.numel() == 1:

@@ -26,7 +26,7 @@ from course_lib import checks, datasets, models, pruning, training
 #
 # `sparsity(module)` is the share of zeros among all weights of the linear and convolution layers, wherever they stand in
 # the module, at any depth; the module may also be a single layer. It is one number between 0 and 1 (a float, or a tensor of one number). Biases do not count, and neither do the
-# weights of batch norms.
+# weights of batch norms and embeddings.
 #
 # <details><summary>Hint 1</summary>Two numbers, added up over all layers: how many weights are exactly zero, and how many there are.</details>
 # <details><summary>Hint 2</summary>module.modules() walks through everything, at any depth. isinstance(layer, (nn.Linear, nn.Conv2d)) picks the layers.</details>
@@ -80,7 +80,7 @@ checks.magnitude_mask(magnitude_mask)
 # **Goal** let the layers find out for themselves which can give. **10 minutes, difficulty 2 of 3**
 #
 # `global_masks(weights, amount)` takes a dict, layer name → weight, and gives a dict, layer name → bool mask of that weight's shape. The `round(amount * n)` lowest
-# of *all* n weights together go, by absolute value. At least one weight goes. No two weights are equal here, so ties are no concern.
+# of *all* n weights together go, by absolute value. At least one weight goes, and at least one stays. No two weights are equal here, so ties are no concern.
 #
 # <details><summary>Hint 1</summary>Which number do all layers have to be compared with? You find it only when all weights lie in one row.</details>
 # <details><summary>Hint 2</summary>torch.cat of the flattened absolute values makes the row; sort it and read off the last value that goes.</details>
@@ -129,7 +129,7 @@ checks.cubic_sparsity(cubic_sparsity)
 #
 # **Goal** train the weights that are left and keep the others at zero. **10 minutes, difficulty 2 of 3**
 #
-# `masked_step_(layer, mask, optimizer, loss)` does one whole training step: it clears old gradients, computes new ones
+# `masked_step_(layer, mask, optimizer, loss)` does one whole training step: it clears all old gradients that the optimizer holds, computes new ones
 # from `loss`, lets the optimizer move the weights, and sees to it that `layer.weight` is zero wherever `mask` is False, whether it was zero there before or not. It changes
 # the layer (hence the `_` at the end) and returns nothing. The optimizer has momentum from the time before the pruning. The bias is not masked, and the layer can still be trained afterwards.
 #
@@ -173,7 +173,7 @@ for _ in range(2):
 
 # %% [markdown]
 # Write `prune_to(weight, amount)`, which gives a pruned copy. Its amount is a fraction of the *original* weights: twice 0.5 is 0.5,
-# and 0.5 followed by 0.75 is 0.75. Of n weights, `round(amount * n)` are zero afterwards; from call to call the amount only grows, and at least one weight goes. `weight` is flat, and its sizes are all different.
+# and 0.5 followed by 0.75 is 0.75. Of n weights, `round(amount * n)` are zero afterwards; from call to call the amount only grows, and at least one weight goes, perhaps all of them. `weight` is flat, and its sizes are all different.
 #
 # <details><summary>Hint 1</summary>A weight that is zero already counts toward the amount. How many more must go?</details>
 # <details><summary>Hint 2</summary>You need not count the zeros. Where do they stand, when all weights are ranked by size?</details>

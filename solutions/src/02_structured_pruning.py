@@ -9,7 +9,7 @@
 # came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
 # at, so keep your own eyes open. Stuck? Open one hint at a time.
 #
-# A function leaves its arguments as they are, unless its name ends in `_`. Leave `course_lib.structured` aside until the challenge: you are writing it.
+# A function leaves its arguments as they are, unless its name ends in `_`. A smaller copy shares no tensor with its original, and can be trained as the original can. Leave `course_lib.structured` aside until the challenge: you are writing it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -59,7 +59,7 @@ checks.remove_neurons(remove_neurons)
 #
 # `remove_channels(conv, bn, following, keep)` gives smaller copies of three layers, in this order: a convolution, its batch norm,
 # and the next convolution. Between batch norm and the next convolution is a ReLU. `keep` lists the channels of `conv` that stay. Both convolutions have a
-# bias, one group, and any kernel, stride and padding: those stay as they are. The smaller three must say exactly what the large three would say if nobody listened to the other channels.
+# bias, one group, and any kernel, stride and padding: those stay as they are, and so does the batch norm's ε. The smaller three must say exactly what the large three would say if nobody listened to the other channels.
 #
 # Count first: how many tensors have to be cut? (The sizes that the layers *say* are not asked for here. Exercise 6 comes back to them.)
 #
@@ -202,7 +202,7 @@ for _ in range(2):
 # Write `set_sizes_(module)`, which makes a network honest: at any depth, each `nn.Conv2d` gets its true
 # `in_channels` and `out_channels`, each `nn.BatchNorm2d` its `num_features`, each `nn.Linear` its `in_features` and `out_features`, read off their
 # tensors. It changes the module (hence the `_` at the end) and returns nothing. A convolution's `groups` are right, and may be more than 1. A layer may have no
-# bias; every batch norm has a weight. The sizes are whole numbers.
+# bias, and a batch norm no running statistics; every batch norm has a weight. The sizes are whole numbers.
 #
 # <details><summary>Hint 1</summary>What does a layer know of itself for sure? The shape of its weight.</details>
 # <details><summary>Hint 2</summary>module.modules() walks through everything, itself included; isinstance tells the three kinds apart.</details>

@@ -75,7 +75,7 @@ checks.kl(kl)
 #
 # $L = \alpha \cdot T^2 \cdot KL(\text{teacher}_T\,\|\,\text{student}_T) + (1-\alpha) \cdot CE(\text{student}, \text{labels})$
 #
-# Logits are `[batch, classes]`, labels `[batch]`. Both parts are means over the batch. The answer is a tensor of one number, through which the gradient flows to the student. Write it with `F.kl_div` and
+# Logits are `[batch, classes]`, labels `[batch]`; no softmax of them rounds to 0. Both parts are means over the batch. The answer is a tensor of one number, through which the gradient flows to the student. Write it with `F.kl_div` and
 # `F.cross_entropy`: then you have met all of `kl_div`'s traps once.
 #
 # <details><summary>Hint 1</summary>Four questions for F.kl_div: who comes first? Who comes as a logarithm? Which reduction? Which T?</details>

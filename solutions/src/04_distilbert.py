@@ -32,7 +32,7 @@ from course_lib.checks import lesson4
 #
 # **Goal** spread a student's layers evenly over its teacher's. **5 minutes, difficulty 1 of 3**
 #
-# `layers_to_take(of, take)` lists which layers to take, ints counted from 0, in rising order: the teacher's `of` layers fall into `take` groups of
+# `layers_to_take(of, take)` lists which layers to take, whole numbers that can index a list, counted from 0, in rising order: the teacher's `of` layers fall into `take` groups of
 # neighbors, and the student gets the first one of each. `take` divides `of`. Six of twelve is DistilBERT.
 #
 # <details><summary>Hint 1</summary>Write down 6 of 12, then 2 of 6. Where do you begin, and how far apart do they lie?</details>
@@ -62,7 +62,7 @@ checks.layers_to_take(layers_to_take)
 #
 # <details><summary>Hint 1</summary>What is quicker: to build a small model and fill it with weights, or to copy the large one and take layers out?</details>
 # <details><summary>Hint 2</summary>copy.deepcopy copies a model with its config and all tensors. After that you may do with the copy what you like.</details>
-# <details><summary>Hint 3</summary>In the copy, put an nn.ModuleList of the chosen layers in the place of the old one; then set config.num_hidden_layers.</details>
+# <details><summary>Hint 3</summary>Two things say how many layers there are: the list of them, which PyTorch must know as modules, and the config.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "student_from", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -86,7 +86,7 @@ checks.student_from(student_from)
 #
 # `cosine_loss(student, teacher, mask)` takes last hidden states, `[batch, length, width]`, and the attention mask `[batch, length]`, 1 for a
 # word and 0 for padding. It gives $1 - \cos(\text{student}, \text{teacher})$ of each word's two vectors, as the mean over all words of the
-# batch: a tensor of one number, through which the gradient flows to the student. What stands in the padding must not matter, not even nan. No gradient may flow into the teacher's side, not even where its hidden
+# batch: a tensor of one number, through which the gradient flows to the student. What stands in the padding must not matter, not even nan, neither to the loss nor to its gradient. No gradient may flow into the teacher's side, not even where its hidden
 # states would let one through.
 #
 # Paper first: the angles between (1, 0) and (2, 0), between (0, 2) and (3, 3). What is the loss?
@@ -125,7 +125,7 @@ checks.cosine_loss(cosine_loss)
 #
 # <details><summary>Hint 1</summary>Write three lines, one for each loss, and print them apart before you add them up.</details>
 # <details><summary>Hint 2</summary>F.cross_entropy leaves −100 out by itself. What is its mean if nothing is left? Its sum?</details>
-# <details><summary>Hint 3</summary>Divide the sum by the number of labels, but at least by 1: .clamp(min=1). Detach the teacher's logits and its last hidden states.</details>
+# <details><summary>Hint 3</summary>A sum over no label is 0, and 0 may be divided by anything but 0: .clamp(min=1) sees to that. And which two things does the teacher give, into which nothing may flow back?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "triple_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -154,7 +154,7 @@ checks.triple_loss(triple_loss)
 # **Goal** measure what a user waits for, and nothing else. **12 minutes, difficulty 3 of 3**
 #
 # `latency(models, tokenizer, line, rounds, clock)` gives a dict, model name → milliseconds of one call, the median over `rounds` (of an even number, the mean of the two in the middle). `models` is a
-# dict of modules, which may come in training mode; `tokenizer(line)` makes the batch, a dict, and `model(**batch)` answers. `clock()` gives the
+# dict of modules, which may come in training mode, and may stay in eval mode; `tokenizer(line)` makes the batch, a dict, and `model(**batch)` answers. `clock()` gives the
 # time in seconds. Outside it is `time.perf_counter`; the check gives you a made-up machine, on which every answer is exact.
 #
 # By the course's rules of measuring: models in eval mode, no gradient, tokenizing left out, a call of each model to warm up, and in each round

@@ -163,7 +163,7 @@ print(f"and embeddings: {times_smaller(parts, [*distil_and_int8, ('embeddings', 
 #
 # <details><summary>Hint 1</summary>The start, the batches in their order, the number of steps, the share of zeros in the end. Does step change its argument? Does your function?</details>
 # <details><summary>Hint 2</summary>weights * mask is the pruned student. Behind each step the zeros have moved: multiply again, by the same mask.</details>
-# <details><summary>Hint 3</summary>Three loops over range(steps), each of them beginning with weights = start. For "together" ask for the mask inside the loop, before the step.</details>
+# <details><summary>Hint 3</summary>All three take the same steps from the same start, and differ in when they ask for the mask: once before, once after, or before each step.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "three_orders", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -267,7 +267,7 @@ checks.front(front)
 #
 # <details><summary>Hint 1</summary>Which row fits someone who wants it small and was asked nothing else? And someone who answered nothing at all?</details>
 # <details><summary>Hint 2</summary>answers.get(question) gives None where there is no answer. all() of nothing is True.</details>
-# <details><summary>Hint 3</summary>A loop with a return inside; if it comes to its end, no row fitted.</details>
+# <details><summary>Hint 3</summary>The first row that fits ends the search. What do you know when the search has come to its end by itself?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "choose_advice", "locked": false, "schema_version": 3, "solution": true, "task": false}

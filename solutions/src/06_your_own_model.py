@@ -6,6 +6,8 @@
 # Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
 # came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
 # at, so keep your own eyes open. Stuck? Open one hint at a time.
+#
+# A function leaves its arguments as they are. Leave `course_lib.compression` aside until the challenge: you are writing parts of it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -28,7 +30,7 @@ from course_lib.quantization import run_onnx
 #
 # <details><summary>Hint 1</summary>A text with exactly max_length tokens is read in full.</details>
 # <details><summary>Hint 2</summary>Try the lengths themselves as limits, from small to large, and count how many texts are longer.</details>
-# <details><summary>Hint 3</summary>sum(length > limit for length in lengths) counts them. Compare with a share of len(lengths).</details>
+# <details><summary>Hint 3</summary>How many texts are longer, divided by how many there are, is a share. Compare that with most_cut: a share times a number of texts is hardly ever a whole number in floats.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "choose_max_length", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -36,7 +38,7 @@ def choose_max_length(lengths, most_cut):
     ### BEGIN SOLUTION
     for limit in sorted(lengths):
         cut = sum(length > limit for length in lengths)
-        if cut <= most_cut * len(lengths):
+        if cut / len(lengths) <= most_cut:
             return limit
     ### END SOLUTION
 
@@ -70,7 +72,7 @@ for most_cut in (0.0, 0.1, 0.5):
 #
 # <details><summary>Hint 1</summary>What do the embeddings leave of the budget?</details>
 # <details><summary>Hint 2</summary>A whole layer has 4 · hidden² + 2 · 4 · hidden² weights.</details>
-# <details><summary>Hint 3</summary>The width is what is left, divided by what all layers take at full width; and never more than 1.</details>
+# <details><summary>Hint 3</summary>Two amounts of bytes make a share. Which one is divided by which, and what if there is room for more than everything?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "width_for", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -108,7 +110,7 @@ for tokens, layers in ((12_000, 12), (12_000, 6), (30_522, 12)):
 #
 # <details><summary>Hint 1</summary>The change is negative if the small model is worse. "Above −2" is a comparison with −points.</details>
 # <details><summary>Hint 2</summary>Which end of the interval must lie above −points for a yes? Which one below it for a no?</details>
-# <details><summary>Hint 3</summary>Multiply both ends by 100 before you compare them with points.</details>
+# <details><summary>Hint 3</summary>The change is a fraction, and points are hundredths. Bring both ends to points before you compare.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "loses_less", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -158,7 +160,7 @@ for n in (100, 300, 1000, 3000, 10_000):
 #
 # <details><summary>Hint 1</summary>Which word has the id 2,000 for the student? And for the teacher?</details>
 # <details><summary>Hint 2</summary>Should the student be trained on all of texts?</details>
-# <details><summary>Hint 3</summary>The student's ids stand first in a row. The logits come from the teacher's own ids.</details>
+# <details><summary>Hint 3</summary>Each model has a tokenizer of its own: which of the two makes the first half of a row, and which one does the second half need on the way?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "teaching_rows", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -6,6 +6,8 @@
 # Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
 # came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
 # at, so keep your own eyes open. Stuck? Open one hint at a time.
+#
+# A function leaves its arguments as they are. Leave `course_lib.structured` and `course_lib.distillation` aside until the challenge: you are writing parts of them.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -38,7 +40,7 @@ print(f"{tiny.config.num_hidden_layers} layers, {tiny.config.vocab_size} tokens"
 #
 # <details><summary>Hint 1</summary>The cosine of two vectors is their product, divided by both lengths.</details>
 # <details><summary>Hint 2</summary>Work along the last dimension. There may be one dimension before it, or two.</details>
-# <details><summary>Hint 3</summary>F.cosine_similarity(before, after, dim=-1) gives one cosine for each token.</details>
+# <details><summary>Hint 3</summary>torch.cosine_similarity compares vectors along one dimension. One cosine is left for each token: what becomes of them at the end?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "block_influence", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -72,13 +74,13 @@ print([f"{one:.4f}" for one in structured.block_influence(tiny, TensorDataset(id
 # **Goal** prune weights by what they multiply. **10 minutes, difficulty 2 of 3**
 #
 # `wanda_mask(weight, inputs, amount)`: `weight` is `[outputs, inputs]`, `inputs` is `[tokens, inputs]`, what the layer read on calibration text. The score of a weight is its magnitude times the L2 norm of its input over all tokens. In each row, the share `amount` with the
-# lowest scores goes, rounded to whole weights. Give a bool mask, True where the weight stays.
+# lowest scores goes, rounded to whole weights with Python's `round`; no two scores of a row are equal. Give a bool mask, True where the weight stays.
 #
 # Paper first: a row (1, 2), and inputs (3, 1) for each of four tokens. Which weight goes at 50 %?
 #
 # <details><summary>Hint 1</summary>inputs.norm(dim=0) gives one norm for each input.</details>
 # <details><summary>Hint 2</summary>Weights compete within their row: sort along dimension 1.</details>
-# <details><summary>Hint 3</summary>argsort of an argsort gives the place of each score in its row.</details>
+# <details><summary>Hint 3</summary>argsort says which weight comes first, second, and so on. You need the opposite: for each weight its place. What does sorting that order give?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "wanda_mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -111,13 +113,13 @@ for name, given in {"Wanda": inputs, "magnitude": torch.ones(1, 48)}.items():
 #
 # **Goal** compare two models whose logits have different lengths. **12 minutes, difficulty 2 of 3**
 #
-# `padded_kl(student, teacher, vocabulary)`: logits `[tokens, at least vocabulary]`. Only the first `vocabulary` entries are tokens. The rest is padding, and each model may have a different amount of it. A logit of −∞ in both means that the token cannot come. Give KL(teacher ‖ student), the mean over the tokens.
+# `padded_kl(student, teacher, vocabulary)`: logits `[tokens, at least vocabulary]`. Only the first `vocabulary` entries are tokens. The rest is padding, and each model may have a different amount of it. A logit of −∞ in both means that the token cannot come; no other probability is so small that it rounds to 0. Give KL(teacher ‖ student), the mean over the tokens.
 #
 # Paper first: the teacher's probabilities are (0.5, 0.5, 0), the student's (0.25, 0.75, 0). Which terms has the sum?
 #
 # <details><summary>Hint 1</summary>Must the padding be cut before the softmax, or after it?</details>
 # <details><summary>Hint 2</summary>−∞ − (−∞) is NaN, and 0 · NaN is NaN. Put 0 in its place before you multiply.</details>
-# <details><summary>Hint 3</summary>torch.where(log_p > -torch.inf, log_p - log_q, 0.0)</details>
+# <details><summary>Hint 3</summary>A term whose p is 0 counts nothing, whatever stands beside it. torch.where(condition, a, b) takes a where the condition holds, else b: where must a difference not be used?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "padded_kl", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -120,7 +120,6 @@ def layers_in_other_clothes(answer: Answer) -> dict[str, Answer]:
     return {
         "float64": changed(lambda layer: layer.double()),
         "training mode": changed(lambda layer: layer.train()),
-        "without gradient": changed(lambda layer: layer.requires_grad_(False)),
         "inference mode": torch.inference_mode()(lambda *given: answer(*given)),
         "with prints": with_prints(answer),
         "partial": functools.partial(answer),

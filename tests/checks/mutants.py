@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 from collections.abc import Iterator
 
 SWAPS: dict[type, tuple[type, ...]] = {
@@ -24,11 +25,11 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
     """(what was changed, the changed text), each once."""
     tree, seen = ast.parse(source), {ast.unparse(ast.parse(source))}
     for number in range(len(list(ast.walk(tree)))):
-        for change in range(6):
+        for change in itertools.count():
             other = copy.deepcopy(tree)
             place = list(ast.walk(other))[number]
             if not _change(place, change):
-                continue
+                break
             text = ast.unparse(ast.fix_missing_locations(other))
             if text not in seen:
                 seen.add(text)

@@ -229,6 +229,16 @@ def test_leaving_python_is_a_mistake_and_ends_nothing(leave):
     assert wrong(switches(leave)).mistake == guarding.EXITS.name
 
 
+def test_random_states_are_put_back_after_an_error():
+    def drawing(x):
+        return [torch.rand(1), random.random(), np.random.rand()][x]
+
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]
+    assert wrong(drawing).mistake == guarding.STOPPED.name
+    assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2])
+
+
 def endless(x):
     while True:
         time.sleep(0)
@@ -324,6 +334,10 @@ def test_unchanged_sees_every_kind_of_change():
     assert not unchanged(torch.tensor([1.0]), torch.tensor([1.0]).double())
     assert not unchanged([1], [1, 2])
     assert not unchanged({"a": 1}, {"b": 1})
+    graded = [torch.ones(2, requires_grad=True) for _ in "ab"]
+    for factor, tensor in enumerate(graded):
+        tensor.grad = torch.full((2,), float(factor))
+    assert not unchanged(*graded)
     one, other = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     assert unchanged(one, other)
     assert not unchanged(one, other.eval())
@@ -346,6 +360,18 @@ def test_the_right_answer_passes_and_cannot_be_taken_from_the_check(check):
     if isinstance(check.right, str):
         check(check.made(check.right))
         assert check.find(check.right).mistake == "no function"
+
+
+@each_check
+def test_nothing_or_a_tuple_around_the_answer_does_not_pass(check):
+    if isinstance(check.right, str):
+        right = check.made(check.right)
+        assert check.find(lambda *given: None) and check.find(lambda *given: (right(*given),))
+        assert check.find(lambda *given: wrapped(right(*given)))
+
+
+def wrapped(value):
+    return {k: (v,) for k, v in value.items()} if isinstance(value, dict) else [value]
 
 
 @each_check
