@@ -1,7 +1,7 @@
 """A class of sixteen, most of them hostile, graded by nbgrader as a teacher runs it.
 
-It runs where HOSTILE_CLASS is set: to 1 for all sixteen in lab 3 and `SOME` of them in each other lab, to
-"all" for all of them in each lab. Where the system has no namespaces, it is left out.
+It runs where HOSTILE_CLASS is set: to 1 for all sixteen in lab 3 and `SOME` in each other lab, to "all"
+for all of them in each lab. Where the system has no namespaces, it is left out.
 """
 
 from __future__ import annotations
