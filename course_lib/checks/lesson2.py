@@ -67,8 +67,8 @@ _FROZEN = Mistake(
 
 def _copies(answer: Answer, given: tuple[Any, ...], *wanted: Any) -> dict[str, Any]:
     """The layers that an answer gives: they stand for themselves, and can be trained."""
-    kept: dict[str, Any] = {}
-    value = call(*given)(lambda *these: answer(*kept.setdefault("given", these)))
+    kept: dict[str, list[Any]] = {}
+    value = call(*given)(lambda *these: answer(*kept.setdefault("given", list(these))))
     layers = _given(value, *wanted)
     rows = [
         row for one in kept["given"] for row in (one.values() if isinstance(one, dict) else [one])
