@@ -383,8 +383,6 @@ t³ for (1 − t)³ | t is the share of the way that is done. What is left of it
   (1 - t) => t
 a square for the cube | It works, too, but it is another schedule: gentler at the start. Zhu & Gupta take the third power.
   ** 3 => ** 2
-three times for the cube | The third power is (1 − t) · (1 − t) · (1 − t).
-  ** 3 => * 3
 it goes on behind the end | Training goes on after the last pruning step, and sparsity must stay at `final` then. Yours leaves it.
   min(step / steps, 1) => step / steps
 it falls again behind the end | The size of 1 − t grows again there. t itself must stay at 1.

@@ -67,10 +67,12 @@ _FROZEN = Mistake(
 
 def _copies(answer: Answer, given: tuple[Any, ...], *wanted: Any) -> dict[str, Any]:
     """The layers that an answer gives: they stand for themselves, and can be trained."""
-    kept: list[Any] = []
-    value = call(*given)(lambda *these: (kept.extend(these), answer(*these))[1])
+    kept: dict[str, list[Any]] = {}
+    value = call(*given)(lambda *these: answer(*kept.setdefault("given", list(these))))
     layers = _given(value, *wanted)
-    rows = [row for one in kept for row in (one.values() if isinstance(one, dict) else [one])]
+    rows = [
+        row for one in kept["given"] for row in (one.values() if isinstance(one, dict) else [one])
+    ]
     old = [row for row in rows if isinstance(row, nn.Module)]
     theirs = {parameter.data_ptr() for layer in old for parameter in layer.parameters()}
     for layer in [layer for layer in layers.values() if layer not in old]:

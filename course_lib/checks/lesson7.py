@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
@@ -100,6 +101,9 @@ def wanda_mask(weight, inputs, amount):
         "two weights of 1; one input is 4, 0, 0 and the other 2.1 each time": call(
             torch.ones(1, 2), _PEAK, 0.5
         ),
+        "is it made of True and False?": lambda answer: (
+            str(np.asarray(call(_WEIGHT, _INPUTS, 0.5)(answer)).dtype) == "bool"
+        ),
         "a row of small and a row of large weights": call(
             _WEIGHT * torch.tensor([[1.0], [20.0]]), _INPUTS, 0.5
         ),
@@ -111,18 +115,16 @@ the norms alone | A large weight on a small input matters, too. Multiply both.
   weight.abs() * inputs.norm(dim=0) => inputs.norm(dim=0).expand_as(weight)
 the sign counts | A weight of −2 matters as much as one of 2.
   weight.abs() * inputs => weight * inputs
-the mean of the inputs | Positive and negative inputs cancel in a mean. The norm squares them first.
-  inputs.norm(dim=0) => inputs.mean(0)
 the mean size for the norm | The norm squares the inputs, so a few large ones count more.
   inputs.norm(dim=0) => inputs.abs().mean(0)
 the squared norm | The input then counts twice. Take the root.
   inputs.norm(dim=0) => inputs.square().sum(0)
-divided by the norm | A larger input makes a weight more important.
-  weight.abs() * inputs => weight.abs() / inputs
 one ranking for the whole matrix | Wanda compares weights within their output row. Otherwise rows with small weights lose all.
   = scores = weight.abs() * inputs.norm(dim=0)
   = places = scores.flatten().argsort().argsort().view_as(scores)
   = return places >= round(amount * scores.numel())
+1 and 0 for True and False | Only a mask of True and False can be turned round by ~ and used as an index.
+  places >= round(amount * weight.shape[1]) => (places >= round(amount * weight.shape[1])).float()
 the mask is turned round | True means: the weight stays.
   places >= round => places < round
 the largest go | The lowest scores go first.
@@ -212,9 +214,6 @@ not weighted by the teacher | Unlikely tokens would count as much as likely ones
   log_p.exp() * ratio => ratio
 cross-entropy | It is KL plus the teacher's own entropy, and not 0 if both agree.
   log_p - log_q, 0.0 => -log_q, 0.0
-softmax without the logarithm | KL compares logarithms of probabilities.
-  = p, q = teacher[:, :vocabulary].softmax(-1), student[:, :vocabulary].softmax(-1)
-  = return (p * (p - q)).sum(-1).mean()
 logits, not their logarithms of the softmax | The logits are not normalized: apply log_softmax to both.
   student[:, :vocabulary].log_softmax(-1) => student[:, :vocabulary]
   teacher[:, :vocabulary].log_softmax(-1) => teacher[:, :vocabulary]
