@@ -98,15 +98,16 @@ def prepare_process() -> None:
     atexit.register(gc.freeze)
 
 
-def return_freed_memory() -> None:
-    """From now on, tensors of a megabyte or more go back to the system when they are freed.
+def free_memory() -> None:
+    """Give back what nothing needs anymore, before a step that needs much.
 
-    By default glibc (Linux) keeps blocks of up to 32 MB for later, in pieces that the next model may
-    not fit into. A lesson that makes several large models then needs half as much again. Elsewhere
-    nothing happens.
+    A masked copy of a model lives on in a cycle of PyTorch's parametrization until Python looks for
+    garbage, which it does by the number of objects, not by their size. On Linux, glibc keeps what was
+    freed for later; elsewhere the system decides.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # not Linux
-        ctypes.CDLL(None).mallopt(-3, 2**20)  # M_MMAP_THRESHOLD
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def profiles_of(lesson: str) -> dict[str, dict[str, Any]]:

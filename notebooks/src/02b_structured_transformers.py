@@ -78,7 +78,6 @@ diagrams.transformer_layer()
 
 # %% jupyter={"source_hidden": true}
 test = lessons.TestSet(models.reviews_tokenized()["test"])
-claims = lessons.Claims(test)
 
 
 def library_rows(heads, size):
@@ -522,6 +521,7 @@ plots.intervals(shown, title=title, xlabel="difference on the test set, in point
 # Each margin was written down before the measurement. The first three rows are about the test set, and the next three about the validation set.
 
 # %% jupyter={"source_hidden": true}
+claims = lessons.Claims(test)
 for way in ("fine-tuned", "distilled"):
     said = f"Model A, {way}: at most 1 point below the teacher"
     claims.add(said, value=gaps[way], margin=-0.01, unit="points")

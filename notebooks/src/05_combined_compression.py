@@ -142,7 +142,7 @@ shown.loc["product of the column"] = shown.prod()
 shown.round(2)
 
 # %% [markdown]
-# The answer is at the lower right, and it is far less than 192. Two factors surely multiply only if the second technique shrinks everything that is left. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. The columns keep their factor only by chance: the share of the embeddings is about the same in the first and the fourth bar.
+# The answer is at the lower right, and it is far less than 192. Two factors surely multiply only if the second technique shrinks everything that is left. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. The columns keep their factor only by coincidence: the share of the embeddings is about the same in the first and the fourth bar.
 #
 # So if you want a small file, shrink the embeddings.
 #

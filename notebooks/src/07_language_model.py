@@ -46,7 +46,6 @@ from course_lib.lessons import diagrams, fill_in, plots, sliders, solutions, tab
 # We dropped nine of the thirty layers of SmolLM2, a small language model, and trained nothing. The script [lesson7_layers.py](experiments/lesson7_layers.py) chose the nine layers in three ways. This cell loads what it stored.
 
 # %% jupyter={"source_hidden": true}
-lessons.return_freed_memory()  # this lesson makes one large model after the other
 depth = lessons.results("lesson7_layers")
 
 
@@ -72,7 +71,7 @@ plots.perplexities(rows, title="It matters which nine of thirty layers go")
 #
 # SmolLM2 is a **decoder**: it reads tokens from left to right, and predicts the next one. It was pretrained on a lot of text and then trained on conversations. Its file holds 4-bit numbers. We read them into float32, and compare everything with this float32 model.
 #
-# Such a model expects a **chat template**, special tokens that say who speaks.
+# Such a model expects a **chat template**, special tokens that mark who wrote what.
 #
 # **Predict first.** What does the model write if you leave the template out?
 
@@ -359,6 +358,7 @@ for name, score in {"Wanda": wanda, "magnitude": pruning.magnitude}.items():
     sparse[f"{name}, 2:4"] = perplexity(masked(pruning.n_m_masks(model, 2, 4, score)))
 random = pruning.row_masks(model, 0.5, pruning.random_score(0))
 print("random, half of each row:", perplexity(masked(random)))
+lessons.free_memory()  # of the masked copies
 title = "Wanda is clearly better than magnitude"
 plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
