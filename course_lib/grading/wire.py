@@ -33,12 +33,10 @@ LARGEST = 8 * 2**20, 768 * 2**20
 UNREAD = 60.0  # seconds that a learner's side may leave a message unread
 # Where a class must come from that a learner's side names: its code is known.
 KNOWN = (
-    *(
-        "torch.nn.modules.",
-        "course_lib.models.",
-        "course_lib.structured.",
-        "transformers.activations",
-    ),
+    "torch.nn.modules.",
+    "course_lib.models.",
+    "course_lib.structured.",
+    "transformers.activations",
     *(f"transformers.models.{family}." for family in ("bert", "distilbert", "llama", "vit")),
 )
 _PLAIN = (bool, int, float, str, type(None))
