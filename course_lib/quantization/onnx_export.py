@@ -83,7 +83,8 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
 
     Raises:
         TypeError: not a module, or one without an embedding table.
-        ValueError: the outputs differ by more, or the model has half precision; nothing is written.
+        ValueError: PyTorch cannot export the model, the outputs differ by more, or the model has half
+            precision; nothing is written.
 
     Example:
         >>> import tempfile
@@ -360,16 +361,23 @@ class _Logits(nn.Module):
 
 def _proto(model: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    with silent():
-        program = torch.onnx.export(
-            _Logits(model).eval(),
-            tuple(to_device(example, device_of(model))[name] for name in INPUTS),
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=dict.fromkeys(INPUTS, axes),
-            dynamo=True,
-            verbose=False,
-        )
+    try:
+        with silent():
+            program = torch.onnx.export(
+                _Logits(model).eval(),
+                tuple(to_device(example, device_of(model))[name] for name in INPUTS),
+                input_names=INPUTS,
+                output_names=OUTPUTS,
+                dynamic_shapes=dict.fromkeys(INPUTS, axes),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(
+            f"PyTorch {torch.__version__} cannot write the {type(model).__name__} as ONNX; its other "
+            f"forms work. Its exporter said: {cause[:200]}"
+        ) from error
     assert program is not None
     proto = program.model_proto
     graph = proto.graph
