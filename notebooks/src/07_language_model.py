@@ -15,7 +15,7 @@
 # **You need** lessons [1](01_pruning_basics.ipynb), [2b](02b_structured_transformers.ipynb), [3](03_distillation_loss.ipynb) and [5](05_combined_compression.ipynb), and 8 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
-# **Time** about 60 minutes; the computer works about 15 of them on two cores.
+# **Time** about 60 minutes; the computer works about 10 of them on two cores.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -350,15 +350,21 @@ by_hand = wanda_mask(weight, norms, 0.5)
 equal = by_hand == pruning.row_masks(model, 0.5, wanda, [layer])[layer]
 print(f"wanda_mask and the library agree on {equal.float().mean():.1%} of one layer's weights")
 
+
 # %%
-masked = partial(pruning.apply_masks, model)  # gives a masked copy, and leaves the model alone
+def perplexity_masked(masks):
+    """The perplexity of a masked copy of the model. The copy's memory is free again after it."""
+    found = perplexity(pruning.apply_masks(model, masks))
+    lessons.free_memory()
+    return found
+
+
 sparse = {}
 for name, score in {"Wanda": wanda, "magnitude": pruning.magnitude}.items():
-    sparse[f"{name}, half of each row"] = perplexity(masked(pruning.row_masks(model, 0.5, score)))
-    sparse[f"{name}, 2:4"] = perplexity(masked(pruning.n_m_masks(model, 2, 4, score)))
+    sparse[f"{name}, half of each row"] = perplexity_masked(pruning.row_masks(model, 0.5, score))
+    sparse[f"{name}, 2:4"] = perplexity_masked(pruning.n_m_masks(model, 2, 4, score))
 random = pruning.row_masks(model, 0.5, pruning.random_score(0))
-print("random, half of each row:", perplexity(masked(random)))
-lessons.free_memory()  # of the masked copies
+print("random, half of each row:", perplexity_masked(random))
 title = "Wanda is clearly better than magnitude"
 plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
