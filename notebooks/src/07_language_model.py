@@ -276,7 +276,7 @@ def at_down(measure):
 # %% [markdown]
 # In the next cell, `size=2` means two reviews at a time, and `per_group=True` takes the same fraction from every layer. `share_tensors=True` copies only what is cut, which saves memory.
 #
-# **Predict first.** A quarter of the FFN neurons of each layer goes. Which score is best: activation, Taylor, or random?
+# **Predict first.** A quarter of the FFN neurons of each layer goes, or one of its three key–value heads. Which score is best: activation, Taylor, or random? And which costs more, the neurons or the head?
 
 
 # %%
@@ -288,20 +288,18 @@ def narrowed(kind, amount, score):  # a score: (model, group) → one number for
 
 activation = at_down(lambda values: values.mean((0, 1)))
 short = TensorDataset(calibration[:, : settings.length // 2])
-taylor = structured.gate_taylor(model, short, loss=training.next_token_loss, size=2)
-scores = {"Taylor": taylor, "activation": lambda model, group: activation[group.name]}
+scores = {"Taylor": structured.gate_taylor(model, short, loss=training.next_token_loss, size=2)}
+scores["activation"] = lambda model, group: activation[group.name]
 scores["random"] = structured.random_score(0)
 narrow = {name: narrowed("ffn", 0.25, score) for name, score in scores.items()}
 print("Taylor:", narrow["Taylor"].times(narrow["activation"]), "the perplexity of activation")
-print("a third of the key–value heads, by Taylor:", narrowed("heads", 1 / 3, taylor))
-print("a third of the key–value heads, at random:", narrowed("heads", 1 / 3, scores["random"]))
-title = "A quarter of the FFN neurons removed, as cut"
-plots.perplexities(narrow, title=title, reference={"whole model": whole})
+narrow |= {f"{by}, heads": narrowed("heads", 1 / 3, scores[by]) for by in ("Taylor", "random")}
+plots.perplexities(narrow, title="Neurons or heads removed, as cut", reference={"whole": whole})
 
 # %% [markdown]
 # Activation is ahead of Taylor here. But Taylor read only the first half of each calibration review, because gradients take memory. Both are far better than random.
 #
-# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two printed lines show what its removal costs.
+# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two rows of the figure show what its removal costs.
 #
 # ## 5 · Single weights: Wanda
 #
