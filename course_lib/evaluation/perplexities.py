@@ -83,14 +83,14 @@ class Perplexity(Shown):
         return f"{value} ({low}–{high}, n = {self.n:,})"
 
 
-def perplexity(model: nn.Module, documents: Tensor | Sequence[Tensor], size: int = 4) -> Perplexity:
+def perplexity(model: nn.Module, documents: Tensor | Sequence[Tensor], size: int = 2) -> Perplexity:
     """How well a language model predicts each next token. A document's first token is not predicted.
 
     Args:
         model: a causal language model, as `transformers` has them; it is left alone.
         documents: token ids ``[documents, length]``, or a list of ``[length]``, of any lengths. Two
             documents or more, of two tokens or more.
-        size: documents in a batch (default 4). The logits take ``size · length · vocabulary`` floats.
+        size: documents in a batch (default 2). The logits take ``size · length · vocabulary`` floats.
 
     Raises:
         ValueError: fewer documents or tokens.

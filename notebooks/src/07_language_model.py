@@ -299,7 +299,7 @@ plots.perplexities(narrow, title="Neurons or heads removed, as cut", reference={
 # %% [markdown]
 # Activation is ahead of Taylor here. But Taylor read only the first half of each calibration review, because gradients take memory. Both are far better than random.
 #
-# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two rows of the figure show what its removal costs.
+# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two rows of the figure show what its removal costs. Chosen by Taylor, it is about as much as for the neurons, although fewer parameters go. Chosen at random, it is far more.
 #
 # ## 5 · Single weights: Wanda
 #
@@ -429,6 +429,7 @@ texts = {"train": TensorDataset(train)}
 tuned = training.fit(cut, texts, recipe, loss=training.next_token_loss).model
 found = {"fine-tuned": perplexity(tuned)}
 del tuned  # one student at a time saves memory
+lessons.free_memory()
 began = time.perf_counter()
 distilled = distill_tokens(cut, model, texts, recipe).model
 seconds = (time.perf_counter() - began) / settings.steps
@@ -436,7 +437,6 @@ found["distilled"] = perplexity(distilled)
 for way, one in found.items():
     print(f"{way}: {one}; back: {one.recovered(as_cut, whole)}")
 print("fine-tuned:", found["fine-tuned"].times(found["distilled"]), "the perplexity of distilled")
-print(f"one step of distillation: {seconds:.1f} s")
 print("the distilled model writes:", write(distilled, prompt))
 
 # %% [markdown]
@@ -523,7 +523,7 @@ print(f"{zeros.max():.0%} in the one with the most")
 N_teacher = sum(p.numel() for p in model.parameters())
 N_student = sum(p.numel() for p in distilled.parameters())
 rate = (2 * N_teacher + 6 * N_student) * settings.batch * settings.length / seconds
-print(f"here: {rate / 1e9:,.0f} billion operations per second")
+print(f"one step took {seconds:.1f} s: {rate / 1e9:,.0f} billion operations per second")
 needed = (2 * 8e9 + 6 * 4e9) * 94e9
 print(f"8 → 4 billion parameters: {needed:.1e} operations")
 print(f"on these two cores: {needed / rate / 3600 / 24 / 365:,.0f} years")
