@@ -418,8 +418,8 @@ for name, group in structured.groups(cnn).items():
     one_less = structured.remove(cnn, {name: range(group.units - 1)})
     each = parameters(cnn) - parameters(one_less)
     per_million = f"{1e6 * scores.mean() / each:.1f}"
-    zeros = f"{int((scores == 0).sum())} of {group.units}"
-    rows[name] = [f"{each:,}", f"{scores.mean():.4f}", per_million, zeros]
+    zero = f"{int((scores == 0).sum())} of {group.units}"
+    rows[name] = [f"{each:,}", f"{scores.mean():.4f}", per_million, zero]
 cut = {a: structured.prune(cnn, a, scorer) for a in settings.amounts}
 recipe = training.Recipe(epochs=settings.recover_epochs, seed=1, select_from_last=1)
 trained = {a: training.fit(network, mnist, recipe).model for a, network in cut.items()}
