@@ -158,8 +158,9 @@ def test_each_lesson_has_run_sheets_of_50_and_90_minutes_for_all_its_sections():
 
 
 def test_nbgrader_knows_what_the_guide_says_to_type_and_to_set():
-    commands = set(re.findall(r"\bnbgrader ([a-z_]+)", re.sub(r"```python.*?```", "", GUIDE)))
+    code = "\n".join(re.findall(r"```bash\n.*?```|`[^`\n]+`", GUIDE, re.DOTALL))
+    commands = set(re.findall(r"^`?nbgrader (\w+)", code, re.MULTILINE))
     assert {"autograde", "generate_feedback", "export", "collect"} <= commands
-    assert commands <= NbGraderApp.subcommands.keys() | {"command", "by", "and"}
+    assert commands <= NbGraderApp.subcommands.keys()
     for name in re.findall(r"c\.Judge\.(\w+)", GUIDE):
         assert name in steps.Judge.class_trait_names()

@@ -32,6 +32,7 @@ CLAUSE = re.compile(
     r"((?:`[^`]*`|\([^()]*\)|\*\w[^*]*\*|et al\.|[^.?!:;]|[.?!:;](?=\S))++)([.?!:;])"
 )
 BEGIN, END = "<!-- misconceptions: made by `make exercises` -->", "<!-- end of misconceptions -->"
+SIGNS = str.maketrans(":;", "..")
 # The order of nbgrader's own `generate_assignment`. No database is needed.
 FOR_STUDENTS = (
     nbgrader.LockCells,
@@ -103,19 +104,22 @@ def fold(title: str, lines: list[str]) -> str:
 
 
 def rows(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
-    """A table, one mistake a row: its name, and the first clause of what the learner is told."""
+    """A table, one mistake a row: its name, and the beginning of what the learner is told."""
     table = [("mistake", "why"), ("---",) * 2]
-    table += [(one.name, first_clause(one.why)) for one in mistakes]
+    table += [(one.name, first_clauses(one.why)) for one in mistakes]
     return [f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in table]
 
 
-def first_clause(text: str) -> str:
-    """What stands before the first colon, semicolon or end of a sentence, as a sentence.
+def first_clauses(text: str, words: int = 5) -> str:
+    """The first clauses of a text that have so many words together, as a sentence.
 
-    A sign inside of code, brackets or emphasis, or without a space behind it, ends nothing.
+    A clause ends with a colon, a semicolon or a sentence. A sign inside of code, brackets or emphasis,
+    or without a space behind it, ends none.
     """
-    found = CLAUSE.match(text)
-    return f"{found[1].rstrip()}{found[2] if found[2] in '.?!' else '.'}" if found else text
+    for found in CLAUSE.finditer(text):
+        if len(text[: found.end()].split()) >= words:
+            return text[: found.end() - 1] + found[2].translate(SIGNS)
+    return text
 
 
 def with_table(text: str) -> str:
