@@ -132,7 +132,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an index with an absolute path": (
         lambda f: shards(f, str(f.parent / "stolen.safetensors")),
-        "names '/.*stolen",
+        "names '/.*expected .safetensors files of this folder",
     ),
     "an index that is no index": (
         lambda f: (f / INDEX).write_text('{"weight_map": {"a": 1}}'),

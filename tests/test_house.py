@@ -38,46 +38,46 @@ SHIPPED = HOUSE / "quantization" / "run_onnx.py"
 # without checks, and 16,000 for the tests; seven issues after it added what stands here.
 ROOMS = {
     "library": {
-        "structured": 2_690,  # 24: speed-ups; 29: roles 450, joins 140, refusals 130, norms 75
-        "evaluation": 1_144,  # 24: ratios with intervals; 31: perplexity and two speeds 300
-        "distillation": 873,  # 25: transfer sets; 29: no probabilities, padded rows 31; 31: tokens 120
-        "pruning": 777,  # 24: masks per output row, tied weights 200
-        "quantization": 621,  # 26: int8 of a row, ONNX; 29: half precision, padding ids; not run_onnx
-        "training": 533,  # 22: resuming to the bit, streams
-        "serialization, folder_checks": 600,  # 22: hostile folders 263; 29: masked and pruned ones 24
-        "batching, modules, files, cache": 593,  # 22: left-overs, kills, read-only 118; 29: labels
+        "structured": 2_690,  # speed-ups; roles 450, joins 140, refusals 130, norms 75
+        "evaluation": 1_144,  # ratios with intervals; perplexity and two speeds 300
+        "distillation": 873,  # transfer sets; no probabilities, padded rows 31; tokens 120
+        "pruning": 777,  # masks per output row, tied weights 200
+        "quantization": 621,  # int8 of a row, ONNX; half precision, padding ids; not run_onnx
+        "training": 533,  # resuming to the bit, streams
+        "serialization, folder_checks": 600,  # hostile folders 263; masked and pruned ones 24
+        "batching, modules, files, cache": 593,  # left-overs, kills, read-only 118; labels
         "the door": 42,
         "margin": 150,
     },
-    "shipped": {"run_onnx": 126},  # 22: limits of its own
+    "shipped": {"run_onnx": 126},  # limits of its own
     "course": {
-        "lessons: diagrams": 2_130,  # 23: ten; 24 to 26: sixteen more; 31: five
-        "lessons: plots": 2_000,  # 23: one style, alt text from the numbers
-        "lessons: sliders": 1_965,  # 23: on a chart library, stored for the site
-        "lessons: all else": 2_255,  # 23: claims, experiments, settings, test sets; 24: fill-in cells
-        "compression": 1_345,  # 26: one call from a file of texts to a folder; 29: F1
-        "datasets": 1_250,  # 26: a learner's file; 29: tables, lines, two labels; 31: reviews as tokens
-        "models": 1_123,  # 25: students; 29: swapped classes; 31: a language model of four bits
-        "cli": 685,  # 22: the doctor; 26: compress
-        "cached_files, __main__": 151,  # 22: made once, with checksums
+        "lessons: diagrams": 2_130,  # thirty-one, a function each
+        "lessons: plots": 2_000,  # one style, alt text from the numbers
+        "lessons: sliders": 1_965,  # on a chart library, stored for the site
+        "lessons: all else": 2_255,  # claims, experiments, settings, test sets; fill-in cells
+        "compression": 1_345,  # one call from a file of texts to a folder; F1
+        "datasets": 1_250,  # a learner's file; tables, lines, two labels; reviews as tokens
+        "models": 1_123,  # students; swapped classes; a language model of four bits
+        "cli": 685,  # the doctor; compress
+        "cached_files, __main__": 151,  # made once, with checksums
         "margin": 150,
     },
-    "checks": {"checks": 5_935, "margin": 121},  # 28: mistakes as edits; seven lessons
-    "grading": {  # 30: a class's answers, run in a sandbox and judged from outside
+    "checks": {"checks": 5_935, "margin": 121},  # mistakes as edits; seven lessons
+    "grading": {  # a class's answers, run in a sandbox and judged from outside
         "wire": 554,  # modules, gradients and functions travel on it, so no check was written anew
         "sandbox": 394,  # with namespaces, without them, and its limits
         "judge, worker, nbgrader's steps": 416,
         "margin": 36,
     },
     "tests": {  # every .py below tests/; the learners' answers, which are text, are not counted
-        "lessons": 4_546,  # 23 to 26, 31
-        "structured": 2_985,  # 24, 29: families and networks in zoos; inexact, ONNX of all 125
-        "reliability": 2_771,  # 22
-        "grading": 451,  # 30: sixteen learners; each check through the wire
-        "checks": 1_473,  # 28, without 2,630 lines of learners' answers
-        "browser, notebooks": 1_594,  # 23, 27: in JupyterLab and on the site
+        "lessons": 4_546,
+        "structured": 2_985,  # families and networks in zoos; inexact, ONNX of all 125
+        "reliability": 2_771,
+        "grading": 451,  # sixteen learners; each check through the wire
+        "checks": 1_473,  # without 2,630 lines of learners' answers
+        "browser, notebooks": 1_594,  # in JupyterLab and on the site
         "other rooms": 7_218,  # as many lines as the rooms that they test
-        "files of their own": 3_130,  # 27: site, links, README; 30: grading
+        "files of their own": 3_130,  # site, links, README; grading
         "what they share": 1_440,
         "margin": 470,
     },

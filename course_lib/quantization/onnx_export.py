@@ -43,7 +43,7 @@ from course_lib.quantization import run_onnx
 INPUTS, OUTPUTS = ["input_ids", "attention_mask"], ["logits"]
 FILES = {"model.onnx", "tokenizer.json", "config.json", "run.py"}
 BESIDE = {"README.md", "report.json", "sizes.png"}  # what may lie beside them: see lesson 6
-# Processors without VNNI add int8 products in 16 bits, which can overflow without an error. With this
+# Processors without VNNI add int8 products in 16 bits, which can saturate without an error. With this
 # setting ONNX Runtime takes a slower way there that cannot; on other processors it changes nothing.
 EXACT_INT8 = "session.x64quantprecision", "1"
 # After a batch of MANY examples a session returns its working memory, which may be hundreds of MiB.
@@ -83,7 +83,8 @@ def export_onnx(model: nn.Module, path: str | Path, tolerance: float = 1e-4) -> 
 
     Raises:
         TypeError: not a module, or one without an embedding table.
-        ValueError: the outputs differ by more, or the model has half precision; nothing is written.
+        ValueError: PyTorch cannot export the model, the outputs differ by more, or the model has half
+            precision; nothing is written.
 
     Example:
         >>> import tempfile
@@ -360,16 +361,23 @@ class _Logits(nn.Module):
 
 def _proto(model: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    with silent():
-        program = torch.onnx.export(
-            _Logits(model).eval(),
-            tuple(to_device(example, device_of(model))[name] for name in INPUTS),
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=dict.fromkeys(INPUTS, axes),
-            dynamo=True,
-            verbose=False,
-        )
+    try:
+        with silent():
+            program = torch.onnx.export(
+                _Logits(model).eval(),
+                tuple(to_device(example, device_of(model))[name] for name in INPUTS),
+                input_names=INPUTS,
+                output_names=OUTPUTS,
+                dynamic_shapes=dict.fromkeys(INPUTS, axes),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(
+            f"PyTorch {torch.__version__} cannot write the {type(model).__name__} as ONNX; its other "
+            f"forms work. Its exporter said: {cause[:200]}"
+        ) from error
     assert program is not None
     proto = program.model_proto
     graph = proto.graph

@@ -231,6 +231,7 @@ REPORT = Report(
     test=dict.fromkeys(("before", "after", "TF-IDF"), (8, 10)),
     differing=dict.fromkeys(("before", "TF-IDF"), (1, 1)),
     recall={},
+    f1={},
     milliseconds={},
     speedups={},
     minutes={},
@@ -240,18 +241,20 @@ REPORT = Report(
 @pytest.mark.parametrize("text", MARKS)
 def test_in_a_model_card_nothing_of_a_label_is_markdown_or_html(text):
     """Before, a label could fetch a picture when somebody reads the card."""
-    plain = replace(REPORT, classes={"a": {"train": 1}}, recall={"a": ((1, 2), (1, 2))})
+    plain = replace(
+        REPORT, classes={"a": {"train": 1}}, recall={"a": ((1, 2), (1, 2))}, f1={"a": (0.5, 0.5)}
+    )
     settings = REPORT.settings | {"texts": text, "model": text, "unlabeled": text}
     evil = replace(
         plain, folder=text, settings=settings,
-        classes={text: {"train": 1}}, recall={text: ((1, 2), (1, 2))},
+        classes={text: {"train": 1}}, recall={text: ((1, 2), (1, 2))}, f1={text: (0.5, 0.5)},
     )  # fmt: skip
     shown = Reader(mistune.html(card(evil)))  # type: ignore[arg-type]
     usual = mistune.html(
         card(replace(plain, settings=settings | {"texts": "t", "model": "m", "unlabeled": "u"}))
     )
     assert shown.seen == Reader(usual).seen  # type: ignore[arg-type]
-    assert shown.words.count(" ".join(text.split())) == 8
+    assert shown.words.count(" ".join(text.split())) == 9
 
 
 CONTROL = "\x1b]0;owned\x07\x1b[2Jred\u202e\x9b1m"
@@ -265,7 +268,7 @@ def test_a_label_steers_no_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pipeline, "load_pretrained", lambda *_: sys.exit())
     with pytest.raises(SystemExit):
         pipeline.measure("m", work)  # type: ignore[arg-type]
-    print(replace(REPORT, recall={CONTROL: ((1, 2), (1, 2))}))
+    print(replace(REPORT, recall={CONTROL: ((1, 2), (1, 2))}, f1={CONTROL: (0.5, 0.5)}))
 
     def fails(*_arguments, **_settings):
         raise ValueError(f"Label {CONTROL}")
@@ -273,6 +276,6 @@ def test_a_label_steers_no_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("course_lib.compression.compress", fails)
     assert commands.main(["compress", "t.csv"]) == 1
     said = "".join(capsys.readouterr())
-    assert said.count("red") == 3 and "owned" in said
+    assert said.count("red") == 4 and "owned" in said
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said)
     assert "\x1b" not in listed([CONTROL])

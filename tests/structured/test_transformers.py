@@ -237,6 +237,10 @@ def exported(model: Any, path: Path) -> torch.Tensor:
 def test_a_smaller_one_is_exported_to_onnx(name, tmp_path):
     model = family(name).float()
     small = remove(model, half(model))
+    if name == "XLNet":  # its 1.0 - attention_mask, with whole numbers in the mask
+        with pytest.raises(ValueError, match=r"cannot write the XLNetFor.* said: .*sub"):
+            export_onnx(small, tmp_path / "small.onnx")
+        return
     if "ForSequenceClassification" in type(model).__name__:
         assert export_onnx(small, tmp_path / "small.onnx").difference < 1e-4
         return
