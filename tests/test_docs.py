@@ -13,16 +13,23 @@ import pytest
 import torch
 import transformers
 from datasets import Dataset
+from lesson_budget import TIME
+from nbgrader.apps import NbGraderApp
 from transformer_zoo import answer, batch_for, letters, tiny
 from two_processes import launch_two
 
 import course_lib as cl
 from course_lib import models
 from course_lib.distillation import loop
+from course_lib.grading import steps
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-PRACTITIONERS = (Path(__file__).parents[1] / "docs" / "practitioners.md").read_text("utf-8")
-SCALING = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text("utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PRACTITIONERS = (ROOT / "docs" / "practitioners.md").read_text("utf-8")
+SCALING = (ROOT / "docs" / "scaling.md").read_text("utf-8")
+GUIDE = (ROOT / "docs" / "instructors.md").read_text("utf-8")
+LESSONS = {path.stem: path for path in sorted((ROOT / "notebooks" / "src").glob("[!_]*.py"))}
+LABS = {path.stem: path for path in sorted((ROOT / "solutions" / "src").glob("*.py"))}
 SCRIPT, ESTIMATE = re.findall(r"```python\n(.*?)```", SCALING, re.DOTALL)
 
 
@@ -116,3 +123,44 @@ def test_the_script_distils_a_bert_on_two_processes(teacher, tmp_path):
     assert 0 < (learned - start).abs().max() < 0.1  # it has learned, from the teacher's layer
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "student")("A fine film.")
     assert words["input_ids"]
+
+
+# --- the instructors' guide -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_syllabus_and_readme_state_the_minutes_of_the_lesson(name):
+    minutes, computer = TIME.search(LESSONS[name].read_text("utf-8")).groups()
+    assert re.search(rf"/{name}\.ipynb\) \|.*\| {minutes} \| {computer} \|$", GUIDE, re.MULTILINE)
+    assert re.search(rf"/{name}\.ipynb\) \|.*\| {minutes} \| \[", README)
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_the_table_of_labs_is_right(name):
+    text = LABS[name].read_text("utf-8")
+    points = [int(n) for n in re.findall(r'"points": (\d+)', text)]
+    minutes = sum(int(n) for n in re.findall(r"\*\*(\d+) minutes, difficulty", text))
+    row = rf"/{name}\.ipynb\)[^|]*\| {len(points)} \| {sum(points)} \| {minutes} \|"
+    assert re.search(row, GUIDE)
+
+
+def test_each_lesson_has_run_sheets_of_50_and_90_minutes_for_all_its_sections():
+    sheets = GUIDE.partition("\n### Run sheets\n")[2].partition("\n## ")[0]
+    found = re.split(r"^\*\*Lesson (\w+)\.\*\*", sheets, flags=re.MULTILINE)
+    sheet_of = dict(zip(found[1::2], found[2::2], strict=True))
+    texts = [path.read_text("utf-8") for path in LESSONS.values()]
+    assert list(sheet_of) == [re.search(r"# Lesson (\w+) ·", text)[1] for text in texts]
+    for sheet, text in zip(sheet_of.values(), texts, strict=True):
+        rows = re.findall(r"^\| (.+?) \|.*\| (\d+) \| (\d+) \|$", sheet, re.MULTILINE)
+        assert [sum(int(row[column]) for row in rows[1:]) for column in (1, 2)] == [50, 90]
+        sections = re.findall(r"^# ## (\d)+ ·", text, re.MULTILINE)
+        assert re.findall(r"\d", " ".join(row[0] for row in rows)) == sections
+
+
+def test_nbgrader_knows_what_the_guide_says_to_type_and_to_set():
+    code = "\n".join(re.findall(r"```bash\n.*?```|`[^`\n]+`", GUIDE, re.DOTALL))
+    commands = set(re.findall(r"^`?nbgrader (\w+)", code, re.MULTILINE))
+    assert {"autograde", "generate_feedback", "export", "collect"} <= commands
+    assert commands <= NbGraderApp.subcommands.keys()
+    for name in re.findall(r"c\.Judge\.(\w+)", GUIDE):
+        assert name in steps.Judge.class_trait_names()

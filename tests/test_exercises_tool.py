@@ -69,6 +69,35 @@ def test_the_table_of_misconceptions_is_in_step():
             assert all(row in text for row in tool.rows(check.known))
 
 
+@pytest.mark.parametrize(
+    ("text", "clause"),
+    [
+        ("KL is not symmetric here. The teacher's weigh.", "KL is not symmetric here."),
+        ("log_softmax is for the loss: take it once.", "log_softmax is for the loss."),
+        ("A batch norm is cut; so is the next. Both.", "A batch norm is cut."),
+        ("Count them: there are too few. Look.", "Count them: there are too few."),
+        ("Is it small or large? It may be.", "Is it small or large?"),
+        ("At T = 0.5 `a: b; c.d` (so. it: is) is *very: so* good. Not bad.",
+         "At T = 0.5 `a: b; c.d` (so. it: is) is *very: so* good."),
+        ("Molchanov et al. square it. We do not.", "Molchanov et al. square it."),
+        ("No sign at all", "No sign at all"),
+    ],
+)  # fmt: skip
+def test_a_row_of_the_table_has_the_first_clauses(text, clause):
+    assert tool.first_clauses(text) == clause
+
+
+def test_each_fold_of_the_table_is_closed_and_holds_no_heading():
+    folds = re.split(r"<details><summary>(.+?)</summary>", tool.misconceptions())
+    assert folds[0] == "" and folds[1] == "In every exercise"
+    assert folds[3::2] == [f"Lab {number}" for number in checks.LESSONS]
+    for text in folds[2::2]:
+        assert text.count("</details>") == 1 and text.strip().endswith("</details>")
+        assert not re.search(r"^#", text, re.MULTILINE)
+        cells = re.split(r"(?<!\\)\||\n", text)
+        assert [cell for cell in cells if cell.count("`") % 2] == []
+
+
 def test_a_page_without_its_marks_is_an_error():
     with pytest.raises(ValueError, match=r"instructors\.md needs the lines"):
         tool.with_table("# For instructors\n")

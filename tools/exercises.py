@@ -6,6 +6,7 @@ python tools/exercises.py --fresh 01       run it again in any case
 
 import argparse
 import copy
+import re
 import shutil
 import sys
 import time
@@ -19,7 +20,6 @@ from nbgrader.utils import compute_checksum, is_solution
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` itself is not installed
 
 from course_lib import checks
-from course_lib.checks.guarding import Seen
 from course_lib.checks.naming import COMMON
 from tools import notebooks
 
@@ -27,7 +27,12 @@ SOURCES = notebooks.ROOT / "solutions" / "src"
 STUDENTS = notebooks.ROOT / "exercises"
 TABLE = notebooks.ROOT / "docs" / "instructors.md"
 BAR = r"\|"  # inside a table
+# Code, brackets, emphasis, "et al." and other text; then the sign behind the first clause.
+CLAUSE = re.compile(
+    r"((?:`[^`]*`|\([^()]*\)|\*\w[^*]*\*|et al\.|[^.?!:;]|[.?!:;](?=\S))++)([.?!:;])"
+)
 BEGIN, END = "<!-- misconceptions: made by `make exercises` -->", "<!-- end of misconceptions -->"
+SIGNS = str.maketrans(":;", "..")
 # The order of nbgrader's own `generate_assignment`. No database is needed.
 FOR_STUDENTS = (
     nbgrader.LockCells,
@@ -83,32 +88,38 @@ def executed(source: Path, fresh: bool = False) -> notebooks.Run:
 
 
 def misconceptions() -> str:
-    """The checks' mistakes as Markdown tables, one for each lesson."""
-    lines = ["In every exercise:", "", *rows(COMMON)]
+    """The checks' mistakes as Markdown tables, folded: one fold for each lab."""
+    folds = [fold("In every exercise", rows(COMMON))]
     for number, lesson in checks.LESSONS.items():
-        lines += ["", f"### Lesson {number}"]
+        lines = []
         for check in (one for one in vars(lesson).values() if isinstance(one, checks.Check)):
             lines += ["", f"`checks.{check.name}`", "", *rows(check.known)]
-    return "\n".join(lines)
+        folds.append(fold(f"Lab {number}", lines[1:]))
+    return "\n\n".join(folds)
+
+
+def fold(title: str, lines: list[str]) -> str:
+    """Lines of Markdown that a reader unfolds."""
+    return "\n".join([f"<details><summary>{title}</summary>", "", *lines, "", "</details>"])
 
 
 def rows(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
-    table = [
-        ("mistake", "what the learner is told", "how the right answer becomes it"),
-        ("---",) * 3,
-    ]
-    table += [(one.name, one.why, edit(one)) for one in mistakes]
+    """A table, one mistake a row: its name, and the beginning of what the learner is told."""
+    table = [("mistake", "why"), ("---",) * 2]
+    table += [(one.name, first_clauses(one.why)) for one in mistakes]
     return [f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in table]
 
 
-def edit(mistake: checks.Mistake) -> str:
-    """A mistake's small edits; nothing for one that is seen otherwise, or that takes more lines."""
-    if isinstance(mistake.wrong, Seen):
-        return ""
-    steps = [(old, new) for old, new in mistake.wrong if old and "\n" not in f"{old}{new}"]
-    if len(steps) < len(mistake.wrong):
-        return ""
-    return "; ".join(f"`{old}` → `{new}`" if new else f"without `{old}`" for old, new in steps)
+def first_clauses(text: str, words: int = 5) -> str:
+    """The first clauses of a text that have so many words together, as a sentence.
+
+    A clause ends with a colon, a semicolon or a sentence. A sign inside of code, brackets or emphasis,
+    or without a space behind it, ends none.
+    """
+    for found in CLAUSE.finditer(text):
+        if len(text[: found.end()].split()) >= words:
+            return text[: found.end() - 1] + found[2].translate(SIGNS)
+    return text
 
 
 def with_table(text: str) -> str:

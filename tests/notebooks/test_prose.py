@@ -59,6 +59,17 @@ def test_no_lesson_hard_codes_a_measured_number(source):
     assert hard_coded(tool.read(tool.notebook_of(source))) == []
 
 
+def test_the_instructors_answers_repeat_no_measured_number():
+    """Those to the guide's discussion questions, with the code and the claims of all lessons."""
+    guide = (tool.ROOT / "docs" / "instructors.md").read_text("utf-8")
+    questions = guide.partition("\n## Discussion questions\n")[2].partition("\n## ")[0]
+    texts = questions.replace("<details>", "").split("\n\n")  # a fold is no excuse here
+    lessons = [tool.read(tool.notebook_of(source)) for source in tool.find_sources([])]
+    code = [cell for one in lessons for cell in tool.code_cells(one)]
+    assert len(texts) > 3 * len(lessons)
+    assert hard_coded(new_notebook(cells=[*map(new_markdown_cell, texts), *code])) == []
+
+
 # --- the detector itself must be able to fail ---------------------------------------------------
 
 
