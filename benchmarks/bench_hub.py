@@ -106,6 +106,7 @@ def main() -> None:
     print(f"{'learners':>8}{'moves/s':>9}{'median ms':>11}{'95 % ms':>9}{'GB used':>9}{'load':>8}")
     held = 0
     with (
+        hub_driver.open_doors(),
         hub_driver.open_folder() as folder,
         hub_driver.accounts(*names),
         hub_driver.serve(folder) as hub,

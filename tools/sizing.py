@@ -20,12 +20,12 @@ MEASURED = ROOT / "deploy" / "jupyterhub" / "measured.json"
 MARKS = re.compile(r"(<!-- sizes:.*?-->\n).*?(<!-- end of sizes -->)", re.DOTALL)
 CLASSES = (30, 200, 2000)
 CORES = 2  # on which the lessons were measured
-MACHINE = (16, 64)  # cores and GB of the machines that are counted
+MACHINE = (16, 128)  # cores and GiB of the machines that are counted
 FREE = 0.9  # share of a machine that learners may fill
 
 
 class Need(NamedTuple):
-    """What one learner needs in a lesson: GB of memory at its peak, cores on average."""
+    """What one learner needs in a lesson: GiB of memory at its peak, cores on average."""
 
     memory: float
     cores: float
@@ -41,9 +41,7 @@ def needs(measured: Mapping[str, Any]) -> dict[str, Need]:
     """Lesson → its `Need`; the learner's JupyterLab is counted with it."""
     server = measured["server_mib"]
     return {
-        lesson: Need(
-            (one["peak_mib"] + server) * 2**20 / 1e9, CORES * one["minutes"] / minutes_of(lesson)
-        )
+        lesson: Need((one["peak_mib"] + server) / 1024, CORES * one["minutes"] / minutes_of(lesson))
         for lesson, one in measured["lessons"].items()
     }
 
@@ -52,7 +50,7 @@ def machines(learners: int, need: Need) -> int:
     """How many machines hold so many learners in the same lesson.
 
     >>> machines(30, Need(2.0, 0.2)), machines(200, Need(2.0, 0.2))
-    (2, 7)
+    (1, 4)
     """
     cores, memory = MACHINE
     return math.ceil(
@@ -73,11 +71,11 @@ def tables(measured: Mapping[str, Any]) -> str:
     """What each lesson needs, and what classes need, as two tables."""
     found = needs(measured)
     rows = [
-        "| lesson | memory at its peak, GB | minutes of computing | of a person | cores, on average |"
+        "| lesson | memory at its peak, GiB | minutes of computing | of a person | cores, on average |"
     ]
     rows.append("|---|---|---|---|---|")
     for lesson, need in found.items():
-        number = lesson.partition("_")[0].lstrip("0")
+        number = lesson.partition("_")[0].lstrip("0").replace("2", "2a").replace("2ab", "2b")
         computed = measured["lessons"][lesson]["minutes"]
         rows.append(
             f"| {number} | {need.memory:.1f} | {computed} | {minutes_of(lesson)} | {need.cores:.2f} |"
@@ -89,7 +87,7 @@ def tables(measured: Mapping[str, Any]) -> str:
     }
     rows += [
         "",
-        "| learners at once | lessons | memory, GB | cores | machines |",
+        "| learners at once | lessons | memory, GiB | cores | machines |",
         "|---|---|---|---|---|",
     ]
     for learners in CLASSES:

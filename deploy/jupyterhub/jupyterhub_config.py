@@ -75,12 +75,15 @@ def check_machine() -> None:
     """What would only show when the first learner logs in."""
     if os.geteuid() != 0:
         refuse("it must be root, to give each learner a process of their own account. Use sudo.")
-    for place in {COURSE, Path(sys.prefix), Path(SET["HUB_CACHE"])}:
+    for place in map(Path, (COURSE, sys.prefix, sys.base_prefix, SET["HUB_CACHE"])):
         closed = [
             one for one in (place, *place.parents) if one.exists() and not one.stat().st_mode & 1
         ]
         if closed:
-            refuse(f"learners cannot open {closed[-1]}. Move the course to /opt/small-networks.")
+            refuse(
+                f"learners cannot open {closed[-1]}. Put the course, its Python and its cache where all "
+                "accounts of this machine may read: docs/hub.md takes /opt/small-networks."
+            )
     if not Path(SET["HUB_CACHE"], "fetched.txt").is_file():
         refuse(f"{SET['HUB_CACHE']} holds no data yet. docs/hub.md says how to fill it.")
 

@@ -49,6 +49,24 @@ class Learner(NamedTuple):
 
 
 @contextmanager
+def open_doors() -> Iterator[None]:
+    """Let other accounts pass through the folders above the checkout and Python, then no more.
+
+    In root's home they could not. Passing through shows nothing of what else is in a folder.
+    """
+    places = [ROOT, *(Path(place).resolve() for place in (sys.prefix, sys.base_prefix))]
+    above = {one for place in places for one in (place, *place.parents)}
+    closed = {one: one.stat().st_mode for one in above if not one.stat().st_mode & 1}
+    for place, mode in closed.items():
+        place.chmod(mode | 1)
+    try:
+        yield
+    finally:
+        for place, mode in closed.items():
+            place.chmod(mode)
+
+
+@contextmanager
 def open_folder() -> Iterator[Path]:
     """A temporary folder that other accounts may enter; pytest closes its own."""
     with tempfile.TemporaryDirectory(prefix="hub-") as folder:

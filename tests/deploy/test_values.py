@@ -15,11 +15,11 @@ import yaml
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is not installed
+
+from tools import notebooks, sizing
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # tools/ is not installed
-
-from tools import notebooks, sizing  # noqa: E402
-
 HERE = ROOT / "deploy" / "jupyterhub"
 VALUES = yaml.safe_load((HERE / "values.yaml").read_text("utf-8"))
 MEASURED = json.loads(sizing.MEASURED.read_text("utf-8"))
@@ -111,6 +111,7 @@ def test_what_a_learner_starts_is_in_the_image():
 
 
 def gigabytes(text: str) -> float:
+    """GiB, which JupyterHub means by G."""
     return float(text.removesuffix("G"))
 
 
@@ -131,6 +132,13 @@ def test_every_lesson_was_measured_and_the_page_has_the_tables():
     assert sizing.MARKS.search(sizing.PAGE.read_text("utf-8"))[0].splitlines()[1:-1] == (
         sizing.tables(MEASURED).splitlines()
     ), "run: python tools/sizing.py"
+
+
+@pytest.mark.parametrize("source", notebooks.find_sources([]), ids=lambda source: source.stem)
+def test_a_lesson_does_not_say_that_it_computes_less_than_was_measured(source):
+    stated = re.search(r"computer works about (\d+)", source.read_text("utf-8"))
+    if stated:  # lesson 5 says it in other words
+        assert MEASURED["lessons"][source.stem]["minutes"] <= float(stated[1])
 
 
 def test_the_examples_of_the_tool_hold():
