@@ -81,8 +81,8 @@ def check_machine() -> None:
         ]
         if closed:
             refuse(
-                f"learners cannot open {closed[-1]}. Put the course, its Python and its cache where all "
-                "accounts of this machine may read: docs/hub.md takes /opt/small-networks."
+                f"learners cannot open {closed[-1]}. Put the course, its Python and its cache where "
+                "all accounts of this machine may read: docs/hub.md takes /opt/small-networks."
             )
     if not Path(SET["HUB_CACHE"], "fetched.txt").is_file():
         refuse(f"{SET['HUB_CACHE']} holds no data yet. docs/hub.md says how to fill it.")

@@ -29,11 +29,17 @@ CONFIG = HERE / "jupyterhub_config.py"
 
 
 class Hub(NamedTuple):
-    """A running hub: where it answers, everyone's password, its log."""
+    """A running hub: where it answers, everyone's password, its log, its process."""
 
     url: str
     password: str
     log: Path
+    process: Any = None
+
+    def seconds(self) -> float:
+        """Processor time that the hub, its proxy, the learners' servers and kernels have taken."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(sum(one.cpu_times()[:2]) for one in family)
 
 
 class Learner(NamedTuple):
@@ -132,7 +138,7 @@ def serve(folder: Path, **settings: str) -> Iterator[Hub]:
         process = psutil.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
     try:
         wait(lambda: requests.get(f"{hub.url}/hub/api/", timeout=5).ok, process, hub.log)
-        yield hub
+        yield hub._replace(process=process)
     finally:
         stop(process)
 

@@ -162,9 +162,10 @@ def test_learners_move_the_slider_while_it_is_timed(both, monkeypatch):
     import bench_hub
 
     players = [bench_hub.Learner(kernel) for kernel in both.kernels]
-    moves = bench_hub.measure(players, 2.0)
-    assert len(moves) >= 2 and 0 < min(moves) <= max(moves) < 60
-    assert len(bench_hub.report(2, moves, 2.0).split()) == 6
+    moves = bench_hub.measure(both.hub, players, 2.0)
+    assert len(moves.taken) >= 2 and 0 < min(moves.taken) <= max(moves.taken) < 60
+    assert 0 < moves.processor < 10
+    assert len(bench_hub.report(2, moves, 2.0).split()) == 7
 
 
 # --- the config, without a hub --------------------------------------------------------------------
