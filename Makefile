@@ -1,7 +1,7 @@
 # The course's commands; each one sets up what it needs. On Windows see README.md.
 #   make lab [PORT=9000] [ARGS=--no-browser]    make notebooks [ARGS="--profile quick"]
 #   make exercises [ARGS="--fresh 01"]                   make test [ARGS=tests/test_cache.py]
-#   make site, and open site/index.html                  make test-fast: in two minutes, what edits break
+#   make site, and open site/index.html                  make test-fast: two minutes, for edits of texts
 #   make class FOLDER=~/my-class                         nbgrader's folder for a class: docs/instructors.md
 #   make hub                                             what a JupyterHub needs: docs/hub.md
 VENV ?= .venv
@@ -29,11 +29,12 @@ test: setup data
 	@# mypy has one core for half a minute; the tests begin meanwhile, and both must pass.
 	"$(BIN)/mypy" & COURSE_PROFILE=quick "$(BIN)/python" -m pytest $(or $(ARGS),$(ALL)) && wait $$!
 
-# Without what runs lessons, labs, a browser or an installation; CI runs those.
-test-fast: EXTRAS = lab grading hub site test
+# What an edit of a lesson, a lab, a figure or a page can break, without running lessons, labs or a browser.
+test-fast: EXTRAS = lab grading site test
 test-fast: setup data
 	"$(BIN)/ruff" check .
-	COURSE_PROFILE=quick "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" tests course_lib
+	COURSE_PROFILE=quick "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" \
+	    tests/lessons tests/notebooks tests/test_*.py
 
 notebooks: setup data
 	"$(BIN)/python" tools/notebooks.py run $(ARGS)

@@ -43,7 +43,7 @@ from course_lib.quantization import run_onnx
 INPUTS, OUTPUTS = ["input_ids", "attention_mask"], ["logits"]
 FILES = {"model.onnx", "tokenizer.json", "config.json", "run.py"}
 BESIDE = {"README.md", "report.json", "sizes.png"}  # what may lie beside them: see lesson 6
-# Processors without VNNI add int8 products in 16 bits, which can overflow without an error. With this
+# Processors without VNNI add int8 products in 16 bits, which can saturate without an error. With this
 # setting ONNX Runtime takes a slower way there that cannot; on other processors it changes nothing.
 EXACT_INT8 = "session.x64quantprecision", "1"
 # After a batch of MANY examples a session returns its working memory, which may be hundreds of MiB.

@@ -42,7 +42,7 @@ def load(
     options = SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4  # errors are raised, so do not print them, too
-    # Processors without VNNI add products of int8 in 16 bits, which can overflow: not so.
+    # Processors without VNNI add products of int8 in 16 bits, which can saturate: not so.
     options.add_session_config_entry("session.x64quantprecision", "1")
     session = _made(model_file, lambda: InferenceSession(str(model_file), options))
 

@@ -382,7 +382,7 @@ print(f"channels left: 50%, parameters left: {left:.0%}")
 # ## 5 · How much can go?
 #
 # Which units should go? In lesson 1, Taylor's score estimated how much the loss changes when a weight is set to zero. We do the same for a unit. We multiply its output $h_j$ by a **gate** $\xi_j$, which is 1.
-# Setting $\xi_j = 0$ removes the unit. To first order, this step from 1 to 0 changes the loss $L$ by $-\partial L / \partial \xi_j$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3):
+# Setting $\xi_j = 0$ removes the unit. To first order, this step from 1 to 0 changes the loss $L$ by $-\partial L / \partial \xi_j$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3). Lesson 1 took the absolute value of the *mean* gradient. Here we take it for each image first, because otherwise a gain on one image would cancel a loss on another:
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
@@ -409,21 +409,23 @@ print(f"The library's scores over {len(x)} images are the same:", same)
 # We want to remove parameters, so the best unit to remove has a low score *and* many parameters. The library's `prune` divides each score by the number of parameters that go with the
 # unit. It ranks the units of all layers by this ratio, and removes the lowest until the amount is reached.
 #
-# We print these numbers for each layer, prune the CNN to several sizes, and train each network a little.
+# The table has these numbers for each layer. Then we prune the CNN to several sizes, and train each network a little.
 
 # %%
+rows = {}
 for name, group in structured.groups(cnn).items():
     scores = scorer(cnn, group)
     one_less = structured.remove(cnn, {name: range(group.units - 1)})
     each = parameters(cnn) - parameters(one_less)
-    per_million = 1e6 * scores.mean() / each
-    print(f"{name}: {each:,} parameters per unit,", end=" ")
-    print(f"mean score {scores.mean():.4f}, per million parameters {per_million:.1f},", end=" ")
-    print(f"{int((scores == 0).sum())} of {group.units} scores are 0")
+    per_million = f"{1e6 * scores.mean() / each:.1f}"
+    zeros = f"{int((scores == 0).sum())} of {group.units}"
+    rows[name] = [f"{each:,}", f"{scores.mean():.4f}", per_million, zeros]
 cut = {a: structured.prune(cnn, a, scorer) for a in settings.amounts}
 recipe = training.Recipe(epochs=settings.recover_epochs, seed=1, select_from_last=1)
 trained = {a: training.fit(network, mnist, recipe).model for a, network in cut.items()}
 print(f"{len(cut)} networks, {recipe.epochs} more epochs for each")
+columns = ["parameters per unit", "mean score", "per million parameters", "scores of 0"]
+pd.DataFrame(rows, index=columns).T
 
 # %% [markdown]
 # **Predict first.** A fifth of the parameters is left. How accurate is the CNN as it was cut, and after the training?

@@ -254,6 +254,8 @@ print(f"{1 - pruned.num_parameters() / teacher.num_parameters():.0%} of all para
 plots.layer_widths(widths, title="The last layers lose the most FFN neurons")
 
 # %% [markdown]
+# Half of these units go, but less than a quarter of all parameters, because the embeddings stay.
+#
 # Layer 6 loses almost all of its FFN neurons. After layer 6, the classifier reads the vector of [CLS] alone. The FFN works on each token by
 # itself, so in layer 6 its results for all other tokens are not used. In the earlier
 # layers they are used, because attention carries them on to [CLS]. So layer 5 needs another explanation.
@@ -279,7 +281,7 @@ plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=x
 # %% [markdown]
 # With one FFN neuron left in layer 6, the accuracy hardly changes, as Taylor predicted. But compare layers 1 and 4. Taylor kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, both layers cost about the same.
 #
-# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. How wrong the estimate is may differ between layers. If so, it is better to rank each layer by itself.
+# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. How wrong the estimate is may differ between layers. If so, it is better to rank each layer by itself. Michel et al. 2019 do this, too: they normalize the scores of each layer.
 #
 # ## 4 · Which score is best?
 #
@@ -388,7 +390,7 @@ narrowest = {"heads": 2, "ffn": 192}
 plots.layer_widths(faster.widths, title=title, narrowest=narrowest)
 
 # %% [markdown]
-# In our run only two or three heads are left in each layer, and two is the narrowest width that the search tries. FFN neurons went mostly from the last layers, as in section 3.
+# In our run only two heads are left in each layer, which is the narrowest width that the search tries. FFN neurons went mostly from the last layers, as in section 3.
 #
 # Why did so many *heads* go? Look at the two printed sums: all heads together have only about a tenth of the importance of all FFN neurons. Two reasons may explain this. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Also, a layer's sum has 12 terms for heads, but 1,536 for neurons. So a *sum* of scores does not prove that heads matter less.
@@ -447,7 +449,7 @@ for network in (recovered, faster.model):
 tables.differences({"model B, trained − before training": answers})
 
 # %% [markdown]
-# Almost half of it came back in our run, and the interval of the gain is above zero.
+# About a third of it came back in our run. The interval of the gain contains zero, so this one run cannot show that training helped. In the first figure, model A was trained with three seeds, and more than half came back on average.
 #
 # `save` stores the widths of all layers, too, and `load` reads them:
 

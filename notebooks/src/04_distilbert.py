@@ -105,7 +105,7 @@ parts = {name: tables.parts_of(model) for name, model in shown.items()}
 plots.parts(parts, "million parameters", title="The layers halve, the embeddings stay")
 
 # %% [markdown]
-# Less than half is gone, because only the layers halve. The **embeddings**, one vector for each token of the vocabulary, stay as they
+# Less than half is gone, because only the layers halve. The paper's 40 % comes from rounded counts: 66 of 110 million parameters are left (table 3). Our counts include the classifiers. Without them, 39.4 % are gone. The **embeddings**, one vector for each token of the vocabulary, stay as they
 # are. The smaller the model, the larger their share of the parameters: more than half in our teacher. If you want a small file, shrink the
 # vocabulary (lesson 5).
 #
@@ -505,7 +505,7 @@ sliders.attention_explorer(tokens, both, pairs)
 # The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So in this head, removing layers could explain the difference. Training did not bring the two closer, because no loss compares attention.
 #
 # Does attention explain *why* a model answers as it does?
-# Jain & Wallace 2019 doubt it, and Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
+# Jain & Wallace 2019 doubt it. They studied mostly recurrent networks with one attention layer, so their results need not hold for the heads of a transformer. Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.
 #
 # Now use the student. It is a plain `transformers` model, so it works with `pipeline`. The score is the model's probability of its answer.
 #

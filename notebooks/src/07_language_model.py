@@ -15,7 +15,7 @@
 # **You need** lessons [1](01_pruning_basics.ipynb), [2b](02b_structured_transformers.ipynb), [3](03_distillation_loss.ipynb) and [5](05_combined_compression.ipynb), and 8 GB of memory. <!-- not measured: a requirement --> That is more than Binder gives. The first run fetches the model, 93 MB. <!-- not measured: the size of a file -->
 # It needs the package `gguf`: `make setup EXTRAS="lab llm"`.
 #
-# **Time** about 60 minutes; the computer works about 15 of them on two cores.
+# **Time** about 60 minutes; the computer works about 10 of them on two cores.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -250,7 +250,7 @@ sliders.depth_explorer(grid)
 # %% [markdown]
 # The axis of the perplexity is logarithmic. A nearly straight line there means exponential growth. The speed grows, too, but slowly at first. These speeds come from another, slower run than those in section 7, so do not compare the two.
 #
-# ## 4 · Width: FFN neurons
+# ## 4 · Width: FFN neurons and heads
 #
 # Instead of dropping layers, we can make each one narrower. The **activation** score is the mean size of a neuron's output on some text (Muralidharan et al. 2024, section 2.2). It needs no gradient. The **Taylor** score of lesson 2b estimates how much the loss changes. For the activation score by hand, a hook reads what enters *down*, because that is the neurons' output.
 
@@ -274,31 +274,32 @@ def at_down(measure):
 
 
 # %% [markdown]
-# In the next cell, `size=2` means two reviews at a time, and `per_group=True` takes a quarter from every layer. `share_tensors=True` copies only what is cut, which saves memory.
+# In the next cell, `size=2` means two reviews at a time, and `per_group=True` takes the same fraction from every layer. `share_tensors=True` copies only what is cut, which saves memory.
 #
-# **Predict first.** A quarter of the FFN neurons of each layer goes. Which score is best: activation, Taylor, or random?
+# **Predict first.** A quarter of the FFN neurons of each layer goes, or one of its three key–value heads. Which score is best: activation, Taylor, or random? And which costs more, the neurons or the head?
+
 
 # %%
+def narrowed(kind, amount, score):  # a score: (model, group) → one number for each unit
+    groups = [name for name in structured.groups(model) if name.endswith(kind)]
+    keep = structured.choose(model, amount, score, groups, per_group=True)
+    return perplexity(structured.remove(model, keep, share_tensors=True))
+
+
 activation = at_down(lambda values: values.mean((0, 1)))
 short = TensorDataset(calibration[:, : settings.length // 2])
-scores = {  # a score: (model, group) → one number for each neuron
-    "Taylor": structured.gate_taylor(model, short, loss=training.next_token_loss, size=2),
-    "activation": lambda model, group: activation[group.name],
-    "random": structured.random_score(0),
-}
-ffn = [name for name in structured.groups(model) if name.endswith("ffn")]
-narrow = {}
-for name, score in scores.items():
-    keep = structured.choose(model, 0.25, score, ffn, per_group=True)
-    narrow[name] = perplexity(structured.remove(model, keep, share_tensors=True))
+scores = {"Taylor": structured.gate_taylor(model, short, loss=training.next_token_loss, size=2)}
+scores["activation"] = lambda model, group: activation[group.name]
+scores["random"] = structured.random_score(0)
+narrow = {name: narrowed("ffn", 0.25, score) for name, score in scores.items()}
 print("Taylor:", narrow["Taylor"].times(narrow["activation"]), "the perplexity of activation")
-title = "A quarter of the FFN neurons removed, as cut"
-plots.perplexities(narrow, title=title, reference={"whole model": whole})
+narrow |= {f"{by}, heads": narrowed("heads", 1 / 3, scores[by]) for by in ("Taylor", "random")}
+plots.perplexities(narrow, title="Neurons or heads removed, as cut", reference={"whole": whole})
 
 # %% [markdown]
 # Activation is ahead of Taylor here. But Taylor read only the first half of each calibration review, because gradients take memory. Both are far better than random.
 #
-# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention.
+# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two rows of the figure show what its removal costs.
 #
 # ## 5 · Single weights: Wanda
 #
@@ -350,15 +351,21 @@ by_hand = wanda_mask(weight, norms, 0.5)
 equal = by_hand == pruning.row_masks(model, 0.5, wanda, [layer])[layer]
 print(f"wanda_mask and the library agree on {equal.float().mean():.1%} of one layer's weights")
 
+
 # %%
-masked = partial(pruning.apply_masks, model)  # gives a masked copy, and leaves the model alone
+def perplexity_masked(masks):
+    """The perplexity of a masked copy of the model. The copy's memory is free again after it."""
+    found = perplexity(pruning.apply_masks(model, masks))
+    lessons.free_memory()
+    return found
+
+
 sparse = {}
 for name, score in {"Wanda": wanda, "magnitude": pruning.magnitude}.items():
-    sparse[f"{name}, half of each row"] = perplexity(masked(pruning.row_masks(model, 0.5, score)))
-    sparse[f"{name}, 2:4"] = perplexity(masked(pruning.n_m_masks(model, 2, 4, score)))
+    sparse[f"{name}, half of each row"] = perplexity_masked(pruning.row_masks(model, 0.5, score))
+    sparse[f"{name}, 2:4"] = perplexity_masked(pruning.n_m_masks(model, 2, 4, score))
 random = pruning.row_masks(model, 0.5, pruning.random_score(0))
-print("random, half of each row:", perplexity(masked(random)))
-lessons.free_memory()  # of the masked copies
+print("random, half of each row:", perplexity_masked(random))
 title = "Wanda is clearly better than magnitude"
 plots.perplexities(sparse, title=title, reference={"whole model": whole})
 
@@ -439,7 +446,7 @@ print("the distilled model writes:", write(distilled, prompt))
 #
 # Now read the last printed line. The students read plain reviews, and a prompt has the chat template. So a better perplexity on reviews does not say how well a model answers.
 #
-# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained each student once, for longer, and measured in between. In its figure, compare the last points: how much is back, and which student is ahead? At the earlier points the learning rate is still high, so they differ from the numbers above.
+# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained each student once, for longer, and measured in between. For more steps, change its `measured_after`; a thousand take hours on two cores. In its figure, compare the last points: how much is back, and which student is ahead? At the earlier points the learning rate is still high, so they differ from the numbers above.
 #
 # <details><summary>Answer</summary>More steps bring back more, but ever more slowly. The fine-tuned student stays ahead, and neither reaches the four fifths that we had hoped for.</details>
 
@@ -524,7 +531,7 @@ print(f"on one GPU at 4e14 per second: {needed / 4e14 / 3600:,.0f} hours")
 print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher in 16 bits")
 
 # %% [markdown]
-# So one GPU would be busy for months, and a hundred of them for about a day.
+# So one GPU would be busy for months, and a hundred of them for about a day. What does that bring? On the benchmark MMLU, Sreenivas et al. 2024 report 65.3 % for the model of eight billion, 60.5 % for the one with narrower layers, and 58.7 % for the one with fewer layers.
 #
 # ## Recap
 #

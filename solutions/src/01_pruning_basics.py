@@ -134,7 +134,7 @@ checks.cubic_sparsity(cubic_sparsity)
 # the layer (hence the `_` at the end) and returns nothing. The optimizer has momentum from the time before the pruning. The bias is not masked, and the layer can still be trained afterwards.
 #
 # <details><summary>Hint 1</summary>Four things happen, and their order decides. What must come last?</details>
-# <details><summary>Hint 2</summary>zero_grad, backward, step: you know these three. All three can move a weight that is zero, so what has to happen after them?</details>
+# <details><summary>Hint 2</summary>zero_grad, backward, step: you know these three. The step can move a weight that is zero, by its gradient or by momentum. So what has to happen after it?</details>
 # <details><summary>Hint 3</summary>A parameter that takes part in gradients cannot be changed in place just so: use torch.no_grad(), or its .data.</details>
 
 

@@ -38,7 +38,7 @@ STATEMENTS = {
     "05": {
         "combine by pruning the teacher, then distilling": "Distill, then prune loses",
         "combine both at once": "Both at once",
-        "DistilBERT with int8 is 5–8 × smaller": "5–8 × smaller",
+        "DistilBERT with int8 is 5–8 × smaller": "at least 5 × smaller",
         "10 × smaller at 5 % loss": "10 × smaller.*5 %",
     },
 }
