@@ -33,7 +33,7 @@ sys.path[:0] = [str(TESTS / "deploy"), str(TESTS / "browser"), str(TESTS)]
 import hub_driver  # noqa: E402
 
 GOAL = 1.0  # second, for 95 of 100 moves
-LEARNERS = (2, 4, 8, 12, 16, 20, 24, 28, 32)
+LEARNERS = (2, 4, 8, 12, 16, 20, 24, 28, 32)  # side by side, more and more
 ROOM = 4e9  # bytes that stay free; beyond, the system would end processes
 BEFORE = """
 import torch
