@@ -3,10 +3,11 @@
 #   make exercises [ARGS="--fresh 01"]                   make test [ARGS=tests/test_cache.py]
 #   make site, and open site/index.html                  make test-fast: two minutes, for edits of texts
 #   make class FOLDER=~/my-class                         nbgrader's folder for a class: docs/instructors.md
+#   make hub                                             what a JupyterHub needs: docs/hub.md
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-.PHONY: lab test test-fast notebooks exercises class site doctor data setup lock audit
+.PHONY: lab test test-fast notebooks exercises class hub site doctor data setup lock audit
 .NOTPARALLEL:
 
 # Images for containers often forbid Python to keep what it compiled. Then every kernel would compile
@@ -22,7 +23,7 @@ lab: setup
 ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
     --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
 
-test: EXTRAS = lab grading site test
+test: EXTRAS = lab grading hub site test
 test: setup data
 	"$(BIN)/ruff" check .
 	@# mypy has one core for half a minute; the tests begin meanwhile, and both must pass.
@@ -46,6 +47,11 @@ exercises: setup data
 class: EXTRAS = lab grading
 class: setup data
 	@"$(BIN)/python" tools/make_class.py "$(or $(FOLDER),$(error Say where: make class FOLDER=~/my-class))"
+
+# All that a JupyterHub needs; docs/hub.md says how to start it.
+hub: EXTRAS = lab hub
+hub: setup
+	npm install --global --prefix "$(VENV)" --no-audit --no-fund configurable-http-proxy@5.1.0
 
 # Offline, from the notebooks as they are.
 site: EXTRAS = lab site

@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What `make test-fast` leaves out: it runs lessons, labs, a browser, an installation or a training.
 SLOW = (
     "tests/browser/",
+    "tests/deploy/test_hub.py",
     "tests/grading/",
     "tests/notebooks/test_fill_ins.py",
     "tests/notebooks/test_papermill.py",

@@ -46,6 +46,7 @@ DOCS = [
     "claims",
     "scaling",
     "instructors",
+    "hub",
     "install",
     "reliability",
 ]
