@@ -320,12 +320,21 @@ def test_a_teacher_with_other_tokens_is_refused():
             learn(one, teacher, {"train": rows}, Recipe(epochs=1, batch_size=1))
 
 
-def test_unlabeled_texts_alone_are_enough():
-    teacher = tiny("bert")
+@pytest.mark.parametrize("learn", [distill, distill_hidden])
+def test_unlabeled_texts_alone_are_enough(learn):
+    teacher, once = tiny("bert"), Recipe(epochs=1, batch_size=2)
     rows = datasets.Dataset.from_dict({"input_ids": [[5], [7]], "attention_mask": [[1], [1]]})
     student = student_from_teacher(teacher, [0])
-    fitted = distill(student, teacher, {"train": rows}, Recipe(epochs=1, batch_size=2))
-    assert fitted.history[0]["loss"] > 0
+    for more in (None, rows):
+        fitted = learn(student, teacher, {"train": rows}, once, transfer=more)
+        assert fitted.history[0]["loss"] > 0
+
+
+def test_a_stream_without_labels_is_told_to_have_some():
+    teacher, once = tiny("bert"), Recipe(epochs=1, batch_size=2, steps=1)
+    stream = sentences().remove_columns("labels").to_iterable_dataset()
+    with pytest.raises(ValueError, match=r"no 'labels'.*give labels of −100 and a teacher"):
+        distill_hidden(teacher, teacher, {"train": stream}, once)
 
 
 # --- token by token --------------------------------------------------------------------------------
