@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from course_lib.batching import labels
+from course_lib.batching import check_dataset, labels
 from course_lib.distillation.losses import (
     NO_LABEL,
     distillation_loss,
@@ -52,6 +52,7 @@ def distill(
     Raises:
         ValueError: no training part, not one row of teacher's logits per example, probabilities in
             their place, or a teacher that numbers its tokens differently; what `fit` and `loss` raise.
+        TypeError: a stream, whose rows of logits cannot be counted; a loader, or rows of text.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -62,6 +63,8 @@ def distill(
     """
     _check_parts(data, "distill")
     parts = [data["train"]] if transfer is None else [data["train"], transfer]
+    for part in parts:
+        check_dataset(part)
     _check_vocabularies(student, teacher)
     parts[0] = _labeled(parts[0])
     if not isinstance(teacher, Tensor):
@@ -126,6 +129,8 @@ def distill_hidden(
         1
     """
     _check_parts(data, "distill_hidden")
+    for part in [] if transfer is None else [data["train"], transfer]:
+        check_dataset(part)  # what is read in two parts is no stream
     _check_vocabularies(student, teacher)
     teacher = copy_of(teacher).eval().requires_grad_(False)  # type: ignore[assignment]
     projected = _Projected(student, teacher.config.hidden_size, recipe.seed)

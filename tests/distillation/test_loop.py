@@ -13,7 +13,7 @@ import torch
 import transformers
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from transformer_zoo import tiny, without_dropout
 from two_processes import run_on_two
 
@@ -237,6 +237,23 @@ def test_bad_input_is_named():
         distill(network(4), torch.zeros(3, 3), {"train": train})
     with pytest.raises(ValueError, match="as many outputs"):
         distill(network(4), torch.zeros(4, 5), {"train": train})
+
+
+def test_what_cannot_be_counted_is_named_before_the_teacher_looks():
+    teacher, once = tiny("bert"), Recipe(epochs=1, batch_size=2)
+    rows, answers = sentences(4), torch.zeros(4, 2)
+    stream, batches = rows.to_iterable_dataset(), DataLoader(rows)
+    for bad, words in [
+        (stream, "length is unknown"),
+        (batches, r"give its data set, loader\.dataset"),
+    ]:
+        for given in (teacher, answers):
+            with pytest.raises(TypeError, match=words):
+                distill(teacher, given, {"train": bad}, once)
+            with pytest.raises(TypeError, match=words):
+                distill(teacher, given, {"train": rows}, once, transfer=bad)
+        with pytest.raises(TypeError, match=words):
+            distill_hidden(teacher, teacher, {"train": rows}, once, transfer=bad)
 
 
 def test_probabilities_in_place_of_logits_are_refused():
