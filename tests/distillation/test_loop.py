@@ -10,6 +10,7 @@ from functools import partial
 import datasets
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
@@ -345,6 +346,17 @@ def test_unlabeled_texts_alone_are_enough(learn):
     for more in (None, rows):
         fitted = learn(student, teacher, {"train": rows}, once, transfer=more)
         assert fitted.history[0]["loss"] > 0
+
+
+def test_one_output_is_learned_with_a_loss_of_numbers():
+    teacher, student = nn.Linear(4, 1), nn.Linear(4, 1)
+    rows, recipe = TensorDataset(points(64, 0), torch.full((64,), -100)), Recipe(30, 0.05, 16)
+    with pytest.raises(ValueError, match=r"one output is a number, not classes.*loss=lambda"):
+        distill(student, teacher, {"train": rows}, recipe)
+    fitted = distill(
+        student, teacher, {"train": rows}, recipe, loss=lambda s, t, _: F.mse_loss(s, t)
+    )
+    assert fitted.history[-1]["loss"] < 0.1 * fitted.history[0]["loss"]
 
 
 def test_a_stream_without_labels_is_told_to_have_some():
