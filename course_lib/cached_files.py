@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from course_lib.cache import cache_dir, make_folder
-from course_lib.files import make_room, part_beside, sweep
+from course_lib.files import make_room, write_atomically
 
 # "No space left" and "quota exceeded", as Python and as safetensors report them.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -75,7 +73,7 @@ def cached_file(name: str, make: Callable[[Path], object], expected: str = "") -
     path = cache_dir() / name
     if not problem(name, expected):
         return path
-    sweep(make_folder(path.parent))
+    make_folder(path.parent)
     lock = Path(f"{path}.lock")
     make_room(lock)
     with FileLock(lock):
@@ -84,28 +82,24 @@ def cached_file(name: str, make: Callable[[Path], object], expected: str = "") -
             return path
         if path.exists():
             warnings.warn(f"{name} in the cache is made again: {fault}.", stacklevel=2)
-        temporary = part_beside(path)
         for place in (path, _note(path)):
             make_room(place)
-        try:
-            make(temporary)
-            found = sha256(temporary)
-        except BaseException:  # Ctrl-C, too
-            temporary.unlink(missing_ok=True)
-            raise
-        if expected and found != expected:
-            temporary.unlink()
-            raise ValueError(
-                f"{name} was fetched with checksum {found}, but {expected} was expected. "
-                "The source has changed or the transfer was cut; try again, and report it if it "
-                "happens twice."
-            )
-        part = _note(temporary)
-        part.write_text(found)
-        shutil.copymode(part, temporary)  # safetensors writes for the owner alone
-        os.replace(temporary, path)
+        found = ""
+
+        def checked(part: Path) -> None:
+            nonlocal found
+            make(part)
+            found = sha256(part)
+            if expected and found != expected:
+                raise ValueError(
+                    f"{name} was fetched with checksum {found}, but {expected} was expected. "
+                    "The source has changed or the transfer was cut; try again, and report it if it "
+                    "happens twice."
+                )
+
+        write_atomically(path, checked)
         # The note comes last: a file without one counts as unfinished.
-        os.replace(part, _note(path))
+        write_atomically(_note(path), lambda part: part.write_text(found))
     return path
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as t
+from family_zoo import family, says
 from network_zoo import NETS, images, network
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -190,14 +191,8 @@ def test_the_real_minilm_with_its_tokenizer_in_a_pipeline(tmp_path):
         assert said["label"] == f"LABEL_{row.argmax()}"
 
 
-@pytest.mark.parametrize("name", ["bert", "bert-mlm", "gpt2", "distilbert", "vit"])
-def test_a_person_without_the_library_loads_it_with_the_file_in_the_folder(name, tmp_path):
-    model = (
-        STRUCTURES["all"](tiny(name))
-        if name != "bert-mlm"
-        else remove(tiny(name), uneven(tiny(name)))
-    )
-    folder = save(model, tmp_path / "small")
+def loaded_by_its_own_file(folder: Path) -> Any:
+    """The model as `load_pruned.py` in its folder reads it."""
     program = (folder / "load_pruned.py").read_text()
     assert "course_lib import" not in program
     namespace: dict[str, Any] = {
@@ -205,8 +200,28 @@ def test_a_person_without_the_library_loads_it_with_the_file_in_the_folder(name,
         "__file__": str(folder / "load_pruned.py"),
     }
     exec(compile(program, "load_pruned.py", "exec"), namespace)
-    again = namespace["load"]()
+    return namespace["load"]()
+
+
+@pytest.mark.parametrize("name", ["bert", "bert-mlm", "gpt2", "distilbert", "vit"])
+def test_a_person_without_the_library_loads_it_with_the_file_in_the_folder(name, tmp_path):
+    model = (
+        STRUCTURES["all"](tiny(name))
+        if name != "bert-mlm"
+        else remove(tiny(name), uneven(tiny(name)))
+    )
+    again = loaded_by_its_own_file(save(model, tmp_path / "small"))
     assert torch.equal(answer(again, short(model)), answer(model, short(model)))
+    assert repr(again) == repr(model)
+
+
+@pytest.mark.parametrize("name", ["Llama", "T5"])
+def test_a_person_without_the_library_loads_other_families_so(name, tmp_path):
+    model = family(name)
+    model = remove(model, uneven(model))  # another width in each group
+    again = loaded_by_its_own_file(save(model, tmp_path / "small"))
+    assert_same(again, model)
+    assert torch.equal(says(again), says(model))
     assert repr(again) == repr(model)
 
 

@@ -1,11 +1,9 @@
-"""What `compress` measures: lengths of texts, answers on the test part, bytes, and latency."""
+"""What `compress` measures: answers on the test part, and latency."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,84 +21,6 @@ from course_lib.evaluation.timing import latency, one_thread, speedup
 from course_lib.quantization.onnx_export import OnnxClassifier, export_onnx
 
 Numbers = tuple[float, float, float]  # a value and its interval, or a median and its quartiles
-LIMITS = (32, 64, 128)  # tokens; the usual choices of max_length, where none is given
-MOST_CUT = 0.01
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """How long texts are, in tokens.
-
-    Example:
-        >>> print(Lengths((5, 9, 31, 40), max_length=32))
-        4 texts: median 20 tokens, 95th percentile 38, longest 40. At max_length 32, 25.0 % are cut.
-    """
-
-    tokens: tuple[int, ...]
-    max_length: int
-
-    def percentile(self, percent: float) -> int:
-        """The length that so many percent of the texts do not exceed."""
-        return int(np.percentile(self.tokens, percent))
-
-    @property
-    def share_cut(self) -> float:
-        return sum(n > self.max_length for n in self.tokens) / len(self.tokens)
-
-    def time_at(self, other: int) -> float:
-        """About how many times as long the work takes with another max_length."""
-        return sum(min(n, other) for n in self.tokens) / sum(
-            min(n, self.max_length) for n in self.tokens
-        )
-
-    @property
-    def advice(self) -> str:
-        """What to do about texts that are cut; "" where they are few."""
-        if self.share_cut <= 0.05:
-            return ""
-        longer = 8 * math.ceil(self.percentile(95) / 8)
-        return (
-            f"{self.share_cut:.0%} of the texts lose their end, for your model and for the small one. "
-            f"A max_length of {longer} keeps 95 % of them whole and takes about "
-            f"{self.time_at(longer):.1f} times as long. Or shorten the texts, so that what matters "
-            f"stands in the first {self.max_length} tokens."
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"{len(self.tokens):,} texts: median {self.percentile(50)} tokens, 95th percentile "
-            f"{self.percentile(95)}, longest {max(self.tokens):,}. At max_length {self.max_length}, "
-            f"{self.share_cut:.1%} are cut.".replace("%", " %")
-        )
-
-
-def lengths_of(
-    texts: Sequence[str], tokenizer: Any, max_length: int | None = None, most: int = 512
-) -> Lengths:
-    """The lengths of texts as a tokenizer splits them, and a max_length for them.
-
-    Args:
-        texts: of the training part.
-        tokenizer: of the large model.
-        max_length: default: 32, 64 or 128, the first at which at most 1 % of the texts are cut.
-        most: tokens that the model can read.
-
-    Raises:
-        ValueError: a max_length below 4, or above what the model can read.
-
-    Example:
-        >>> from course_lib.models.encoders import load_tokenizer
-        >>> lengths_of(["A film."] * 3 + ["so " * 99], load_tokenizer()).max_length
-        128
-    """
-    rows = tokenizer(list(texts), verbose=False, return_attention_mask=False)["input_ids"]
-    tokens = tuple(map(len, rows))
-    if max_length is None:
-        fits = [n for n in LIMITS if sum(t > n for t in tokens) <= MOST_CUT * len(tokens)]
-        max_length = min(most, fits[0] if fits else LIMITS[-1])
-    if not 4 <= max_length <= most:
-        raise ValueError(f"max_length is {max_length}; this model reads 4 to {most} tokens.")
-    return Lengths(tokens, max_length)
 
 
 def recall(right: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, Accuracy]:

@@ -17,7 +17,7 @@ from course_lib.compression.report import FILE, Report, stored_report
 from course_lib.compression.shapes import Shape, Target
 from course_lib.compression.work import Options, Work, settings_of
 from course_lib.datasets.custom_data import class_counts, read_examples, read_unlabeled
-from course_lib.datasets.tokenization import tokenize
+from course_lib.datasets.tokenization import lengths_of, tokenize
 from course_lib.files import printable
 from course_lib.models.custom_model import load_custom_model, longest_text
 from course_lib.models.encoders import MINILM, load_pretrained, load_tokenizer
@@ -120,7 +120,7 @@ def measure(model: str, work: Work) -> None:
         print("  The classes are uneven: look at the recall of each, not at the accuracy alone.")
     most = longest_text(load_pretrained(transformers.AutoConfig, model))
     texts = work.parts["train"]["text"][:]
-    work.lengths = measuring.lengths_of(texts, load_tokenizer(model), work.options.max_length, most)
+    work.lengths = lengths_of(texts, load_tokenizer(model), work.options.max_length, most)
     print("\n".join(f"  {line}" for line in (work.lengths, work.lengths.advice) if str(line)))
 
     def train(encoder: Any, rows: Dataset) -> Any:

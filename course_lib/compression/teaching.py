@@ -48,8 +48,8 @@ def train_in_stages(
         loss: as for `fit`.
     """
     size = min(recipe.batch_size, len(rows))
-    known = lengths(rows)
-    passes = (shuffled(known, size, recipe.seed * 100_003 + i) for i in range(recipe.epochs))
+    tokens = lengths(rows)
+    passes = (shuffled(tokens, size, recipe.seed * 100_003 + i) for i in range(recipe.epochs))
     batches = [batch for one in passes for batch in one]
     steps = max(1, len(batches) // STAGES)
     stages = len(batches) // steps
@@ -119,8 +119,8 @@ def text_to_read(
         except ValueError:  # too few whole words, as in languages without spaces
             near = {}
         unlabeled = augment(labeled, near, seed=seed)
-    known = normalized_texts(*parts.values())
-    return [text for text in unlabeled if normalized(text) not in known]
+    others = normalized_texts(*parts.values())
+    return [text for text in unlabeled if normalized(text) not in others]
 
 
 def tokens_to_keep(labeled: Dataset, more: Dataset, size: int) -> Tensor:

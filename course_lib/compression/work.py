@@ -16,8 +16,8 @@ from datasets import Dataset, DatasetDict
 
 from course_lib import evaluation
 from course_lib.cached_files import sha256
-from course_lib.compression.measuring import Lengths
 from course_lib.compression.shapes import Shape, Target
+from course_lib.datasets.tokenization import Lengths
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.files import short_hash
 from course_lib.models.custom_model import CustomModel, is_classifier

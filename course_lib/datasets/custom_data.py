@@ -203,8 +203,8 @@ def _rows_of(source: Any) -> tuple[str, dict[str, Any]]:
         rows, kinds = source.to_list(), source.features
         named = {k: kind.int2str for k, kind in kinds.items() if isinstance(kind, ClassLabel)}
         for row in rows:  # a hidden label, −1, has no word
-            known = {k: word for k, word in named.items() if row[k] is not None and row[k] >= 0}
-            row |= {k: word(row[k]) for k, word in known.items()}
+            words = {k: word for k, word in named.items() if row[k] is not None and row[k] >= 0}
+            row |= {k: word(row[k]) for k, word in words.items()}
     elif isinstance(source, pd.DataFrame):
         rows = source.to_dict("records")
     else:

@@ -100,9 +100,9 @@ def amazon_test() -> Dataset:
     them is in `transfer_set`. Explained in lesson 3.
     """
     # '' is a sentence of signs alone, such as "!"
-    known = {""} | normalized_texts(*reviews().values())
+    others = {""} | normalized_texts(*reviews().values())
     kept = select(read_sentences(AMAZON)).kept
-    return labeled([s for s in kept if normalized(s.text) not in known])
+    return labeled([s for s in kept if normalized(s.text) not in others])
 
 
 def transfer_set() -> Dataset:

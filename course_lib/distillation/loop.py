@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
+from course_lib.batching import check_dataset, labels
 from course_lib.distillation.losses import (
     NO_LABEL,
     distillation_loss,
@@ -51,6 +52,7 @@ def distill(
     Raises:
         ValueError: no training part, not one row of teacher's logits per example, probabilities in
             their place, or a teacher that numbers its tokens differently; what `fit` and `loss` raise.
+        TypeError: a stream, whose rows of logits cannot be counted; a loader, or rows of text.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -60,9 +62,11 @@ def distill(
         1
     """
     _check_parts(data, "distill")
-    _check_vocabularies(student, teacher)
-    data = {**data, "train": _labeled(data["train"])}
     parts = [data["train"]] if transfer is None else [data["train"], transfer]
+    for part in parts:
+        check_dataset(part)
+    _check_vocabularies(student, teacher)
+    parts[0] = _labeled(parts[0])
     if not isinstance(teacher, Tensor):
         teacher = torch.cat([predict(teacher, part) for part in parts])  # [n, classes]
     n = sum(len(part) for part in parts)  # type: ignore[arg-type, misc]
@@ -76,13 +80,13 @@ def distill(
             "The teacher's rows are not negative and sum to 1, so they are probabilities; expected "
             "logits, from before the softmax. Their logarithm does as well: teacher.log()."
         )
-    train = with_transfer(data["train"], transfer, teacher.detach().cpu())
+    train = with_transfer(parts[0], transfer, teacher.detach().cpu())
 
     def batch_loss(output: Any, batch: Any) -> Tensor:
         if isinstance(batch, Mapping):
             return loss(logits_of(output), batch["teacher_logits"], batch["labels"])
-        _, teacher_logits, labels = batch
-        return loss(logits_of(output), teacher_logits, labels)
+        _, teacher_logits, numbers = batch
+        return loss(logits_of(output), teacher_logits, numbers)
 
     return fit(student, {**data, "train": train}, recipe, loss=batch_loss)
 
@@ -125,16 +129,19 @@ def distill_hidden(
         1
     """
     _check_parts(data, "distill_hidden")
+    for part in [] if transfer is None else [data["train"], transfer]:
+        check_dataset(part)  # what is read in two parts is no stream
     _check_vocabularies(student, teacher)
     teacher = copy_of(teacher).eval().requires_grad_(False)  # type: ignore[assignment]
     projected = _Projected(student, teacher.config.hidden_size, recipe.seed)
-    train = with_transfer(data["train"], transfer)
+    train = with_transfer(_labeled(data["train"]), transfer)
 
     def batch_loss(student_output: Any, batch: Any) -> Tensor:
-        teacher.to(batch["labels"].device)
+        numbers = labels(batch)  # refuses a stream without them
+        teacher.to(numbers.device)
         with torch.no_grad():  # tensors of inference_mode could not be used in a gradient
             teacher_output = forward(teacher, batch | {"output_hidden_states": True})
-        return loss(student_output, teacher_output, batch["labels"], batch.get("attention_mask"))
+        return loss(student_output, teacher_output, numbers, batch.get("attention_mask"))
 
     fitted = fit(projected, {**data, "train": train}, recipe, loss=batch_loss)
     return Fitted(fitted.model.student, fitted.history, fitted.epoch)  # type: ignore[arg-type]
@@ -207,8 +214,9 @@ class _Projected(nn.Module):
 
 
 def _labeled(rows: Any) -> Any:
-    """Unlabeled texts have the label −100: the teacher's logits are enough."""
-    if "labels" in getattr(rows, "column_names", ["labels"]):
+    """Unlabeled texts have the label −100: the teacher's answers are enough."""
+    columns = getattr(rows, "column_names", None)
+    if columns is None or "labels" in columns or not hasattr(rows, "__len__"):
         return rows
     return rows.add_column("labels", [NO_LABEL] * len(rows))
 

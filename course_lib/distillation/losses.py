@@ -178,8 +178,9 @@ def distillation_loss(
         mask: of the labels' shape; 1 is valid, 0 is padding (default: all are valid).
 
     Raises:
-        ValueError: logits of two shapes; labels missing, out of range or of another shape; a mask
-            of another shape or other values; T not positive and finite; alpha outside [0, 1].
+        ValueError: logits of two shapes, or of a single class; labels missing, out of range or of
+            another shape; a mask of another shape or other values; T not positive and finite; alpha
+            outside [0, 1].
         TypeError: a tensor or a number of another type.
 
     Example:
@@ -366,6 +367,12 @@ def padded_alike(a: int, b: int) -> bool:
 def _check_logits(student: Tensor, teacher: Tensor) -> None:
     _check_tensors(True, student_logits=student, teacher_logits=teacher)
     s, t = list(student.shape), list(teacher.shape)
+    if s[-1:] == t[-1:] == [1]:
+        raise ValueError(
+            f"Logits are {s} (student) and {t} (teacher): one output is a number, not classes, and the "
+            "softmax of one is always 1, so that nothing would be learned. Compare the numbers: "
+            "distill(…, loss=lambda student, teacher, labels: F.mse_loss(student, teacher))."
+        )
     if s == t and len(s) in (2, 3) and s[-1] > 0:
         return
     advice = "Give both networks one batch, cut or padded alike; a single example: .unsqueeze(0)."

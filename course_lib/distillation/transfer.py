@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from course_lib.batching import labels
 from course_lib.distillation.losses import NO_LABEL
 
 
@@ -40,11 +41,11 @@ def with_transfer(labeled: Any, transfer: Any = None, teacher_logits: Tensor | N
     if any(type(part) is not TensorDataset for part in parts):
         return _Combined(parts, teacher_logits)
     # Tensors stay tensors: `fit` takes whole batches out of them at once.
-    inputs, labels = torch.cat([part.tensors[0] for part in parts]), labeled.tensors[-1]
+    inputs, numbers = torch.cat([part.tensors[0] for part in parts]), labeled.tensors[-1]
     if transfer is not None:
-        labels = torch.cat([labels, labels.new_full((len(transfer),), NO_LABEL)])
+        numbers = torch.cat([numbers, numbers.new_full((len(transfer),), NO_LABEL)])
     logits = [] if teacher_logits is None else [teacher_logits]
-    return TensorDataset(inputs, *logits, labels)
+    return TensorDataset(inputs, *logits, numbers)
 
 
 class _Combined(Dataset):
@@ -76,7 +77,7 @@ class _Combined(Dataset):
         if isinstance(example, Mapping):
             names = getattr(self, "column_names", example)
             columns = {name: example[name] for name in names if name in example}
-            columns["labels"] = example["labels"] if is_labeled else NO_LABEL
+            columns["labels"] = labels(example) if is_labeled else NO_LABEL
             return columns | dict(zip(["teacher_logits"], logits, strict=False))
         return example[0], *logits, torch.as_tensor(example[-1] if is_labeled else NO_LABEL).long()
 

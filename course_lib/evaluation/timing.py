@@ -170,8 +170,8 @@ def latency(
     timers = {}
     for name, model in models.items():
         batch = to_device(example, device_of(model)) if isinstance(model, nn.Module) else example
-        known = {"call": call, "model": model, "batch": batch}
-        timers[name] = Timer("call(model, batch)", timer=benchmark.timer, globals=known)
+        names = {"call": call, "model": model, "batch": batch}
+        timers[name] = Timer("call(model, batch)", timer=benchmark.timer, globals=names)
     with torch.inference_mode(), evaluating(*models.values()):
         for timer in timers.values():
             timer.timeit(2)

@@ -95,8 +95,8 @@ def share_of_gain(student: float = 0.85, teacher: float = 0.9, linear: float = 0
     more = f"{100 * gain:.0f} % of its gain over the linear model"
     label(ax, (left, 1.85), f"The student keeps {kept},", ha="left")
     label(ax, (left, 2.12), f"and {more} (dark).", ha="left")
-    known = f"The linear model has {100 * linear:.0f} %, the student {100 * student:.0f} %"
+    accuracies = f"The linear model has {100 * linear:.0f} %, the student {100 * student:.0f} %"
     description = (
-        f"{known} and the teacher {100 * teacher:.0f} %. The student keeps {kept}, and {more}."
+        f"{accuracies} and the teacher {100 * teacher:.0f} %. The student keeps {kept}, and {more}."
     )
     return finish(ax, description)

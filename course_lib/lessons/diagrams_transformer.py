@@ -71,8 +71,8 @@ def transformer_layer(
 def _shortcut(ax: Axes, start: Point, plus: float) -> None:
     """A line above that ends in a sum at x = plus; it passes behind all boxes."""
     x, y = start
-    way = [(x, y), (x, y - 0.3), (plus, y - 0.3), (plus, y - 0.14)]
-    line(ax, way, style.GRAY, zorder=0.5)
+    corners = [(x, y), (x, y - 0.3), (plus, y - 0.3), (plus, y - 0.14)]
+    line(ax, corners, style.GRAY, zorder=0.5)
     ax.add_patch(
         Circle((plus, y), 0.14, facecolor="white", edgecolor=style.INK, linewidth=1.5, zorder=4)
     )

@@ -88,11 +88,11 @@ class Results:
         rows = [row for row in self.rows if all(row.get(k) == v for k, v in case.items())]
         values = [row[key] for row in rows if key in row]
         if not values:
-            known = {name: _distinct(row.get(name) for row in self.rows) for name in case}
+            choices = {name: _distinct(row.get(name) for row in self.rows) for name in case}
             keys = _distinct(k for row in rows or self.rows for k in row)
             raise KeyError(
-                f"No row of {self.name} with {case} has {key!r}. There are the values {known} and the "
-                f"keys {keys}."
+                f"No row of {self.name} with {case} has {key!r}. There are the values {choices} and "
+                f"the keys {keys}."
             )
         return values
 
@@ -149,8 +149,8 @@ def results(name: str, *, verbose: bool = False) -> Results:
     folder = notebooks_folder() / "experiments"
     script = folder / f"{name}.py"
     if not script.exists():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.py"))) or "none"
-        raise FileNotFoundError(f"There is no experiment {name!r}. There are: {known}.")
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.py"))) or "none"
+        raise FileNotFoundError(f"There is no experiment {name!r}. There are: {names}.")
     experiment = _experiment_of(script)
     unknown = ""
     try:

@@ -131,9 +131,9 @@ def recovery(curves: Mapping[str, tuple[Sequence[int], Sequence[Share]]], *, tit
     """
     figure, (ax,) = axes(3.3, title)
     roles = {"distilled": "student", "fine-tuned": "labels"}
-    known = {name: role for name, role in roles.items() if name in curves}
+    colored = {name: role for name, role in roles.items() if name in curves}
     handles, sentences = [], ["Share of the lost log-perplexity that is back."]
-    for i, (name, look) in enumerate(looks(curves, known).items()):
+    for i, (name, look) in enumerate(looks(curves, colored).items()):
         steps, shares = curves[name]
         beside = [step + 0.006 * max(steps) * (2 * i - len(curves) + 1) for step in steps]
         for at, share in zip(beside, shares, strict=True):

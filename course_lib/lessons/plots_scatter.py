@@ -160,8 +160,8 @@ def _label_points(ax: Axes, points: Mapping[str, tuple[float, Any]]) -> None:
             box = note.get_window_extent(renderer)
             far = max(abs(x), abs(y))
             outside = box.x0 < across[0] or box.x1 > across[1] or box.y0 < up[0] or box.y1 > up[1]
-            way = [at[name] + np.array((x, y)) * t * 100 / 72 for t in np.linspace(0.2, 0.9, 8)]
-            crossed = sum(any(mark.contains(*spot) for mark in marks) for spot in way)
+            path = [at[name] + np.array((x, y)) * t * 100 / 72 for t in np.linspace(0.2, 0.9, 8)]
+            crossed = sum(any(mark.contains(*spot) for mark in marks) for spot in path)
             costs.append(
                 1000 * outside + 100 * box.count_overlaps(marks) + 2 * box.count_overlaps(lines)
                 + far / 3 + 20 * crossed * (far > NEAR)

@@ -37,9 +37,9 @@ class Settings:
         vars(self)["_lesson"] = lesson
 
     def __getattr__(self, name: str) -> Any:
-        known = ", ".join(key for key in vars(self) if not key.startswith("_"))
+        settings = ", ".join(key for key in vars(self) if not key.startswith("_"))
         raise AttributeError(
-            f"{vars(self).get('_lesson')} has no setting {name!r}. It has {known or 'none'}; add "
+            f"{vars(self).get('_lesson')} has no setting {name!r}. It has {settings or 'none'}; add "
             "the new one to both of its profiles in notebooks/settings.toml."
         )
 

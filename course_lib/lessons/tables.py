@@ -46,10 +46,10 @@ def scored(
     import torch
 
     rows = {}
-    known = {(row["way"], row["labels"]) for row in found.rows}
+    cases = {(row["way"], row["labels"]) for row in found.rows}
     for way in ways:
         for n in labels:
-            used = 0 if (way, 0) in known else n
+            used = 0 if (way, 0) in cases else n
             answers = torch.stack(found.column("test", way=way, labels=used, **case))
             more = "".join(f", {key} {value}" for key, value in case.items())
             rows[way, n] = test.stored(f"{who}{way}, {used} labels{more}", answers)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from course_lib import modules
 from course_lib.batching import lengths
 from course_lib.datasets.custom_data import listed
-from course_lib.datasets.tokenization import tokenize
+from course_lib.datasets.tokenization import Lengths, lengths_of, tokenize
 from course_lib.evaluation.accuracy import Accuracy
 from course_lib.evaluation.prediction import predict, right_answers
 from course_lib.evaluation.significance import paired_test
@@ -47,8 +47,7 @@ class CustomModel:
         data: the same, tokenized, as `training.fit` takes them.
         validation: the model's accuracy on the validation part. The test part has not been used.
         labels: a word for each of the model's classes, as `quantization.save_onnx_folder` takes them.
-        max_length: at how many tokens the texts were cut: give it to `datasets.tokenize` and
-            `quantization.save_onnx_folder`, so that a student reads as much.
+        lengths: of the training texts in tokens, uncut; `lengths.advice` says what to do about them.
     """
 
     model: PreTrainedModel
@@ -57,14 +56,20 @@ class CustomModel:
     data: dict[str, Dataset]
     validation: Accuracy
     labels: tuple[str, ...]
-    max_length: int
+    lengths: Lengths
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens of a text are read. Give it to `datasets.tokenize`, so that a student reads
+        as many; `quantization.save_onnx_folder` takes it from the tokenizer."""
+        return self.lengths.max_length
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(part):,}" for name, part in self.data.items())
         return (
-            f"{type(self.model).__name__}: {' / '.join(self.labels)}; texts cut at {self.max_length} "
-            f"tokens; rows: {rows}; "
-            f"on the validation part {self.validation}"
+            f"{type(self.model).__name__}: {' / '.join(self.labels)}; rows: {rows}; cut at "
+            f"{self.max_length} tokens: {100 * self.lengths.share_cut:.1f} % of the training texts "
+            f"(95th percentile {self.lengths.percentile(95)}); on the validation part {self.validation}"
         )
 
 
@@ -114,6 +119,10 @@ def load_custom_model(
     tokenizer = load_pretrained(transformers.AutoTokenizer, name)
     model = _classifier(name) if train is None else _with_new_classifier(name, labels)
     _check_tokenizer(tokenizer, model, max_length)
+    # Before the others: the tokenizer goes on cutting where it did last.
+    length = lengths_of(
+        parts["train"]["text"][:], tokenizer, max_length, modules.longest_text(model)
+    )
     texts, data = {}, {}
     for part in ("train", "validation", "test"):
         renumbered = [numbers[label] for label in parts[part]["label"][:]]
@@ -148,7 +157,7 @@ def load_custom_model(
             f"{name!r} is right for {accuracy} of the validation part, and {always}: it is not shown "
             f"to be better. {called}. If they are right: {FINE_TUNE}"
         )
-    return CustomModel(model, tokenizer, texts, data, accuracy, tuple(labels), max_length)
+    return CustomModel(model, tokenizer, texts, data, accuracy, tuple(labels), length)
 
 
 def _other_order(logits: Tensor, rows: Dataset, labels: Sequence[str]) -> str:

@@ -61,6 +61,22 @@ def prunable_modules(model: nn.Module, layers: Sequence[str] | None = None) -> d
     return {name: modules[name] for name in names if first[id(weights[name])] == name}
 
 
+def left_out(model: nn.Module) -> list[str]:
+    """The layers that `prunable` leaves out because an embedding, say, shares their weight.
+
+    Example:
+        >>> tied = nn.ModuleDict({"words": nn.Embedding(5, 4), "head": nn.Linear(4, 5)})
+        >>> tied["head"].weight = tied["words"].weight
+        >>> left_out(tied)
+        ['head']
+    """
+    modules = dict(model.named_modules())
+    able = {
+        name: [_is_prunable(modules[t]) for t in tied] for name, tied in _sharing(model).items()
+    }
+    return [name for name, kinds in able.items() if _is_prunable(modules[name]) and not all(kinds)]
+
+
 def sparsity(model: nn.Module, layers: Sequence[str] | None = None) -> float:
     """Fraction of zeros among the prunable weights. A single layer is a model, too.
 

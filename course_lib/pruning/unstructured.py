@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import TypeVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from course_lib.pruning.masks import (
     Masks,
     apply_masks,
+    left_out,
     masked_weight,
     original_of,
     output_rows,
@@ -144,7 +146,8 @@ def prune_weights(
     """A copy of `model` with the lowest `amount` of its weights masked, over all layers together.
 
     Short for ``apply_masks(model, global_masks(model, amount, …))``. The masks hold through training;
-    `make_permanent` writes the zeros into the weights. Explained in lesson 1.
+    `make_permanent` writes the zeros into the weights. A layer that is left out because its weight is
+    tied to an embedding, as GPT-2's ``lm_head``, is named in a warning. Explained in lesson 1.
 
     Example:
         >>> from course_lib.pruning.masks import sparsity
@@ -153,7 +156,14 @@ def prune_weights(
         >>> f"{sparsity(once):.1%} {sparsity(prune_weights(once, 0.5)):.1%}"
         '50.0% 50.0%'
     """
-    return apply_masks(model, global_masks(model, amount, score, layers))
+    masks = global_masks(model, amount, score, layers)
+    if layers is None and (tied := left_out(model)):
+        warnings.warn(
+            f"Left out: {tied}, whose weight is also an embedding's. To prune both, name the layer in "
+            "layers=[…].",
+            stacklevel=2,
+        )
+    return apply_masks(model, masks)
 
 
 def sensitivity(

@@ -223,7 +223,7 @@ def save_onnx_folder(
     folder: str | Path,
     tokenizer: Any,
     labels: Sequence[str],
-    max_length: int = 64,
+    max_length: int | None = None,
     beside: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write one folder with all that classifying texts needs, and a program that does it.
@@ -236,13 +236,14 @@ def save_onnx_folder(
         folder: a new one, or one that was written here before: that is replaced.
         tokenizer: the model's fast tokenizer, of `transformers`.
         labels: a word for each class, such as ``["negative", "positive"]``.
-        max_length: longer texts are cut to this many tokens (default 64).
+        max_length: longer texts are cut to this many tokens (default: where the tokenizer has cut last,
+            as `datasets.tokenize` had it do for the training).
         beside: other files, by name: README.md, report.json, sizes.png (default: none).
 
     Raises:
         TypeError: another kind of model or tokenizer.
-        ValueError: not one label per class, or a tokenizer without a padding token; a file that may not
-            lie beside the model.
+        ValueError: not one label per class; a tokenizer without a padding token, or that has cut no
+            text where no max_length is given; a file that may not lie beside the model.
         FileExistsError: the folder holds other files; names them, and changes nothing.
 
     Example:
@@ -252,7 +253,7 @@ def save_onnx_folder(
         >>> from course_lib.quantization.int8 import quantize
         >>> cnn, tokenizer = quantize(TextCNN(torch.arange(1, 999))), load_tokenizer()
         >>> with tempfile.TemporaryDirectory() as work:
-        ...     folder = save_onnx_folder(cnn, f"{work}/cnn", tokenizer, ["negative", "positive"])
+        ...     folder = save_onnx_folder(cnn, f"{work}/cnn", tokenizer, ["negative", "positive"], 64)
         ...     sorted(path.name for path in folder.iterdir())
         ['config.json', 'model.onnx', 'run.py', 'tokenizer.json']
     """
@@ -271,8 +272,14 @@ def save_onnx_folder(
         raise ValueError(
             f"Got the files {sorted(beside)}; only {sorted(BESIDE)} may lie beside it."
         )
-    check_folder(folder)
     shipped = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    max_length = max_length or (shipped.truncation or {}).get("max_length")
+    if not max_length:
+        raise ValueError(
+            "The tokenizer cuts no texts, and no max_length is given; give the one of the training "
+            "texts: 64 tokens, unless datasets.tokenize was told another."
+        )
+    check_folder(folder)
     shipped.enable_truncation(max_length)
     shipped.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
 

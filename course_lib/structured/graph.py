@@ -325,18 +325,18 @@ class _Walk:
 
     def step(self, node: fx.Node, inputs: list[Value]) -> Value:
         """The value that one operation gives."""
-        known = [value for value in inputs if value is not None]
+        values = [value for value in inputs if value is not None]
         target: Any = node.target
         module = self.model.get_submodule(target) if node.op == "call_module" else None
         operation = target if module is None else type(module)
         if node.op == "output":
-            return self.keep(known, "the model's answer is made of it")
+            return self.keep(values, "the model's answer is made of it")
         if operation in LAYERS:
-            return LAYERS[operation](self, target, module, known[0] if known else None)
-        if not known:
+            return LAYERS[operation](self, target, module, values[0] if values else None)
+        if not values:
             return None
-        result = OPERATIONS.get(operation, _unknown)(node, module, known)
-        return self.keep(known, result) if isinstance(result, str) else result
+        result = OPERATIONS.get(operation, _unknown)(node, module, values)
+        return self.keep(values, result) if isinstance(result, str) else result
 
     def keep(self, values: Iterable[Value], reason: str) -> Value:
         """These groups stay whole, and their channels are followed no further."""

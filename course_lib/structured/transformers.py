@@ -165,8 +165,8 @@ def _heads(model: nn.Module, path: str, place: str, inputs: list[str], out: str)
     for norm, module in attention.named_children():
         if ACROSS_HEADS.fullmatch(norm) and module.weight.numel() > size:
             raise ValueError(f"'{name}.{norm}' takes a mean over all heads, so none can go")
-    known = {total, units * size, total + 2 * units * size}
-    if heads % units or set(widths) - known:
+    possible = {total, units * size, total + 2 * units * size}
+    if heads % units or set(widths) - possible:
         raise ValueError(f"{inputs} in {path!r} have {widths} outputs, and {out!r} {total} inputs")
     single = units == 1 < heads  # one key and value for all queries: these stay
     if single:

@@ -59,7 +59,7 @@ def shipped(tmp_path: Path) -> Callable[..., Path]:
     def ship(**sizes: Any) -> Path:
         model = quantization.OnnxClassifier(int8_file(**sizes))
         words = models.load_tokenizer()
-        return quantization.save_onnx_folder(model, tmp_path / "mine", words, sentences.LABELS)
+        return quantization.save_onnx_folder(model, tmp_path / "mine", words, sentences.LABELS, 64)
 
     return ship
 

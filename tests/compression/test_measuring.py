@@ -1,37 +1,11 @@
-"""Lengths of texts, what is cut, and a linear model to compare with."""
+"""A linear model to compare with, and what each class gets right."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from datasets import Dataset
 
 from course_lib.compression import measuring, teaching
-from course_lib.models.encoders import load_tokenizer
-
-
-def test_long_texts_are_counted_and_advised_on():
-    found = measuring.Lengths(tuple([20] * 80 + [300] * 20), max_length=128)
-    assert found.share_cut == 0.2
-    assert "20% of the texts lose their end" in found.advice
-    assert "A max_length of 304 keeps 95 %" in found.advice
-    assert found.time_at(304) == pytest.approx((80 * 20 + 20 * 300) / (80 * 20 + 20 * 128))
-    assert measuring.Lengths((20, 30), max_length=32).advice == ""
-
-
-@pytest.mark.parametrize(
-    ("words", "chosen"), [([5] * 200, 32), ([5] * 150 + [50] * 50, 64), ([400] * 9, 128)]
-)
-def test_max_length_is_chosen_by_the_texts(words, chosen):
-    texts = ["so " * n for n in words]
-    assert measuring.lengths_of(texts, load_tokenizer()).max_length == chosen
-    assert measuring.lengths_of(texts, load_tokenizer(), most=20).max_length == 20
-
-
-@pytest.mark.parametrize("length", [0, 513])
-def test_a_max_length_that_cannot_be_is_refused(length):
-    with pytest.raises(ValueError, match="reads 4 to 512 tokens"):
-        measuring.lengths_of(["a film"], load_tokenizer(), length)
 
 
 def test_the_linear_model_learns_words():

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from course_lib.batching import collate
-from course_lib.datasets.tokenization import tokenize, tokens_seen
+from course_lib.datasets.tokenization import Lengths, lengths_of, tokenize, tokens_seen
 from course_lib.models.encoders import load_tokenizer
 
 
@@ -64,3 +64,27 @@ def test_tokens_seen_counts_over_all_datasets():
     b = Dataset.from_dict({"input_ids": [[7, 3]]})
     assert tokens_seen(a, at_least=1).tolist() == [5, 7, 9]
     assert tokens_seen(a, b).tolist() == [5, 7]
+
+
+def test_long_texts_are_counted_and_advised_on():
+    found = Lengths(tuple([20] * 80 + [300] * 20), max_length=128)
+    assert found.share_cut == 0.2
+    assert "20% of the texts lose their end" in found.advice
+    assert "A max_length of 304 keeps 95 %" in found.advice
+    assert found.time_at(304) == pytest.approx((80 * 20 + 20 * 300) / (80 * 20 + 20 * 128))
+    assert Lengths((20, 30), max_length=32).advice == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"), [([5] * 200, 32), ([5] * 150 + [50] * 50, 64), ([400] * 9, 128)]
+)
+def test_max_length_is_chosen_by_the_texts(tokenizer, words, chosen):
+    texts = ["so " * n for n in words]
+    assert lengths_of(texts, tokenizer).max_length == chosen
+    assert lengths_of(texts, tokenizer, most=20).max_length == 20
+
+
+@pytest.mark.parametrize("length", [0, 513])
+def test_a_max_length_that_cannot_be_is_refused(tokenizer, length):
+    with pytest.raises(ValueError, match="reads 4 to 512 tokens"):
+        lengths_of(["a film"], tokenizer, length)

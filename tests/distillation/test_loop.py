@@ -10,10 +10,11 @@ from functools import partial
 import datasets
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from transformer_zoo import tiny, without_dropout
 from two_processes import run_on_two
 
@@ -239,6 +240,23 @@ def test_bad_input_is_named():
         distill(network(4), torch.zeros(4, 5), {"train": train})
 
 
+def test_what_cannot_be_counted_is_named_before_the_teacher_looks():
+    teacher, once = tiny("bert"), Recipe(epochs=1, batch_size=2)
+    rows, answers = sentences(4), torch.zeros(4, 2)
+    stream, batches = rows.to_iterable_dataset(), DataLoader(rows)
+    for bad, words in [
+        (stream, "length is unknown"),
+        (batches, r"give its data set, loader\.dataset"),
+    ]:
+        for given in (teacher, answers):
+            with pytest.raises(TypeError, match=words):
+                distill(teacher, given, {"train": bad}, once)
+            with pytest.raises(TypeError, match=words):
+                distill(teacher, given, {"train": rows}, once, transfer=bad)
+        with pytest.raises(TypeError, match=words):
+            distill_hidden(teacher, teacher, {"train": rows}, once, transfer=bad)
+
+
 def test_probabilities_in_place_of_logits_are_refused():
     train = TensorDataset(points(4, 0), torch.zeros(4, dtype=torch.long))
     logits = predict(sharp(), train)
@@ -320,12 +338,32 @@ def test_a_teacher_with_other_tokens_is_refused():
             learn(one, teacher, {"train": rows}, Recipe(epochs=1, batch_size=1))
 
 
-def test_unlabeled_texts_alone_are_enough():
-    teacher = tiny("bert")
+@pytest.mark.parametrize("learn", [distill, distill_hidden])
+def test_unlabeled_texts_alone_are_enough(learn):
+    teacher, once = tiny("bert"), Recipe(epochs=1, batch_size=2)
     rows = datasets.Dataset.from_dict({"input_ids": [[5], [7]], "attention_mask": [[1], [1]]})
     student = student_from_teacher(teacher, [0])
-    fitted = distill(student, teacher, {"train": rows}, Recipe(epochs=1, batch_size=2))
-    assert fitted.history[0]["loss"] > 0
+    for more in (None, rows):
+        fitted = learn(student, teacher, {"train": rows}, once, transfer=more)
+        assert fitted.history[0]["loss"] > 0
+
+
+def test_one_output_is_learned_with_a_loss_of_numbers():
+    teacher, student = nn.Linear(4, 1), nn.Linear(4, 1)
+    rows, recipe = TensorDataset(points(64, 0), torch.full((64,), -100)), Recipe(30, 0.05, 16)
+    with pytest.raises(ValueError, match=r"one output is a number, not classes.*loss=lambda"):
+        distill(student, teacher, {"train": rows}, recipe)
+    fitted = distill(
+        student, teacher, {"train": rows}, recipe, loss=lambda s, t, _: F.mse_loss(s, t)
+    )
+    assert fitted.history[-1]["loss"] < 0.1 * fitted.history[0]["loss"]
+
+
+def test_a_stream_without_labels_is_told_to_have_some():
+    teacher, once = tiny("bert"), Recipe(epochs=1, batch_size=2, steps=1)
+    stream = sentences().remove_columns("labels").to_iterable_dataset()
+    with pytest.raises(ValueError, match=r"no 'labels'.*give labels of −100 and a teacher"):
+        distill_hidden(teacher, teacher, {"train": stream}, once)
 
 
 # --- token by token --------------------------------------------------------------------------------

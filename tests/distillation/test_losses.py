@@ -277,6 +277,14 @@ def test_each_bad_input_is_named():
         (ValueError, r"\[2, 3\].*\[3, 3\].*one batch", lambda: soft_loss(s, torch.zeros(3, 3))),
         (ValueError, r"unsqueeze", lambda: soft_loss(s[0], t[0])),
         (ValueError, r"one shape", lambda: soft_loss(torch.zeros(2, 0), torch.zeros(2, 0))),
+        *(
+            (
+                ValueError,
+                r"one output is a number.*mse_loss",
+                lambda f=f: f(s[:, :1], t[:, :1]),
+            )
+            for f in (soft_loss, lambda *two: distillation_loss(*two, y, alpha=1.0))
+        ),
         (TypeError, r"student_logits.*int64", lambda: soft_loss(s.long(), t)),
         (TypeError, r"student_logits is Output.*\.logits", lambda: soft_loss(Output(), t)),  # type: ignore[arg-type]
         (TypeError, r"logits.*int64", lambda: soften(s.long())),

@@ -45,6 +45,12 @@ def test_tuples_get_their_logits_and_the_transfer_set_no_label(labeled, transfer
     assert with_transfer(labeled) is labeled
 
 
+def test_a_mapping_without_a_label_is_named():
+    rows = [{"input_ids": [1, 2]}]
+    with pytest.raises(ValueError, match=r"columns \['input_ids'\] and no 'labels'"):
+        with_transfer(rows, None, torch.zeros(1, 2))[0]
+
+
 def test_a_dataset_that_gives_rows_at_once_is_asked_so():
     class AtOnce(datasets.Dataset):
         def __getitem__(self, key):

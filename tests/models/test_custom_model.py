@@ -18,11 +18,13 @@ from transformer_zoo import tiny
 
 from course_lib import serialization, structured
 from course_lib.datasets.custom_data import read_examples
-from course_lib.datasets.tokenization import tokenize
+from course_lib.datasets.tokenization import Lengths, tokenize
 from course_lib.evaluation.prediction import evaluate
 from course_lib.models import custom_model
 from course_lib.models.custom_model import load_custom_model
 from course_lib.models.encoders import MINILM
+from course_lib.quantization.int8 import quantize
+from course_lib.quantization.onnx_export import save_onnx_folder
 from course_lib.training.loop import fit
 from course_lib.training.recipe import Recipe
 
@@ -104,6 +106,18 @@ def test_a_model_in_a_folder_and_the_data_go_together(save, models, parts, kind)
     assert mine.data["test"]["labels"][:] == parts["test"]["label"][:]
     assert max(map(len, mine.data["train"]["input_ids"])) <= 12
     assert "no / yes" in repr(mine) and "144" in repr(mine)
+
+
+def test_the_object_says_how_many_texts_are_cut_and_a_folder_cuts_as_it_does(save, parts, tmp_path):
+    mine = load_custom_model(save(), parts, max_length=8)
+    tokens = [len(word_pieces()(text)["input_ids"]) for text in parts["train"]["text"]]
+    assert mine.lengths == Lengths(tuple(tokens), 8) and mine.max_length == 8
+    cut = 100 * sum(n > 8 for n in tokens) / 144
+    assert 5 < cut < 100
+    assert f"cut at 8 tokens: {cut:.1f} % of the training texts (95th percentile 10)" in repr(mine)
+    small = quantize(mine.model)
+    folder = save_onnx_folder(small, tmp_path / "small", mine.tokenizer, mine.labels)
+    assert json.loads((folder / "config.json").read_text())["max_length"] == 8
 
 
 def test_half_precision_becomes_float32(save, models, parts):

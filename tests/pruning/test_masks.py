@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -157,7 +158,14 @@ def test_gpt2_is_pruned_and_its_tie_survives_a_folder(tie, tmp_path):
     if not tie:
         model.config.tie_word_embeddings = False
         model = type(model)(model.config)
-    masked = prune_weights(model, 0.5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        masked = prune_weights(model, 0.5)
+        prune_weights(model, 0.5, layers=["lm_head"])  # as it was asked: nothing is left out
+    words = [
+        "Left out: ['lm_head'], whose weight is also an embedding's. To prune both, name"
+    ] * tie
+    assert [str(one.message)[: len(words[0])] for one in caught] == words
     assert sparsity(masked) == pytest.approx(0.5, abs=1e-3)
     assert ("lm_head" in masks_of(masked)) != tie
     assert "transformer.h.0.attn.c_attn" in masks_of(masked)

@@ -310,7 +310,7 @@ def test_a_file_that_has_changed_since_is_not_taken_for_the_model(file, small, t
     reader = OnnxClassifier(path)
     path.write_bytes(small.content())
     with pytest.raises(ValueError, match=r"model\.onnx has changed.*OnnxClassifier\(path\)"):
-        save_onnx_folder(reader, tmp_path / "ship", letters(), LABELS)
+        save_onnx_folder(reader, tmp_path / "ship", letters(), LABELS, 64)
     assert not (tmp_path / "ship").exists()
 
 
@@ -348,7 +348,9 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
 def test_a_process_without_torch_gives_the_same_answers(kind, pruned, tmp_path):
     model, tokenizer, path = pruned
     reader = OnnxClassifier(path) if kind == "float32" else quantize(path)
-    folder = save_onnx_folder(reader, tmp_path / "ship", tokenizer, LABELS, max_length=16)
+    tokenizer(TEXTS, truncation=True, max_length=16)  # as for the training
+    folder = save_onnx_folder(reader, tmp_path / "ship", tokenizer, LABELS)
+    assert json.loads((folder / "config.json").read_text())["max_length"] == 16
     assert {path.name for path in folder.iterdir()} == FILES
     answers = json.loads(without_torch("-c", WITHOUT_TORCH, str(folder), json.dumps(TEXTS)))
     with torch.inference_mode():
@@ -364,7 +366,7 @@ def test_a_process_without_torch_gives_the_same_answers(kind, pruned, tmp_path):
 
 
 def test_the_program_in_the_folder_answers(small, tmp_path):
-    folder = save_onnx_folder(small, tmp_path / "ship", letters(), LABELS)
+    folder = save_onnx_folder(small, tmp_path / "ship", letters(), LABELS, 64)
     lines = without_torch(str(folder / "run.py"), "a good film", "dull").splitlines()
     assert [bool(re.fullmatch(r"(nega|posi)tive 0\.\d{3} .+", line)) for line in lines] == [
         True
@@ -375,38 +377,40 @@ def test_the_program_in_the_folder_answers(small, tmp_path):
 
 def test_an_older_folder_is_replaced_and_another_is_left_alone(file, small, tmp_path):
     first, second = OnnxClassifier(file), small
-    folder = save_onnx_folder(first, tmp_path / "ship", letters(), LABELS)
+    folder = save_onnx_folder(first, tmp_path / "ship", letters(), LABELS, 64)
     (folder / "__pycache__").mkdir()  # as Python makes it when somebody imports run.py
-    save_onnx_folder(second, folder, letters(), ["bad", "good"])
+    save_onnx_folder(second, folder, letters(), ["bad", "good"], 64)
     assert (folder / "model.onnx").read_bytes() == second.content()
     assert json.loads((folder / "config.json").read_text())["labels"] == ["bad", "good"]
     (folder / "diary.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"'ship' holds what save did not write: diary\.txt"):
-        save_onnx_folder(first, folder, letters(), LABELS)
+        save_onnx_folder(first, folder, letters(), LABELS, 64)
     assert (folder / "diary.txt").read_text() == "mine"
     theirs = tmp_path / "theirs"  # another program's model: its files have names as ours
     theirs.mkdir()
     for name in ("config.json", "tokenizer.json"):
         (theirs / name).write_text("theirs")
     with pytest.raises(FileExistsError, match=r"'theirs' holds .*: config\.json, tokenizer"):
-        save_onnx_folder(first, theirs, letters(), LABELS)
+        save_onnx_folder(first, theirs, letters(), LABELS, 64)
     assert (theirs / "config.json").read_text() == "theirs"
     (tmp_path / "note").write_text("mine")
     with pytest.raises(FileExistsError, match=r"'note' holds .*: note"):
-        save_onnx_folder(first, tmp_path / "note", letters(), LABELS)
+        save_onnx_folder(first, tmp_path / "note", letters(), LABELS, 64)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "ship", "theirs"]
     (tmp_path / "empty").mkdir()
-    save_onnx_folder(first, tmp_path / "empty", letters(), LABELS)
+    save_onnx_folder(first, tmp_path / "empty", letters(), LABELS, 64)
 
 
 def test_a_card_may_lie_beside_the_model_and_other_files_may_not(small, tmp_path):
     card = {"README.md": b"# A card"}
-    folder = save_onnx_folder(small, tmp_path / "ship", letters(), LABELS, beside=card)
+    folder = save_onnx_folder(small, tmp_path / "ship", letters(), LABELS, 64, beside=card)
     assert (folder / "README.md").read_bytes() == b"# A card"
-    save_onnx_folder(small, folder, letters(), LABELS)  # it counts as ours, and goes with the rest
+    save_onnx_folder(
+        small, folder, letters(), LABELS, 64
+    )  # it counts as ours, and goes with the rest
     assert not (folder / "README.md").exists()
     with pytest.raises(ValueError, match=r"\['run.sh'\]; only"):
-        save_onnx_folder(small, folder, letters(), LABELS, beside={"run.sh": b""})
+        save_onnx_folder(small, folder, letters(), LABELS, 64, beside={"run.sh": b""})
 
 
 def test_what_does_not_fit_is_not_saved(file, tmp_path):
@@ -417,6 +421,8 @@ def test_what_does_not_fit_is_not_saved(file, tmp_path):
         save_onnx_folder(reader, tmp_path / "x", "letters", LABELS)
     with pytest.raises(ValueError, match="Got 3 labels, and the model has 2 classes"):
         save_onnx_folder(reader, tmp_path / "x", tokenizer, ["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"cuts no texts.*give the one of the training texts"):
+        save_onnx_folder(reader, tmp_path / "x", tokenizer, LABELS)
     tokenizer.pad_token = None
     with pytest.raises(ValueError, match="no padding token"):
         save_onnx_folder(reader, tmp_path / "x", tokenizer, LABELS)

@@ -177,7 +177,7 @@ def shipped(tmp_path: Path) -> Path:
 
 def ship(model: Any, folder: Path, beside: dict[str, bytes] | None = None) -> Path:
     with mock.patch.object(onnx_export, "OnnxClassifier", SimpleNamespace):
-        return onnx_export.save_onnx_folder(model, folder, letters(), ["a", "b"], beside=beside)
+        return onnx_export.save_onnx_folder(model, folder, letters(), ["a", "b"], 64, beside)
 
 
 MODEL = SimpleNamespace(classes=2, content=lambda: b"newer")

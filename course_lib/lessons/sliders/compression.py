@@ -262,8 +262,8 @@ def prices(variants: Mapping[tuple, Variant], names: Sequence[str]) -> dict[str,
 
 def _beats(one: Variant, other: Variant) -> bool:
     """Whether it is at least as small, as fast and as good, and not the same."""
-    mine, its = ((v.bytes, v.milliseconds, -v.accuracy.value) for v in (one, other))
-    return mine != its and all(a <= b for a, b in zip(mine, its, strict=True))
+    costs, others = ((v.bytes, v.milliseconds, -v.accuracy.value) for v in (one, other))
+    return costs != others and all(a <= b for a, b in zip(costs, others, strict=True))
 
 
 @cache
