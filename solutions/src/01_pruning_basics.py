@@ -4,11 +4,12 @@
 # **You need** [lesson 1](../notebooks/01_pruning_basics.ipynb). **Time** about 75 minutes; the computer works half a
 # minute of them.
 #
-# Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
-# came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
-# at, so keep your own eyes open. Stuck? Open one hint at a time.
+# Write your answer where it says `YOUR CODE HERE`, run that cell, and then run the check below it. The check prints what it tried, what
+# came out, and what was expected. If your answer makes a known mistake, the check names it. It also prints what it does *not* test.
+# If you are stuck, open one hint at a time.
 #
-# A function leaves its arguments as they are, unless its name ends in `_`. Leave `course_lib.pruning` aside until the challenge: you are writing it.
+# A function must not change its arguments, unless its name ends in `_`. Where the text asks for a number, a float and a tensor with one
+# element are both fine. The check looks at gradients only where the text mentions them. Do not use `course_lib.pruning` before the challenge, because you are writing it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -22,15 +23,15 @@ from course_lib import checks, datasets, models, pruning, training
 # %% [markdown]
 # ## 1 · The sparsity of a module
 #
-# **Goal** say how sparse a network is, whatever it is built of. **5 minutes, difficulty 1 of 3**
+# **Goal** measure how sparse any network is. **5 minutes, difficulty 1 of 3**
 #
-# `sparsity(module)` is the share of zeros among all weights of the linear and convolution layers, wherever they stand in
-# the module, at any depth; the module may also be a single layer. It is one number between 0 and 1 (a float, or a tensor of one number). Biases do not count, and neither do the
-# weights of batch norms and embeddings.
+# `sparsity(module)` returns the share of zeros among the weights of all `nn.Linear` and `nn.Conv2d` layers, as a number between 0 and 1. The layers can be at any
+# depth in the module, and the module can itself be such a layer. Biases do not count. The weights of batch norms and embeddings do not count either.
+# Every module here has at least one layer that counts, and no other kind of convolution occurs.
 #
-# <details><summary>Hint 1</summary>Two numbers, added up over all layers: how many weights are exactly zero, and how many there are.</details>
-# <details><summary>Hint 2</summary>module.modules() walks through everything, at any depth. isinstance(layer, (nn.Linear, nn.Conv2d)) picks the layers.</details>
-# <details><summary>Hint 3</summary>A comparison with == gives a tensor of True and False, and True counts as 1 in a sum. Divide once, at the very end.</details>
+# <details><summary>Hint 1</summary>You need two numbers over all layers: how many weights are exactly zero, and how many weights there are.</details>
+# <details><summary>Hint 2</summary>module.modules() yields the module itself and every module inside it, at any depth. isinstance(layer, (nn.Linear, nn.Conv2d)) selects the layers.</details>
+# <details><summary>Hint 3</summary>True counts as 1 in a sum. A large layer must count more than a small one, so when do you divide?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "sparsity", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -48,17 +49,19 @@ checks.sparsity(sparsity)
 # %% [markdown]
 # ## 2 · A magnitude mask by hand
 #
-# **Goal** choose exactly the share of weights you were asked for, ties or not. **10 minutes, difficulty 2 of 3**
+# **Goal** prune exactly the share of weights that was asked for, even if magnitudes are equal. **10 minutes, difficulty 2 of 3**
 #
-# `magnitude_mask(weight, amount)` gives a bool mask of the weight's shape: True where a weight stays, False where it goes. An amount may be anything from 0 to 1. The
-# smallest by absolute value go, over the whole tensor: exactly `round(amount * n)` of n, with Python's `round`. Of equal ones the first go, in the
-# order in which `flatten()` lists them.
+# `magnitude_mask(weight, amount)` returns a mask with the shape of `weight` and dtype `torch.bool`: True where a weight stays, False where it is pruned.
+# Of the n weights in the whole tensor, prune the `round(amount * n)` with the smallest magnitudes. Here `round` is Python's, and `amount` can be any number from 0 to 1, including 0 and 1.
+# If magnitudes are equal, prune the weight that comes first in `weight.flatten()`.
 #
-# Try it on paper first: `[[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]]`, amount 0.5. Which three go?
+# First, on paper: take `[[0.2, -0.5, 0.2], [-0.2, 0.7, 0.2]]` and amount 0.5. Which three weights are pruned?
 #
-# <details><summary>Hint 1</summary>A threshold cannot cut through a tie: four of the weights above have one size. Rank them and count instead.</details>
-# <details><summary>Hint 2</summary>argsort gives the places of the values from smallest to largest; stable=True keeps equal ones in order.</details>
-# <details><summary>Hint 3</summary>The first places of that order are those that go. A mask is easiest to fill while it is flat; mask.view(weight.shape) gives it the weight's shape.</details>
+# <details><summary>The answer on paper</summary>Four weights have the magnitude 0.2, and three must be pruned. The first three in flatten() are both weights of 0.2 in the first row, and −0.2.</details>
+#
+# <details><summary>Hint 1</summary>A threshold cannot separate equal magnitudes, and four of the weights above have the same one. Rank the weights and count.</details>
+# <details><summary>Hint 2</summary>argsort gives the indices of the values, from the smallest to the largest. With stable=True, equal values keep their order.</details>
+# <details><summary>Hint 3</summary>A mask is easier to fill while it is flat; view gives it a shape afterwards. Which entries of the order belong to pruned weights?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "magnitude_mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -77,14 +80,14 @@ checks.magnitude_mask(magnitude_mask)
 # %% [markdown]
 # ## 3 · One threshold for the whole network
 #
-# **Goal** let the layers find out for themselves which can give. **10 minutes, difficulty 2 of 3**
+# **Goal** prune all layers with one threshold, so that each layer can lose a different share. **10 minutes, difficulty 2 of 3**
 #
-# `global_masks(weights, amount)` takes a dict, layer name → weight, and gives a dict, layer name → bool mask of that weight's shape. The `round(amount * n)` lowest
-# of *all* n weights together go, by absolute value. At least one weight goes, and at least one stays. No two weights are equal here, so ties are no concern.
+# `global_masks(weights, amount)` takes a dict from layer names to weights. It returns a dict from the same names to bool masks, each with the shape of its weight and True where a weight stays.
+# Of all n weights of all layers together, prune the `round(amount * n)` with the smallest magnitudes. At least one weight is pruned and at least one stays. No two magnitudes are equal.
 #
-# <details><summary>Hint 1</summary>Which number do all layers have to be compared with? You find it only when all weights lie in one row.</details>
-# <details><summary>Hint 2</summary>torch.cat of the flattened absolute values makes the row; sort it and read off the last value that goes.</details>
-# <details><summary>Hint 3</summary>torch.tensor([3.0, 1.0, 2.0]).kthvalue(2).values is 2: the k-th smallest, counted from 1. Every layer is compared with the same number.</details>
+# <details><summary>Hint 1</summary>Every layer is compared with the same number. Which weights do you need to find it?</details>
+# <details><summary>Hint 2</summary>torch.cat joins the flattened magnitudes of all layers. The threshold is the largest magnitude that is pruned.</details>
+# <details><summary>Hint 3</summary>torch.tensor([3.0, 1.0, 2.0]).kthvalue(2).values is 2, the second smallest: k counts from 1. Does a weight at the threshold stay?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "global_masks", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -102,15 +105,18 @@ checks.global_masks(global_masks)
 # %% [markdown]
 # ## 4 · The cubic schedule
 #
-# **Goal** say how sparse a network should be at each step of gradual pruning. **5 minutes, difficulty 1 of 3**
+# **Goal** compute how sparse a network should be at each step of gradual pruning. **5 minutes, difficulty 1 of 3**
 #
-# With $t$ = step / steps, the sparsity is $\text{final} \cdot (1 - (1 - t)^3)$ (Zhu & Gupta 2017, equation 1). Training may go
-# on after the last pruning step: there the sparsity stays at `final`. `step` counts from 0, `steps` is at least 1. The answer is one number, not rounded. Sketch the curve before you write it: where is it
-# steep?
+# `cubic_sparsity(step, steps, final)` returns the sparsity $\text{final} \cdot (1 - (1 - t)^3)$ with $t$ = step / steps (Zhu & Gupta 2017, equation 1). `step` counts from 0, and `steps` is at least 1. Training may
+# continue after the last pruning step. From there on, the sparsity stays at `final`. The result is one number, not rounded.
 #
-# <details><summary>Hint 1</summary>1 − t is what is left of the schedule. What is its cube at the start, and at the end?</details>
-# <details><summary>Hint 2</summary>Behind the end t would be more than 1. What should it be at most?</details>
-# <details><summary>Hint 3</summary>Which of Python's functions gives the smaller of two numbers?</details>
+# Sketch the curve first. Where is it steepest?
+#
+# <details><summary>The answer on paper</summary>At the start, where there are still many weights that matter little. At the end it is flat.</details>
+#
+# <details><summary>Hint 1</summary>1 − t is the part of the schedule that is left. What is its cube at the start, and at the end?</details>
+# <details><summary>Hint 2</summary>After the end, t would be greater than 1. What is the largest value it should have?</details>
+# <details><summary>Hint 3</summary>Limit t rather than the result. Then the formula gives `final` after the end, too.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "cubic_sparsity", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -127,15 +133,20 @@ checks.cubic_sparsity(cubic_sparsity)
 # %% [markdown]
 # ## 5 · A mask that survives the optimizer
 #
-# **Goal** train the weights that are left and keep the others at zero. **10 minutes, difficulty 2 of 3**
+# **Goal** train the weights that stay, and keep the pruned ones at zero. **10 minutes, difficulty 2 of 3**
 #
-# `masked_step_(layer, mask, optimizer, loss)` does one whole training step: it clears all old gradients that the optimizer holds, computes new ones
-# from `loss`, lets the optimizer move the weights, and sees to it that `layer.weight` is zero wherever `mask` is False, whether it was zero there before or not. It changes
-# the layer (hence the `_` at the end) and returns nothing. The optimizer has momentum from the time before the pruning. The bias is not masked, and the layer can still be trained afterwards.
+# `masked_step_(layer, mask, optimizer, loss)` does one training step:
 #
-# <details><summary>Hint 1</summary>Four things happen, and their order decides. What must come last?</details>
-# <details><summary>Hint 2</summary>zero_grad, backward, step: you know these three. The step can move a weight that is zero, by its gradient or by momentum. So what has to happen after it?</details>
-# <details><summary>Hint 3</summary>A parameter that takes part in gradients cannot be changed in place just so: use torch.no_grad(), or its .data.</details>
+# - clear the old gradients of all parameters that the optimizer holds (some belong to other layers);
+# - compute new gradients from `loss`, and let the optimizer take one step;
+# - after that, `layer.weight` is zero wherever `mask` is False, even if it was not zero before the call.
+#
+# The optimizer has momentum from before the pruning. Keep that momentum for everything that is not pruned. The bias is not masked.
+# Afterwards `layer.weight` is still the same parameter, and it can still be trained. The function changes the layer (hence the `_` in its name) and returns nothing.
+#
+# <details><summary>Hint 1</summary>Four things happen, and their order matters. Which one must come last?</details>
+# <details><summary>Hint 2</summary>You know zero_grad, backward and step. The step can move a pruned weight away from zero, by its gradient or by momentum.</details>
+# <details><summary>Hint 3</summary>PyTorch refuses to change a trainable parameter in place while autograd records. torch.no_grad() pauses the recording.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "masked_step_", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -155,9 +166,9 @@ checks.masked_step_(masked_step_)
 # %% [markdown]
 # ## 6 · Spot the error: pruned 50 % twice
 #
-# **Goal** keep one meaning of "amount" through many prunings. **10 minutes, difficulty 2 of 3**
+# **Goal** make an amount mean the same thing in every call. **10 minutes, difficulty 2 of 3**
 #
-# A colleague prunes bit by bit, and wonders. In the last line 50 % were asked for.
+# A colleague prunes the same weight twice and asks for 50 % each time. After the second call, more than 50 % are zero.
 
 
 # %% nbgrader={"grade": false, "grade_id": "colleague", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -172,12 +183,13 @@ for _ in range(2):
     print(f"asked for 50 %, {(weight == 0).float().mean():.0%} are zero")
 
 # %% [markdown]
-# Write `prune_to(weight, amount)`, which gives a pruned copy. Its amount is a fraction of the *original* weights: twice 0.5 is 0.5,
-# and 0.5 followed by 0.75 is 0.75. Of n weights, `round(amount * n)` are zero afterwards; from call to call the amount only grows, and at least one weight goes, perhaps all of them. `weight` is flat, and its sizes are all different.
+# Write `prune_to(weight, amount)`, which returns a pruned copy of the flat tensor `weight`. Pruned weights become 0. All others keep their values and their places.
+# Here `amount` is a fraction of all n weights, including those that are already zero. So `round(amount * n)` weights are zero afterwards: 0.5 twice gives 50 % zeros, and 0.5 followed by 0.75 gives 75 %.
+# From call to call, `amount` stays the same or grows. At least one weight is pruned, perhaps all. In the original weight, no two magnitudes are equal.
 #
-# <details><summary>Hint 1</summary>A weight that is zero already counts toward the amount. How many more must go?</details>
-# <details><summary>Hint 2</summary>You need not count the zeros. Where do they stand, when all weights are ranked by size?</details>
-# <details><summary>Hint 3</summary>Exercise 3 found its threshold by counting. quantile does not count: it interpolates between two weights.</details>
+# <details><summary>Hint 1</summary>A weight that is already zero counts toward the amount. How many more must be pruned?</details>
+# <details><summary>Hint 2</summary>You do not have to count the zeros. Where are they if you rank all weights by magnitude?</details>
+# <details><summary>Hint 3</summary>In exercise 3 you found a threshold by counting. quantile does not count; it interpolates between two weights.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "prune_to", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -194,18 +206,20 @@ checks.prune_to(prune_to)
 # %% [markdown]
 # ## 7 · Challenge: the most sparsity at 95 %
 #
-# **Goal** use all of it on a real network, and decide without peeking. **25 minutes, difficulty 3 of 3**
+# **Goal** prune a real network as far as you can, and decide without looking at the test set. **25 minutes, difficulty 3 of 3**
 #
-# Give `my_network`: a small convolutional network (`models.SmallCNN`), trained and pruned by you, with as few weights as you can. On pictures that neither you nor
-# the network has seen it must answer at least 95 % rightly, and at least 90 % of its weights must be zero. The first line is
-# given; you may use anything in `course_lib`.
+# Make `my_network`, a small convolutional network (`models.SmallCNN`) that you trained and pruned. Prune weights to zero, and leave the shapes as they are. It must have
 #
-# **Budget** four epochs in all. Decide on `mnist["validation"]`. The check looks at the test part: run it once you
-# have decided, not to decide. How far do you get: 95 %, 97 %, 98 %?
+# - a sparsity of at least 90 %;
+# - an accuracy of at least 95 % on the 1,000 test images.
 #
-# <details><summary>Hint 1</summary>Lesson 1 compared one-shot, iterative and gradual pruning at the same number of epochs. Which one lost least with 1 % of the weights left?</details>
-# <details><summary>Hint 2</summary>pruning.gradual_pruning may start from a fresh network. Its `end` says when the sparsity is reached; the rest of the budget is for recovery.</details>
-# <details><summary>Hint 3</summary>A recipe is training.Recipe(epochs=…, lr=…). The result holds `model` and `validation`. Leave a margin of a point: on 500 pictures the interval is wide.</details>
+# The first line is given. You may use anything in `course_lib`.
+#
+# **Budget** four epochs in total. Decide on `mnist["validation"]`. The check uses the test set, so run it only after you have decided. How sparse can your network get?
+#
+# <details><summary>Hint 1</summary>Lesson 1 compared one-shot, iterative and gradual pruning at the same number of epochs. Which lost the least accuracy with 1 % of the weights left?</details>
+# <details><summary>Hint 2</summary>pruning.gradual_pruning can start from a fresh network. Its argument `end` says when the final sparsity is reached. The network recovers in the rest of the epochs.</details>
+# <details><summary>Hint 3</summary>A recipe is training.Recipe(epochs=…, lr=…). The result has the attributes `model` and `validation`. Aim a point higher than 95 %, because with 500 validation images the interval is wide.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "most_sparsity", "locked": false, "schema_version": 3, "solution": true, "task": false}
 mnist, fresh = datasets.mnist(), models.build(models.SmallCNN)
@@ -220,7 +234,7 @@ my_network = fitted.model
 checks.most_sparsity(my_network)
 
 # %% [markdown]
-# ## And then
+# ## What next?
 #
-# - Which of your answers would `course_lib.pruning` have saved you? Read them: they are short.
-# - On to [lesson 2a](../notebooks/02_structured_pruning.ipynb), where the zeros go for good.
+# - Compare your functions with those in `course_lib.pruning`. They are short.
+# - Go on to [lesson 2a](../notebooks/02_structured_pruning.ipynb), which removes whole units instead of setting weights to zero.

@@ -5,11 +5,12 @@
 # [lesson 2b](../notebooks/02b_structured_transformers.ipynb) from exercise 4 on. **Time** about 83 minutes; the computer works
 # about a minute of them.
 #
-# Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
-# came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
-# at, so keep your own eyes open. Stuck? Open one hint at a time.
+# Write your answer where it says `YOUR CODE HERE`, run that cell, and then run the check below it. The check prints what it tried, what
+# came out, and what was expected. If your answer makes a known mistake, the check names it. It also prints what it does *not* test.
+# If you are stuck, open one hint at a time.
 #
-# A function leaves its arguments as they are, unless its name ends in `_`. A smaller copy shares no tensor with its original, and can be trained as the original can. Leave `course_lib.structured` aside until the challenge: you are writing it.
+# A function must not change its arguments, unless its name ends in `_`. The layers that it returns are copies: they share no tensor with the originals, and they can be trained like the originals.
+# The check compares outputs in eval mode. Do not use `course_lib.structured` before the challenge, because you are writing it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -26,15 +27,16 @@ from course_lib.structured.removal import changes, remove
 # %% [markdown]
 # ## 1 · A neuron of two linear layers
 #
-# **Goal** find all that a neuron owns. **6 minutes, difficulty 1 of 3**
+# **Goal** find everything that belongs to a neuron. **6 minutes, difficulty 1 of 3**
 #
-# `remove_neurons(first, second, keep)` gives smaller copies of two linear layers, one behind the other. `keep` is a list: the
-# neurons of `first` that stay, in rising order. Both layers have a bias. A `Linear` keeps its weight as `[out, in]`. The copies are there, and the rows of the first
-# weight are cut. Complete it: what else belongs to a neuron? And do the layers still tell the truth when you print them?
+# `remove_neurons(first, second, keep)` returns smaller copies of two linear layers. The second layer reads the output of the first. `keep` lists the
+# neurons of `first` that stay, in rising order. Both layers have a bias, and the weight of an `nn.Linear` has the shape `[out, in]`.
 #
-# <details><summary>Hint 1</summary>Print the two layers and the shapes of their tensors, before and after. Which still speak of the old number?</details>
-# <details><summary>Hint 2</summary>Two more tensors change: one of the first layer, one of the second. What the second layer reads stands in its columns: [:, …].</details>
-# <details><summary>Hint 3</summary>A Linear holds out_features and in_features beside its tensors. Nobody but you will change them.</details>
+# The function below copies both layers and cuts the rows of the first weight. Complete it: cut whatever else belongs to a removed neuron, and correct the sizes that the layers print, `in_features` and `out_features`.
+#
+# <details><summary>Hint 1</summary>Print both layers and the shapes of their tensors, before and after. Which of them still have the old size?</details>
+# <details><summary>Hint 2</summary>Two more tensors change: one in the first layer, and one in the second. The second weight has one column for each neuron of the first layer.</details>
+# <details><summary>Hint 3</summary>PyTorch does not update out_features and in_features when you replace a tensor. Which of the four sizes have changed?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "remove_neurons", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -55,17 +57,19 @@ checks.remove_neurons(remove_neurons)
 # %% [markdown]
 # ## 2 · A channel, with its batch norm
 #
-# **Goal** cut three layers in step. **12 minutes, difficulty 2 of 3**
+# **Goal** remove channels from three layers at once. **12 minutes, difficulty 2 of 3**
 #
-# `remove_channels(conv, bn, following, keep)` gives smaller copies of three layers, in this order: a convolution, its batch norm,
-# and the next convolution. Between batch norm and the next convolution is a ReLU. `keep` lists the channels of `conv` that stay. Both convolutions have a
-# bias, one group, and any kernel, stride and padding: those stay as they are, and so does the batch norm's ε. The smaller three must say exactly what the large three would say if nobody listened to the other channels.
+# `remove_channels(conv, bn, following, keep)` returns smaller copies of three layers, in this order: a convolution, its batch norm,
+# and the next convolution. A ReLU comes between the batch norm and the next convolution. `keep` lists the channels of `conv` that stay, in rising order.
 #
-# Count first: how many tensors have to be cut? (The sizes that the layers *say* are not asked for here. Exercise 6 comes back to them.)
+# Both convolutions have a bias and one group. Everything else about the layers stays as it is: kernel size, stride, padding and dilation of the convolutions, the batch norm's ε and momentum, and train or eval mode.
+# In eval mode, the smaller layers must give the outputs that the large ones would give if the next convolution ignored the removed channels.
 #
-# <details><summary>Hint 1</summary>list(conv.state_dict()) names the tensors of a layer; do so for all three. In which of them does each channel have a place?</details>
-# <details><summary>Hint 2</summary>A batch norm has four: two that it learns, and two that it counts, its running_mean and running_var.</details>
-# <details><summary>Hint 3</summary>Seven tensors in all: two, four, and one. The weight of a convolution is [out, in, height, width]: which of these does the last layer read with?</details>
+# Count first: how many tensors must you cut? You do not have to correct the sizes that the layers print. Exercise 6 is about them.
+#
+# <details><summary>Hint 1</summary>list(conv.state_dict()) names the tensors of a layer. Do this for all three layers. Which tensors have one entry for each channel of conv?</details>
+# <details><summary>Hint 2</summary>A batch norm has four of them: weight and bias, which are learned, and running_mean and running_var, which are buffers.</details>
+# <details><summary>Hint 3</summary>There are seven tensors in total: two, four, and one. The weight of a convolution has the shape [out, in, height, width]. Which of these dimensions belongs to the channels that a layer reads?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "remove_channels", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -84,19 +88,21 @@ def remove_channels(conv, bn, following, keep):
 checks.remove_channels(remove_channels)
 
 # %% [markdown]
-# ## 3 · Silence a channel
+# ## 3 · Mask a channel
 #
-# **Goal** mask a channel so that it is really silent. **10 minutes, difficulty 2 of 3**
+# **Goal** mask a channel so that it has no effect on the next layer. **10 minutes, difficulty 2 of 3**
 #
-# Before a channel goes for good you want to know what it is worth. `silence_channels(conv, bn, following, gone)` gives copies of the same
-# three layers, as large as before, in which the channels of the list `gone` have no say: for any picture, the next convolution
-# answers as if they were removed. The three come back in the same order, and `gone` may name any number of channels. The check asks in eval mode.
+# To find out how important a channel is, you can mask it before you remove it. `silence_channels(conv, bn, following, gone)` returns copies of the same
+# three layers in the same order, as large as before. For every image, the next convolution must give the same output as if the channels in the list `gone` had been removed.
+# `gone` can have any number of channels, and it can be empty. The check compares outputs in eval mode.
 #
-# On paper first: a filter and its bias are zero, γ = 2, β = 0.5, the running mean −3, the variance 4. What does the ReLU hand on?
+# First, on paper: a filter and its bias are zero, γ = 2, β = 0.5, the running mean is −3, and the variance is 4. What does the ReLU output?
 #
-# <details><summary>Hint 1</summary>In eval mode a batch norm makes γ · (x − mean) / √(variance + ε) + β of x. What is that at x = 0?</details>
-# <details><summary>Hint 2</summary>There are two good places for zeros, and neither is in the first convolution.</details>
-# <details><summary>Hint 3</summary>Either where the next convolution reads the channel, at every place of its kernel. Or both of the numbers that the batch norm has learned for it.</details>
+# <details><summary>The answer on paper</summary>2 · (0 + 3) / √4 + 0.5 = 3.5, without the small ε. The ReLU does not change a positive number.</details>
+#
+# <details><summary>Hint 1</summary>In eval mode, a batch norm turns x into γ · (x − mean) / √(variance + ε) + β. What is that at x = 0?</details>
+# <details><summary>Hint 2</summary>There are two places where zeros help, and neither is in the first convolution.</details>
+# <details><summary>Hint 3</summary>Either the next convolution multiplies the channel by zero, or the batch norm outputs zero whatever comes in. Each is enough.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "silence_channels", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -113,20 +119,25 @@ def silence_channels(conv, bn, following, gone):
 checks.silence_channels(silence_channels)
 
 # %% [markdown]
-# ## 4 · A head
+# ## 4 · An attention head
 #
-# **Goal** find the rows and columns of an attention head. **15 minutes, difficulty 3 of 3**
+# **Goal** find the rows and columns that belong to an attention head. **15 minutes, difficulty 3 of 3**
 #
-# The attention of a transformer layer is four linear layers. `remove_heads(layers, heads, keep)` takes them as a dict with the names
-# "query", "key", "value" and "output", the number of `heads` that they hold now, and a list of the heads that stay. It gives a dict of smaller
-# copies. All four have a bias. The sizes that the layers say are not asked for here.
+# The attention of a transformer layer has four linear layers. `remove_heads(layers, heads, keep)` takes them as a dict with the names
+# "query", "key", "value" and "output". `heads` is the number of heads that these layers have now, and `keep` lists the heads that stay, in rising order. The function returns a dict with the same names and smaller
+# copies. All four layers have a bias, and all heads have the same size.
 #
-# Query, key and value compute the numbers of head 0 first, then those of head 1, and so on. The output layer reads the heads' answers side by side, in the same
-# order. With three heads of two numbers, of which 0 and 2 stay: which rows are these?
+# Query, key and value compute the numbers of head 0 first, then those of head 1, and so on. The output layer reads the outputs of the heads side by side, in the same order.
 #
-# <details><summary>Hint 1</summary>How many numbers has a head? The width of the query layer is known, and so is the number of heads. Which number of heads, the old or the new?</details>
-# <details><summary>Hint 2</summary>Make one list of places: for each head that stays, its first row is head · size, and size rows follow each other.</details>
-# <details><summary>Hint 3</summary>That list of places is all you need, four times: where are a head's numbers computed, and where are they read?</details>
+# Read all sizes off the weights. Query, key and value need not be square: they can have fewer rows than columns, or more. `in_features` and `out_features` may be wrong after an earlier cut, and you do not have to correct them.
+#
+# First, on paper: there are three heads of two numbers each, and heads 0 and 2 stay. Which rows are these?
+#
+# <details><summary>The answer on paper</summary>Rows 0 and 1 of head 0, and rows 4 and 5 of head 2, counted from 0.</details>
+#
+# <details><summary>Hint 1</summary>How many numbers does one head have? Divide the number of rows of the query weight by a number of heads. Is it the number before or after the cut?</details>
+# <details><summary>Hint 2</summary>Make one list of indices. If each head has `size` numbers, then head h begins at row h · size, and its rows follow each other.</details>
+# <details><summary>Hint 3</summary>All four layers need the same list. In which of them are a head's numbers computed, and in which are they read?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "remove_heads", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -148,18 +159,18 @@ checks.remove_heads(remove_heads)
 # %% [markdown]
 # ## 5 · The importance of a head
 #
-# **Goal** ask the loss which heads matter. **10 minutes, difficulty 2 of 3**
+# **Goal** compute an importance score for each head from the loss. **10 minutes, difficulty 2 of 3**
 #
-# Put a gate of 1 on a head: its answer $a$, for all tokens of a sentence, is multiplied by it. By the chain rule the loss's gradient by the gate is
-# $\sum a \cdot \partial\text{loss}/\partial a$, over the sentence's tokens and the head's numbers. The importance of the head is the *size* of this gradient, averaged over the sentences
-# (Michel et al. 2019, equation 2). And so that heads of different layers can be ranked in one list: for each parameter that goes with the head.
+# Imagine a gate of 1 on a head: a number that multiplies the head's output $a$ for all tokens of a sentence. By the chain rule, the gradient of the loss with respect to the gate is
+# $\sum a \cdot \partial\text{loss}/\partial a$, summed over the tokens of the sentence and the numbers of the head. The importance of the head is the *absolute value* of this gradient, averaged over the sentences
+# (Michel et al. 2019, equation 2). To rank heads of different layers in one list, divide it by the number of parameters that are removed with the head.
 #
-# `head_importance(answers, gradients, parameters)` gives one number for each head, `[heads]`. Answers and gradients are `[sentences, tokens, heads, numbers]`;
-# `parameters` is how many one head owns. Each sentence's gradient is that of its own loss.
+# `head_importance(answers, gradients, parameters)` returns one importance score per head, a tensor `[heads]`. `answers` holds the heads' outputs $a$ and `gradients` holds $\partial\text{loss}/\partial a$.
+# Both have the shape `[sentences, tokens, heads, numbers]`. The gradients of each sentence are those of its own loss. `parameters` is the number of parameters of one head. Do not round.
 #
-# <details><summary>Hint 1</summary>Four dimensions, and only the heads are left at the end. Two of the others are added up before the absolute value, one is averaged behind it.</details>
-# <details><summary>Hint 2</summary>answers * gradients, then a sum over dimensions 1 and 3: that is one gate's gradient for each sentence and head.</details>
-# <details><summary>Hint 3</summary>Put absolute value, mean and division in the order in which the text names them.</details>
+# <details><summary>Hint 1</summary>Of the four dimensions, only the heads are left at the end. You sum over two of the others before the absolute value, and average over one after it.</details>
+# <details><summary>Hint 2</summary>Each sentence and each head has one gate. Its gradient is a sum of products over tokens and numbers.</details>
+# <details><summary>Hint 3</summary>Two sentences can have opposite signs. Should they cancel? And two numbers of one head?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "head_importance", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -176,9 +187,9 @@ checks.head_importance(head_importance)
 # %% [markdown]
 # ## 6 · Spot the error: stale `out_channels`
 #
-# **Goal** keep the books as well as the tensors. **10 minutes, difficulty 2 of 3**
+# **Goal** keep the stored sizes right when you cut tensors. **10 minutes, difficulty 2 of 3**
 #
-# A colleague halves a layer, twice. Eight channels should become four, then two. No error is raised.
+# A colleague halves a layer twice. Eight channels should become four, and then two. There is no error message.
 
 
 # %% nbgrader={"grade": false, "grade_id": "colleague", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -194,19 +205,20 @@ for _ in range(2):
     print(f"{len(a.weight)} channels; it says {a}")
 
 # %% [markdown]
-# Which line of `halve_` reads a number that is not true any more, and which attribute is it?
+# One line of `halve_` reads a number that is wrong in the second call. Which line is it, and which attribute?
 #
-# <details><summary>Answer</summary>The first one. It reads a.out_channels, which still says 8 after the first halving: nobody changed it when the tensors were cut. So the second call
-# halves 8 again, and nothing happens.</details>
+# <details><summary>Answer</summary>The first line. It reads a.out_channels, which is still 8 after the first halving, because nobody updated it when the tensors were cut. So the second call
+# keeps half of 8 channels, which is all four that are left.</details>
 #
-# Write `set_sizes_(module)`, which makes a network honest: at any depth, each `nn.Conv2d` gets its true
-# `in_channels` and `out_channels`, each `nn.BatchNorm2d` its `num_features`, each `nn.Linear` its `in_features` and `out_features`, read off their
-# tensors. It changes the module (hence the `_` at the end) and returns nothing. A convolution's `groups` are right, and may be more than 1. A layer may have no
-# bias, and a batch norm no running statistics; every batch norm has a weight. The sizes are whole numbers.
+# Write `set_sizes_(module)`, which corrects these numbers in a whole network. At any depth, it sets `in_channels` and `out_channels` of each `nn.Conv2d`, `num_features` of each `nn.BatchNorm2d`,
+# and `in_features` and `out_features` of each `nn.Linear` to the sizes of their tensors, as Python integers. `module` can itself be such a layer.
+# The function changes the module (hence the `_` in its name) but not its tensors, and it returns nothing.
 #
-# <details><summary>Hint 1</summary>What does a layer know of itself for sure? The shape of its weight.</details>
-# <details><summary>Hint 2</summary>module.modules() walks through everything, itself included; isinstance tells the three kinds apart.</details>
-# <details><summary>Hint 3</summary>A weight is [out, in, …]. With groups, each filter sees the channels of its own group alone: there the second size is in_channels / groups.</details>
+# The `groups` of a convolution are right, and there can be more than one. A layer may have no bias, and a batch norm may have no running statistics. Every batch norm has a weight.
+#
+# <details><summary>Hint 1</summary>Which tensor does every one of these layers have?</details>
+# <details><summary>Hint 2</summary>module.modules() yields every module at any depth, and the module itself. isinstance distinguishes the three kinds.</details>
+# <details><summary>Hint 3</summary>A weight has the shape [out, in, …]. With groups, each filter reads only the channels of its own group, so the second size is in_channels / groups.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "set_sizes_", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -229,9 +241,9 @@ checks.set_sizes_(set_sizes_)
 # %% [markdown]
 # ## 7 · Challenge: "give me 2 ×"
 #
-# **Goal** make a real network faster, not just smaller. **20 minutes, difficulty 3 of 3**
+# **Goal** make a real network do half of the work. **20 minutes, difficulty 3 of 3**
 #
-# Here is the CNN of the lesson, trained. Where are its parameters, and where is its work?
+# The next cell trains the CNN of lesson 2a, and prints its size and its accuracy. Which layer has most of the parameters, and which needs most of the operations?
 
 # %% nbgrader={"grade": false, "grade_id": "whole", "locked": true, "schema_version": 3, "solution": false, "task": false}
 mnist = datasets.mnist()
@@ -244,16 +256,16 @@ print(
 )
 
 # %% [markdown]
-# Give `my_network`: `whole` made narrower, and trained again. It may need at most half of the operations of the whole one, and must
-# answer at least 95 % of the pictures rightly that neither you nor the network has seen. From here on you may use anything in `course_lib`.
+# Make `my_network`, a narrower copy of `whole`, trained again after the cut. It may need at most half of the operations of `whole`, and it must have
+# an accuracy of at least 95 % on the 1,000 test images. From here on, you may use anything in `course_lib`.
 #
-# **Budget** three epochs after the cut. Decide on `mnist["validation"]`. The check looks at the test part: run it once you have
-# decided, not to decide. We count operations because they are the same on every machine; the time you measure yourself, in the last
-# cell. How far do you get: 2 ×, 4 ×, 8 ×?
+# **Budget** three epochs after the cut. Decide on `mnist["validation"]`. The check uses the test set, so run it only after you have
+# decided. It counts operations because they are the same on every machine. In the last cell you measure the time yourself.
+# Can you get to a half of the operations, to a quarter, or to an eighth?
 #
-# <details><summary>Hint 1</summary>structured.prune(whole, 0.5) removes half of the parameters, not of the work. evaluation.operations(model, images[:1]) tells what became of the work.</details>
-# <details><summary>Hint 2</summary>structured.choose(whole, share, score, per_group=True) narrows every layer alike, and remove(whole, keep) does it. A share of s leaves about (1 − s)² of the work between two narrowed layers.</details>
-# <details><summary>Hint 3</summary>structured.gate_taylor(whole, datasets.subset(mnist["train"], 512)) is a score that asks the loss. Then training.fit; its result holds the attributes model and validation.</details>
+# <details><summary>Hint 1</summary>structured.prune(whole, 0.5) removes half of the parameters, not half of the operations. evaluation.operations(model, images[:1]) counts the operations.</details>
+# <details><summary>Hint 2</summary>structured.choose(whole, share, score, per_group=True) chooses the same share of units in every layer, and remove(whole, keep) removes them. If you remove a share s from two consecutive layers, about (1 − s)² of the operations between them are left.</details>
+# <details><summary>Hint 3</summary>structured.gate_taylor(whole, datasets.subset(mnist["train"], 512)) returns importance scores that use the gradient of the loss. The result of training.fit has the attributes model and validation.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "twice_as_fast", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
@@ -268,7 +280,7 @@ my_network = fitted.model
 checks.twice_as_fast(my_network)
 
 # %% [markdown]
-# Half of the operations: is it half of the time? Measure, on your machine, one picture at a time and 64 together.
+# Do half of the operations take half of the time? Measure it on your machine, with one image at a time and with 64 at once.
 
 # %% nbgrader={"grade": false, "grade_id": "time", "locked": true, "schema_version": 3, "solution": false, "task": false}
 print(changes(whole, my_network))
@@ -277,9 +289,9 @@ for n in (1, 64):
     print(f"batch {n}: {times['mine'].faster_than(times['whole'])}")
 
 # %% [markdown]
-# ## And then
+# ## What next?
 #
-# - Compare your answers with [course_lib/structured/removal.py](../course_lib/structured/removal.py). One function removes neurons, channels and heads alike: what do they have in
-#   common there?
-# - Ask `course_lib.speed_up` for 2 × in time. Does it choose other widths than you did?
-# - On to [lesson 3](../notebooks/03_distillation_loss.ipynb): a teacher may help a network that was cut.
+# - Compare your functions with [course_lib/structured/removal.py](../course_lib/structured/removal.py). There, one function removes neurons, channels and heads. What do the three have in
+#   common?
+# - Use `course_lib.speed_up` to make the network 2 × as fast, measured in time. Does it choose other widths than you did?
+# - Go on to [lesson 3](../notebooks/03_distillation_loss.ipynb). A teacher may help a pruned network to recover.

@@ -3,11 +3,11 @@
 #
 # **You need** [lesson 6](../notebooks/06_your_own_model.ipynb). **Time** about 55 minutes; the computer works about five of them.
 #
-# Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
-# came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
-# at, so keep your own eyes open. Stuck? Open one hint at a time.
+# Write your answer where it says `YOUR CODE HERE`, run that cell, and then run the check below it. The check prints what it tried, what
+# came out, and what was expected. If your answer makes a known mistake, the check names it. It also prints what it does *not* test.
+# If you are stuck, open one hint at a time.
 #
-# A function leaves its arguments as they are. Leave `course_lib.compression` aside until the challenge: you are writing parts of it.
+# A function must not change its arguments. Where the text asks for a number, a float and a tensor with one element are both fine. Do not use `course_lib.compression` before the challenge, because you are writing parts of it.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -21,16 +21,18 @@ from course_lib.quantization import run_onnx
 # %% [markdown]
 # ## 1 · Choose max_length
 #
-# **Goal** cut few texts, and waste no time. **8 minutes, difficulty 1 of 3**
+# **Goal** choose a limit that cuts few texts and wastes little time. **8 minutes, difficulty 1 of 3**
 #
-# `choose_max_length(lengths, most_cut)`: `lengths` is a list of the texts' lengths in tokens, and `most_cut` is the share of the texts that may lose their end, such as 0.25. Give the
-# smallest of the lengths for which at most that share is longer.
+# A text with more than `max_length` tokens loses its end. `choose_max_length(lengths, most_cut)` takes a list of the texts' lengths in tokens, in any order, and the share of the texts that may be cut, such as 0.25. It returns the
+# smallest number in `lengths` for which at most this share of the texts is longer. Exactly this share is allowed.
 #
-# Paper first: lengths 5, 9, 9, 30. Which limit cuts at most a quarter of them? And at most a half?
+# First, on paper: for lengths 5, 9, 9, 30, which limit cuts at most a quarter of the texts? And at most a half?
 #
-# <details><summary>Hint 1</summary>A text with exactly max_length tokens is read in full.</details>
-# <details><summary>Hint 2</summary>Try the lengths themselves as limits, from small to large, and count how many texts are longer.</details>
-# <details><summary>Hint 3</summary>How many texts are longer, divided by how many there are, is a share. Compare that with most_cut: a share times a number of texts is hardly ever a whole number in floats.</details>
+# <details><summary>The answer on paper</summary>9 tokens in both cases. Only one of the four texts is longer. With a limit of 5 tokens, three of them are.</details>
+#
+# <details><summary>Hint 1</summary>A text with exactly max_length tokens is not cut.</details>
+# <details><summary>Hint 2</summary>Try the lengths as limits, from the smallest to the largest, and count how many texts are longer.</details>
+# <details><summary>Hint 3</summary>Turn the count into a share before you compare it. The other way, a share times the number of texts may be off by a rounding error.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "choose_max_length", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -47,7 +49,7 @@ def choose_max_length(lengths, most_cut):
 checks.choose_max_length(choose_max_length)
 
 # %% [markdown]
-# Whole movie reviews are longer than sentences. Guess: which `max_length` keeps nine in ten of these whole?
+# Whole movie reviews are longer than single sentences. We join one to nine sentences into a text. Guess: which `max_length` cuts at most one text in ten?
 
 # %% nbgrader={"grade": false, "grade_id": "real-lengths", "locked": true, "schema_version": 3, "solution": false, "task": false}
 tokenizer = models.load_tokenizer()
@@ -62,17 +64,22 @@ for most_cut in (0.0, 0.1, 0.5):
 # %% [markdown]
 # ## 2 · A width for a budget
 #
-# **Goal** know how wide a student may be before you train it. **10 minutes, difficulty 2 of 3**
+# **Goal** compute how wide a student can be before you train it. **10 minutes, difficulty 2 of 3**
 #
-# `width_for(megabytes, tokens, layers, hidden)` gives the share of heads and feed-forward units that fits into an int8 file, at most 1. A weight takes one byte. Count the embeddings, `tokens × hidden`, and in each
-# layer four attention matrices and two feed-forward matrices. At full width an attention matrix is hidden × hidden, and a feed-forward matrix is hidden × 4 hidden. All of them shrink with the width. Leave everything else out.
-# If the embeddings alone take the whole budget or more, raise `ValueError`.
+# `width_for(megabytes, tokens, layers, hidden)` returns the width: the share of the attention heads and FFN neurons that fits into an int8 file of this size, as a number of at most 1. A megabyte is a million bytes, and a weight takes one byte. Count
 #
-# Paper first: hidden size 10, one layer, 100 tokens. How many bytes are the embeddings, and how many the layer at full width?
+# - the embeddings, `tokens × hidden`, which do not shrink with the width;
+# - in each layer, four attention matrices and two FFN matrices. At full width, an attention matrix is hidden × hidden and an FFN matrix is hidden × 4 hidden. At width w, each has w times as many weights.
 #
-# <details><summary>Hint 1</summary>What do the embeddings leave of the budget?</details>
-# <details><summary>Hint 2</summary>A whole layer has 4 · hidden² + 2 · 4 · hidden² weights.</details>
-# <details><summary>Hint 3</summary>Two amounts of bytes make a share. Which one is divided by which, and what if there is room for more than everything?</details>
+# Leave out everything else. If the embeddings alone take the whole budget or more, raise `ValueError`.
+#
+# First, on paper: with a hidden size of 10, one layer and 100 tokens, how many bytes do the embeddings take, and how many does the layer take at full width?
+#
+# <details><summary>The answer on paper</summary>The embeddings take 100 · 10 = 1,000 bytes, and the layer takes 4 · 100 + 2 · 400 = 1,200 bytes.</details>
+#
+# <details><summary>Hint 1</summary>How many bytes do the embeddings leave for the layers?</details>
+# <details><summary>Hint 2</summary>At full width, a layer has 4 · hidden² + 2 · 4 · hidden² weights.</details>
+# <details><summary>Hint 3</summary>The width is a ratio of two numbers of bytes: what is left, and what all layers need at full width. What if more is left than they need?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "width_for", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -89,7 +96,7 @@ def width_for(megabytes, tokens, layers, hidden):
 checks.width_for(width_for)
 
 # %% [markdown]
-# BERT-base has 12 layers and a hidden size of 768. How wide may its student be in 25 MB, with 12,000 tokens? With all 30,522? Guess first.
+# BERT-base has 12 layers and a hidden size of 768. How wide can its student be in 25 MB with 12,000 tokens? And with all 30,522 tokens? Guess first.
 
 # %% nbgrader={"grade": false, "grade_id": "bert-width", "locked": true, "schema_version": 3, "solution": false, "task": false}
 for tokens, layers in ((12_000, 12), (12_000, 6), (30_522, 12)):
@@ -100,17 +107,19 @@ for tokens, layers in ((12_000, 12), (12_000, 6), (30_522, 12)):
 #
 # **Goal** turn counts into a verdict. **12 minutes, difficulty 2 of 3**
 #
-# `loses_less(only_large, only_small, n, points)`: both models answered the same `n` test texts. `only_large` of them only the large model got right, `only_small` only the small one. Use lesson 6's interval for the change of the accuracy:
+# A large and a small model answered the same `n` test texts. Only the large model is right on `only_large` of them, and only the small model on `only_small`. Use lesson 6's interval for the change of the accuracy:
 #
 # $$\frac{c - b}{n} \pm \frac{1.96}{n} \sqrt{b + c - \frac{(c - b)^2}{n}}$$
 #
-# Here $b$ is `only_large` and $c$ is `only_small`. Give `"yes"` if the whole interval lies above −`points`, `"no"` if it lies below, and `"cannot tell"` otherwise. `points` counts hundredths: 2 points are a change of 0.02.
+# Here $b$ is `only_large` and $c$ is `only_small`. `loses_less(only_large, only_small, n, points)` returns `"yes"` if the whole interval lies above −`points`, `"no"` if it lies below, and `"cannot tell"` otherwise. `points` is in percentage points, so 2 points are a change of 0.02.
 #
-# Paper first: 10 and 10 of 1,000, and you can lose 2 points. What is the change? Is the interval narrower than 2 points?
+# First, on paper: the counts are 10 and 10 of 1,000, and you can lose 2 points. What is the change? Does the interval cross −2 points?
 #
-# <details><summary>Hint 1</summary>The change is negative if the small model is worse. "Above −2" is a comparison with −points.</details>
-# <details><summary>Hint 2</summary>Which end of the interval must lie above −points for a yes? Which one below it for a no?</details>
-# <details><summary>Hint 3</summary>The change is a fraction, and points are hundredths. Bring both ends to points before you compare.</details>
+# <details><summary>The answer on paper</summary>The change is 0. The interval is 1.96 · √20 / 1,000 = 0.009 wide on each side, or 0.9 points. It does not cross −2 points, so the verdict is yes.</details>
+#
+# <details><summary>Hint 1</summary>If the small model is worse, the change is negative. So the limit is −points.</details>
+# <details><summary>Hint 2</summary>Which end of the interval decides about a yes, and which about a no?</details>
+# <details><summary>Hint 3</summary>The formula gives fractions, but `points` are hundredths. Use one unit for both.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "loses_less", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -129,22 +138,22 @@ def loses_less(only_large, only_small, n, points):
 checks.loses_less(loses_less)
 
 # %% [markdown]
-# The same shares, with more and more test texts: one in twenty is right for the large model alone, one in twenty-five for the small one alone. You can lose 2 points.
+# Now the same shares with more and more test texts: only the large model is right on one text in 20, and only the small model on one in 25. You can lose 2 points.
 
 # %% nbgrader={"grade": false, "grade_id": "more-texts", "locked": true, "schema_version": 3, "solution": false, "task": false}
 for n in (100, 300, 1000, 3000, 10_000):
     print(f"{n:6,} texts: {loses_less(n // 20, n // 25, n, 2)}")
 
 # %% [markdown]
-# How many test texts do you need before the verdict can be a yes?
+# How many test texts do you need for a yes?
 #
-# <details><summary>Answer</summary>The change is −1 point, so the interval must be narrower than 1 point on each side. With these shares that takes about 3,500 texts. Halving the width takes four times as many.</details>
+# <details><summary>Answer</summary>The change is −1 point, so the interval may reach less than 1 point to each side. With these shares, that takes about 3,500 texts. An interval of half the width takes four times as many texts.</details>
 #
-# ## 4 · Who reads which ids?
+# ## 4 · Which model reads which ids?
 #
-# **Goal** find an error that raises no error. **10 minutes, difficulty 2 of 3**
+# **Goal** find an error that raises no exception. **10 minutes, difficulty 2 of 3**
 #
-# After the vocabulary was pruned, teacher and student have different tokenizers. A colleague writes this:
+# After the vocabulary is pruned, teacher and student have different tokenizers. A colleague writes this:
 #
 # ```python
 # def teaching_rows(texts, held_out, large, small, teacher):
@@ -155,12 +164,13 @@ for n in (100, 300, 1000, 3000, 10_000):
 #     return rows
 # ```
 #
-# `large(text)` and `small(text)` give the ids of a text by the two tokenizers, and `teacher(ids)` gives logits. The training runs, and the student is hardly better than guessing. Find two mistakes and correct them. A row is a pair: what the student
-# reads, and the teacher's logits for this text. `held_out` is the set of validation and test texts.
+# `large(text)` returns a text's ids from the teacher's tokenizer, and `small(text)` its ids from the student's. `teacher(ids)` returns logits. `held_out` is the set of the validation and test texts.
 #
-# <details><summary>Hint 1</summary>Which word has the id 2,000 for the student? And for the teacher?</details>
-# <details><summary>Hint 2</summary>Should the student be trained on all of texts?</details>
-# <details><summary>Hint 3</summary>Each model has a tokenizer of its own: which of the two makes the first half of a row, and which one does the second half need on the way?</details>
+# The training runs, but the student is hardly better than guessing. Find the two mistakes and correct them. The function returns a list of pairs, in the order of `texts`: the ids that the student reads, and the teacher's logits for the same text.
+#
+# <details><summary>Hint 1</summary>Which token has the id 2,000 for the student? And for the teacher?</details>
+# <details><summary>Hint 2</summary>Should the student be trained on every text in texts?</details>
+# <details><summary>Hint 3</summary>Each model reads the ids of its own tokenizer. Which tokenizer belongs to each half of a pair?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "teaching_rows", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -176,19 +186,19 @@ checks.teaching_rows(teaching_rows)
 # %% [markdown]
 # ## 5 · Challenge: a budget on your own data
 #
-# **Goal** compress a classifier for a data set of your choice, and stand by the result. **15 minutes, difficulty 3 of 3**
+# **Goal** compress a classifier on a data set of your choice. **15 minutes, difficulty 3 of 3**
 #
 # Choose a data set: your own texts, or lesson 6's demonstration. Make a small model with `compress`:
 #
 # - `model.onnx` takes at most **5 MB**;
-# - at least **200** texts are in the test part;
-# - the interval of the change lies above **−10 points**. Lesson 6 has less to lose, because its student reads more text.
+# - at least **200** texts are in the test set;
+# - the interval of the change of the accuracy lies above **−10 points**. Lesson 6 allows a smaller loss, because its student reads more text.
 #
-# Give `my_folder`, the folder that `compress` wrote. If you look at the test part more than once, say so when you report the result.
+# The answer is `my_folder`, the folder that `compress` wrote. If you look at the test set more than once, say so when you report the result.
 #
-# <details><summary>Hint 1</summary>compress(texts, model, out, target=Target(megabytes=5), unlabeled=…) does it. Which of these do you have?</details>
-# <details><summary>Hint 2</summary>Files of the demonstration: demo = demonstration(1000), with demo.texts, demo.model, demo.unlabeled and demo.out.</details>
-# <details><summary>Hint 3</summary>If the interval reaches too low, pass options=Options(reads=40_000), or a shape of your own: compression.Shape says which numbers describe it.</details>
+# <details><summary>Hint 1</summary>compress(texts, model, out, target=Target(megabytes=5), unlabeled=…) does it. Which of these arguments do you have?</details>
+# <details><summary>Hint 2</summary>demo = demonstration(1000) returns the files of the demonstration: demo.texts, demo.model, demo.unlabeled and demo.out.</details>
+# <details><summary>Hint 3</summary>If the interval reaches below −10 points, let the student read more, with options=Options(reads=40_000), or choose another shape: see compression.Shape.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "own_budget", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
@@ -206,15 +216,15 @@ print(my_report)
 checks.own_budget(my_folder)
 
 # %% [markdown]
-# Ask it something, without PyTorch:
+# Try your model on three sentences. This needs no PyTorch:
 
 # %% nbgrader={"grade": false, "grade_id": "ask", "locked": true, "schema_version": 3, "solution": false, "task": false}
 classify = run_onnx.load(my_folder)
 classify(["A moving, funny, clever film.", "Two hours that I never get back.", "Not bad at all."])
 
 # %% [markdown]
-# ## And then
+# ## What next?
 #
-# - Compare your functions with [course_lib/compression](../course_lib/compression). What do they guard against that yours do not?
-# - Read the card of your model aloud. Would you use this model, if somebody else had made it?
-# - Run `compress` once with and once without the unlabeled text. What is it worth?
+# - Compare your functions with [course_lib/compression](../course_lib/compression). Which inputs does that code handle that yours does not?
+# - Read the model card in your folder. Would you use this model if somebody else had made it?
+# - Run `compress` with and without the unlabeled text. How much does the unlabeled text add?

@@ -3,11 +3,11 @@
 #
 # **You need** [lesson 7](../notebooks/07_language_model.ipynb). **Time** about 65 minutes; the computer works less than one of them, and some twenty more if you do the challenge with SmolLM2.
 #
-# Write your answer where it says `YOUR CODE HERE`, run it, then run the check below it. A check says what it tried, what
-# came and what was expected. If your answer makes a known mistake, it says which one. It also says what it did *not* look
-# at, so keep your own eyes open. Stuck? Open one hint at a time.
+# Write your answer where it says `YOUR CODE HERE`, run that cell, and then run the check below it. The check prints what it tried, what
+# came out, and what was expected. If your answer makes a known mistake, the check names it. It also prints what it does *not* test.
+# If you are stuck, open one hint at a time.
 #
-# A function leaves its arguments as they are. Leave `course_lib.structured` and `course_lib.distillation` aside until the challenge: you are writing parts of them.
+# A function must not change its arguments. Where the text asks for a number, a float and a tensor with one element are both fine, and no gradient is needed. Do not use `course_lib.structured` and `course_lib.distillation` before the challenge, because you are writing parts of them.
 
 # %% tags=["setup"]
 # the first cell of every lesson
@@ -32,15 +32,17 @@ print(f"{tiny.config.num_hidden_layers} layers, {tiny.config.vocab_size} tokens"
 # %% [markdown]
 # ## 1 · Block influence
 #
-# **Goal** say how much a layer changes the hidden states. **8 minutes, difficulty 1 of 3**
+# **Goal** measure how much a layer changes the hidden states. **8 minutes, difficulty 1 of 3**
 #
-# `block_influence(before, after)`: both are hidden states `[..., hidden]`, what goes into a layer and what comes out. Give the mean over all tokens of 1 − cosine.
+# `block_influence(before, after)` takes the hidden states before and after a layer, both `[..., hidden]`, with one or two dimensions before the last. It returns the mean over all tokens of 1 − cosine, as one number. No hidden state is zero.
 #
-# Paper first: before (1, 0), after (1, 1). What is the cosine? And after (5, 0)?
+# First, on paper: before is (1, 0) and after is (1, 1). What is the cosine? And if after is (5, 0)?
 #
-# <details><summary>Hint 1</summary>The cosine of two vectors is their product, divided by both lengths.</details>
-# <details><summary>Hint 2</summary>Work along the last dimension. There may be one dimension before it, or two.</details>
-# <details><summary>Hint 3</summary>torch.cosine_similarity compares vectors along one dimension. One cosine is left for each token: what becomes of them at the end?</details>
+# <details><summary>The answer on paper</summary>The cosine is 1 / √2 = 0.707, so 1 − cosine is 0.293. For (5, 0) the cosine is 1, because only the length has changed, and 1 − cosine is 0.</details>
+#
+# <details><summary>Hint 1</summary>The cosine of two vectors is their dot product, divided by both lengths.</details>
+# <details><summary>Hint 2</summary>Compute along the last dimension. How many dimensions are before it should not matter.</details>
+# <details><summary>Hint 3</summary>torch.cosine_similarity compares vectors along one dimension, and leaves one cosine for each token.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "block_influence", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -56,7 +58,7 @@ def block_influence(before, after):
 checks.block_influence(block_influence)
 
 # %% [markdown]
-# On the tiny model, beside the library:
+# Compare your function with the library's on the tiny model:
 
 # %% nbgrader={"grade": false, "grade_id": "compare-influence", "locked": true, "schema_version": 3, "solution": false, "task": false}
 with torch.no_grad():
@@ -65,22 +67,25 @@ print([f"{block_influence(states[i], states[i + 1]):.4f}" for i in range(4)])
 print([f"{one:.4f}" for one in structured.block_influence(tiny, TensorDataset(ids))])
 
 # %% [markdown]
-# Why does the last number differ?
+# Here both lists agree. In a trained model such as SmolLM2, the last numbers differ. Why?
 #
-# <details><summary>Answer</summary>The last of `hidden_states` lies behind the model's final norm.</details>
+# <details><summary>Answer</summary>The last entry of `hidden_states` comes after the model's final norm, and the library looks before it. In the tiny model, the norm's learned scales are all 1, so the norm changes only the length of a vector, and the cosine ignores the length. In a trained model, the scales differ.</details>
 #
 # ## 2 · Wanda's mask
 #
-# **Goal** prune weights by what they multiply. **10 minutes, difficulty 2 of 3**
+# **Goal** prune weights by their magnitude and their inputs. **10 minutes, difficulty 2 of 3**
 #
-# `wanda_mask(weight, inputs, amount)`: `weight` is `[outputs, inputs]`, `inputs` is `[tokens, inputs]`, what the layer read on calibration text. The score of a weight is its magnitude times the L2 norm of its input over all tokens. In each row, the share `amount` with the
-# lowest scores goes, rounded to whole weights with Python's `round`; no two scores of a row are equal. Give a bool mask, True where the weight stays.
+# `wanda_mask(weight, inputs, amount)` returns a mask with the shape of `weight` and dtype `torch.bool`, True where a weight stays. `weight` is `[outputs, inputs]`. `inputs` is `[tokens, inputs]`, the inputs of the layer on calibration text.
 #
-# Paper first: a row (1, 2), and inputs (3, 1) for each of four tokens. Which weight goes at 50 %?
+# The score of a weight is its magnitude times the L2 norm of its input over all tokens. In each row, prune the `round(amount * n)` weights with the lowest scores, where n is the number of weights in the row and `round` is Python's. `amount` may be 0. No two scores of a row are equal.
 #
-# <details><summary>Hint 1</summary>inputs.norm(dim=0) gives one norm for each input.</details>
-# <details><summary>Hint 2</summary>Weights compete within their row: sort along dimension 1.</details>
-# <details><summary>Hint 3</summary>argsort says which weight comes first, second, and so on. You need the opposite: for each weight its place. What does sorting that order give?</details>
+# First, on paper: the row is (1, 2), and the inputs are (3, 1) for each of four tokens. Which weight is pruned at 50 %?
+#
+# <details><summary>The answer on paper</summary>The norms of the inputs are 6 and 2, so the scores are 1 · 6 = 6 and 2 · 2 = 4. The weight of 2 is pruned, although it is larger.</details>
+#
+# <details><summary>Hint 1</summary>inputs.norm(dim=0) is one norm for each input.</details>
+# <details><summary>Hint 2</summary>Only weights of the same row are compared, so sort along dimension 1.</details>
+# <details><summary>Hint 3</summary>argsort returns the index of the lowest score, then that of the second lowest, and so on. You need the reverse: the rank of each weight. What does argsort of that order give?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "wanda_mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -96,7 +101,7 @@ def wanda_mask(weight, inputs, amount):
 checks.wanda_mask(wanda_mask)
 
 # %% [markdown]
-# How large is the error of a layer's output? Guess first: which is smaller, with the same number of zeros?
+# How large is the error in a layer's output? Both masks have the same number of zeros. Guess first: which error is smaller?
 
 # %% nbgrader={"grade": false, "grade_id": "output-error", "locked": true, "schema_version": 3, "solution": false, "task": false}
 torch.manual_seed(0)
@@ -113,13 +118,17 @@ for name, given in {"Wanda": inputs, "magnitude": torch.ones(1, 48)}.items():
 #
 # **Goal** compare two models whose logits have different lengths. **12 minutes, difficulty 2 of 3**
 #
-# `padded_kl(student, teacher, vocabulary)`: logits `[tokens, at least vocabulary]`. Only the first `vocabulary` entries are tokens. The rest is padding, and each model may have a different amount of it. A logit of −∞ in both means that the token cannot come; no other probability is so small that it rounds to 0. Give KL(teacher ‖ student), the mean over the tokens.
+# `padded_kl(student, teacher, vocabulary)` returns KL(teacher ‖ student), the sum over the vocabulary and the mean over the tokens, as one number. `student` and `teacher` are logits `[tokens, n]`, where n is at least `vocabulary` and may differ between the two. Only the first `vocabulary` entries of each row are real tokens. The rest is padding, and it must not count.
 #
-# Paper first: the teacher's probabilities are (0.5, 0.5, 0), the student's (0.25, 0.75, 0). Which terms has the sum?
+# A logit of −∞ means that a token is impossible, and it is then −∞ in both models. Such a token adds 0 to the sum. No other probability is so small that it rounds to 0.
 #
-# <details><summary>Hint 1</summary>Must the padding be cut before the softmax, or after it?</details>
-# <details><summary>Hint 2</summary>−∞ − (−∞) is NaN, and 0 · NaN is NaN. Put 0 in its place before you multiply.</details>
-# <details><summary>Hint 3</summary>A term whose p is 0 counts nothing, whatever stands beside it. torch.where(condition, a, b) takes a where the condition holds, else b: where must a difference not be used?</details>
+# First, on paper: the teacher's probabilities are (0.5, 0.5, 0) and the student's are (0.25, 0.75, 0). Which terms does the sum have?
+#
+# <details><summary>The answer on paper</summary>0.5 · log(0.5 / 0.25) + 0.5 · log(0.5 / 0.75) = 0.144. The third token adds 0.</details>
+#
+# <details><summary>Hint 1</summary>Should you cut the padding before the softmax, or after it?</details>
+# <details><summary>Hint 2</summary>−∞ − (−∞) is NaN, and 0 · NaN is NaN. So the difference must be replaced before you multiply.</details>
+# <details><summary>Hint 3</summary>torch.where(condition, a, b) takes a where the condition holds, and b elsewhere. For which tokens is the difference not needed?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "padded_kl", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -140,7 +149,7 @@ checks.padded_kl(padded_kl)
 #
 # **Goal** drop layers, and keep the cache right. **10 minutes, difficulty 2 of 3**
 #
-# A colleague writes this. The perplexity is as expected. But when the model *writes*, it stops with an error, or writes nonsense:
+# A colleague writes this. The perplexity is as expected. But when the model generates text, it stops with an error or writes nonsense:
 #
 # ```python
 # def drop_layers(model, keep):
@@ -150,11 +159,11 @@ checks.padded_kl(padded_kl)
 #     return small
 # ```
 #
-# Find what is missing. `keep` lists the layers that stay, counted from 0, in their order.
+# Write a correct `drop_layers(model, keep)`. It returns a copy of the model with only the layers in `keep`, which counts from 0 and is in rising order. The copy's layers and its config must have the right numbers. The model itself must not change.
 #
-# <details><summary>Hint 1</summary>Each layer's attention has a number. What is it for?</details>
-# <details><summary>Hint 2</summary>print([layer.self_attn.layer_idx for layer in tiny.model.layers])</details>
-# <details><summary>Hint 3</summary>The model's config also says how many layers there are.</details>
+# <details><summary>Hint 1</summary>The attention of each layer has a number. What is it used for?</details>
+# <details><summary>Hint 2</summary>Run print([layer.self_attn.layer_idx for layer in tiny.model.layers]).</details>
+# <details><summary>Hint 3</summary>The model's config also stores how many layers there are.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "drop_layers", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -176,15 +185,15 @@ checks.drop_layers(drop_layers)
 # %% [markdown]
 # ## 5 · Challenge: two thirds of the parameters
 #
-# **Goal** the best perplexity with at most two thirds of the parameters. **25 minutes, difficulty 3 of 3**
+# **Goal** reach a low perplexity with at most two thirds of the parameters. **25 minutes, difficulty 3 of 3**
 #
-# Make SmolLM2 smaller: at most two thirds of its parameters, about 90 million. Drop layers, remove FFN neurons, or do both, and then distill. The perplexity on eight test reviews may be at most **2.5 times** that of the whole model.
+# Make `my_model`, a SmolLM2 with at most two thirds of its parameters, about 90 million. Drop layers, remove FFN neurons, or do both, and then distill. The perplexity on eight test reviews may be at most **2.5 times** that of the whole model.
 #
-# The cell below tries everything out on the tiny model, whose weights are random. That takes seconds, but it shows only that your code runs. For the real challenge, write `"SmolLM2"`, which is fetched once, 93 MB, and give it more steps.
+# Try your code on the tiny model first. That takes seconds, but its weights are random, so it shows only that the code runs. The check accepts it. For the real challenge, use `"SmolLM2"`, which downloads 93 MB once, and take more steps.
 #
-# <details><summary>Hint 1</summary>Each of the 30 layers has about 3.5 million parameters, and the embeddings have 28 million. How many layers may stay?</details>
-# <details><summary>Hint 2</summary>structured.block_influence ranks the layers, structured.remove_layers keeps those that you name, and distill_tokens trains.</details>
-# <details><summary>Hint 3</summary>Train on the reviews of the part "train", and compare variants on "validation". A few hundred steps of four reviews help more than any other choice.</details>
+# <details><summary>Hint 1</summary>Each of the 30 layers has about 3.5 million parameters, and the embeddings have 28 million. How many layers can stay?</details>
+# <details><summary>Hint 2</summary>structured.block_influence ranks the layers, structured.remove_layers keeps the layers that you list, and distill_tokens trains.</details>
+# <details><summary>Hint 3</summary>Train on the reviews of the part "train", and compare variants on "validation". A few hundred steps with four reviews each help more than any other choice.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "two_thirds", "locked": false, "schema_version": 3, "solution": true, "task": false}
 ### BEGIN SOLUTION
@@ -203,8 +212,8 @@ print(evaluation.perplexity(whole, validation), "→", evaluation.perplexity(my_
 checks.two_thirds(my_model)
 
 # %% [markdown]
-# ## And then
+# ## What next?
 #
-# - Compare your functions with [course_lib/structured/layer_influence.py](../course_lib/structured/layer_influence.py) and `token_kl`. What do they guard against that yours do not?
-# - Which is better at two thirds of the parameters, fewer layers or narrower ones? Compare after the same training.
-# - Let your model write. Is a low perplexity enough?
+# - Compare your functions with [course_lib/structured/layer_influence.py](../course_lib/structured/layer_influence.py) and `token_kl`. Which inputs does that code handle that yours does not?
+# - At two thirds of the parameters, are fewer layers better, or narrower layers? Compare them after the same training.
+# - Let your model write some text. Does a low perplexity mean that the text is good?
