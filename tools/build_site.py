@@ -46,6 +46,7 @@ DOCS = [
     "claims",
     "scaling",
     "instructors",
+    "offline",
     "install",
     "reliability",
 ]
