@@ -31,10 +31,12 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` itself is not installed
@@ -51,7 +53,8 @@ ANSWERS = ("solutions", "docs/instructors.md")  # a class gets them only on requ
 LINK = re.compile(r"( · )?(?<!!)\[([^\[\]]*)\]\(([^)\s#]+)[^)\s]*\)")
 PACKED = {".whl", ".gz", ".png", ".safetensors", ".gguf"}  # compressing these gains next to nothing
 SHRINKS = 0.35  # a wheel's bytes for each byte installed: for the estimate of what is left, alone
-GROUPS = 8
+GROUPS, LEAST = 8, 20e6  # calls of pip, and what each downloads at the least, in bytes
+NEWEST = 99  # a bugfix release that no Python has reached: `least_python` says which one is needed
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Platform:
             "platform_release": "",
             "platform_version": "",
             "python_version": python,
-            "python_full_version": f"{python}.0",
+            "python_full_version": f"{python}.{NEWEST}",
         }
 
 
@@ -262,14 +265,26 @@ def closure(
 def needs(wheels: dict[str, Path], name: str) -> list[str]:
     """The requirements of a package: those of its wheel, else of what is installed here."""
     if name in wheels:
-        with zipfile.ZipFile(wheels[name]) as wheel:
-            (file,) = (x for x in wheel.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", x))
-            text = wheel.read(file).decode("utf-8")
-        return HeaderParser().parsestr(text).get_all("Requires-Dist") or []
+        return metadata_of(wheels[name]).get_all("Requires-Dist") or []
     try:
         return importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
         return []
+
+
+def metadata_of(wheel: Path) -> Message:
+    """What a wheel says about its package."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (file,) = (name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+        return HeaderParser().parsestr(archive.read(file).decode("utf-8"))
+
+
+def least_python(python: str, wheels: Iterable[Path]) -> str:
+    """The first bugfix release of a Python that all these wheels take, as in `3.11.5`."""
+    said = {metadata_of(wheel)["Requires-Python"] or "" for wheel in wheels}
+    wanted = SpecifierSet(",".join(filter(None, said)))
+    return next(x for n in range(NEWEST + 1) if (x := f"{python}.{n}") in wanted)
 
 
 def wheels_in(folder: Path) -> dict[str, Path]:
@@ -347,10 +362,10 @@ def grouped(sizes: dict[str, float]) -> Iterator[list[str]]:
 
     pip wants a checksum with each line of a call, or with none.
 
-    >>> list(grouped({"a": 1, "b": 9, "c": 1, "d": 1}))
+    >>> list(grouped({"a": 12e6, "b": 90e6, "c": 12e6, "d": 12e6}))
     [['b'], ['a', 'c'], ['d']]
     """
-    limit = sum(sizes.values()) / GROUPS
+    limit = max(sum(sizes.values()) / GROUPS, LEAST)
     group: list[str] = []
     for line in sorted(sizes, key=lambda line: ("--hash" not in line, -sizes[line])):
         mixed = group and ("--hash" in line) != ("--hash" in group[0])
@@ -372,7 +387,11 @@ def start_pip(
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--dest", str(part / "wheels"), "-r", str(part / "requirements.txt")]
     if not target.is_here(python):
-        command += ["--python-version", python, *(f"--platform={tag}" for tag in target.tags)]
+        command += [
+            "--python-version",
+            f"{python}.{NEWEST}",
+            *(f"--platform={tag}" for tag in target.tags),
+        ]
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(part / "pip"))
     with (part / "log").open("wb") as log:
         return subprocess.Popen(
@@ -440,12 +459,13 @@ def data_files(llm: bool) -> dict[str, Path]:
     }
 
 
-def installer(order: Order, folder: Path) -> dict[str, Path]:
-    """Write the installer for this bundle: name → file."""
+def installer(order: Order, least: str, folder: Path) -> dict[str, Path]:
+    """Write the installer for this bundle, which asks for at least that Python: name → file."""
     folder.mkdir(parents=True, exist_ok=True)
     systems = {name: (PLATFORMS[name].system, PLATFORMS[name].machine) for name in order.platforms}
     words = {
         "@PYTHON@": order.python,
+        "@LEAST@": least,
         "@SYSTEMS@": ", ".join(" ".join(found) for found in systems.values()),
     }
     for path in INSTALLER.iterdir():
@@ -457,7 +477,7 @@ def installer(order: Order, folder: Path) -> dict[str, Path]:
             (folder / path.name).write_text(text, "utf-8", newline="\r\n" if for_windows else "\n")
     (folder / "install.sh").chmod(0o755)
     fetch = ["--llm"] if order.llm else []
-    facts = {"python": order.python, "platforms": systems, "extras": order.extras, "fetch": fetch}
+    facts = {"least_python": least, "platforms": systems, "extras": order.extras, "fetch": fetch}
     (folder / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return files_in(folder)
 
@@ -517,7 +537,8 @@ def make(order: Order, out: Path, work: Path) -> None:
     files = below("course", files_in(course)) | below("site", files_in(site)) | below("data", data)
     for name in order.platforms:
         files |= below(f"wheels/{name}", files_in(work / "wheels" / name))
-    files |= installer(order, work / "installer")
+    wheels = [path for path in files.values() if path.suffix == ".whl"]
+    files |= installer(order, least_python(order.python, wheels), work / "installer")
     checksums = work / "SHA256SUMS"
     checksums.write_text(sums(files), "utf-8", newline="\n")
     if is_same(out, checksums.read_text("utf-8")):

@@ -40,18 +40,21 @@ def main(arguments):
 
 def platform_here(bundle):
     """The bundle's name of this platform; the program ends where it has no packages for it."""
-    wanted = tuple(bundle["python"].split("."))
+    least = [int(part) for part in bundle["least_python"].split(".")]
     here = (platform.system(), platform.machine())
     names = [name for name, found in bundle["platforms"].items() if tuple(found) == here]
     bits = 64 if sys.maxsize > 2**32 else 32
-    if names and platform.python_version_tuple()[:2] == wanted and bits == 64:
+    python = list(sys.version_info[:3])
+    fits = python[:2] == least[:2] and python >= least and bits == 64
+    if names and fits:
         return names[0]
     systems = ", ".join(" ".join(found) for found in bundle["platforms"].values())
+    wanted = f"Python {least[0]}.{least[1]} ({bundle['least_python']} or newer)"
     sys.exit(
-        f"This bundle is for Python {bundle['python']}, 64 bit, on {systems}. Here is Python "
-        f"{platform.python_version()}, {bits} bit, on {' '.join(here)}. Either install Python "
-        f"{bundle['python']} here, or make a bundle for this machine where there is a network: "
-        "docs/offline.md in the folder course says how."
+        f"This bundle is for {wanted}, 64 bit, on {systems}. Here is Python "
+        f"{platform.python_version()}, {bits} bit, on {' '.join(here)}. Either install such a Python "
+        "here, or make a bundle for this machine where there is a network: docs/offline.md in the "
+        "folder course says how."
     )
 
 

@@ -6,5 +6,6 @@ for python in ${PYTHON:+"$PYTHON"} python@PYTHON@ python3 python; do
         exec "$python" "$here/install.py" "$@"
     fi
 done
-echo "Python @PYTHON@ was not found. Install it, or say where it is: PYTHON=/path/to/python@PYTHON@ sh install.sh" >&2
+echo "Python @PYTHON@ was not found. Install it (@LEAST@ or newer), or say where it is:" >&2
+echo "    PYTHON=/path/to/python@PYTHON@ sh install.sh" >&2
 exit 1
