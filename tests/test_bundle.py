@@ -330,9 +330,9 @@ def test_another_platform_is_refused(room, monkeypatch, system, python):
 
 def test_the_least_python_is_what_the_wheels_ask_for(tmp_path):
     """Python 3.11.2 was refused by one package in a hundred and sixty."""
-    wheels = [wheel(tmp_path, name, python=asked) for name, asked in PYTHONS.items()]
-    assert wheels.least_python("3.11", wheels) == "3.11.5"
-    assert wheels.least_python("3.12", wheels) == "3.12.0"
+    packages = [wheel(tmp_path, name, python=asked) for name, asked in PYTHONS.items()]
+    assert wheels.least_python("3.11", packages) == "3.11.5"
+    assert wheels.least_python("3.12", packages) == "3.12.0"
 
 
 @pytest.mark.parametrize(
