@@ -4,10 +4,11 @@
 #   make site, and open site/index.html                  make test-fast: two minutes, for edits of texts
 #   make class FOLDER=~/my-class                         nbgrader's folder for a class: docs/instructors.md
 #   make hub                                             what a JupyterHub needs: docs/hub.md
+#   make bundle [PLATFORMS="linux macos windows"]        for a room without a network: docs/offline.md
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-.PHONY: lab test test-fast notebooks exercises class hub site doctor data setup lock audit
+.PHONY: lab test test-fast notebooks exercises class hub site bundle doctor data setup lock audit
 .NOTPARALLEL:
 
 # Images for containers often forbid Python to keep what it compiled. Then every kernel would compile
@@ -57,6 +58,11 @@ hub: setup
 site: EXTRAS = lab site
 site: setup
 	@"$(BIN)/python" tools/build_site.py $(ARGS)
+
+# One archive, to install from without a network.
+bundle: EXTRAS = lab site
+bundle: setup data
+	@"$(BIN)/python" tools/bundle.py $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(ARGS)
 
 # Without a set-up, too: what is missing is what the doctor is asked about.
 doctor:

@@ -47,6 +47,7 @@ DOCS = [
     "scaling",
     "instructors",
     "hub",
+    "offline",
     "install",
     "reliability",
 ]
