@@ -96,9 +96,12 @@ def masked(model: nn.Module, keep: Keep) -> nn.Module:
     return result
 
 
-def remove_layers(model: PreTrainedModel, keep: Iterable[int]) -> PreTrainedModel:
+def remove_layers(
+    model: PreTrainedModel, keep: Iterable[int], *, share_tensors: bool = False
+) -> PreTrainedModel:
     """A copy of a transformer that has only the layers named in `keep`, in their old order: its outputs
-    are those of the model in which every other layer returns its input.
+    are those of the model in which every other layer returns its input. `share_tensors` as for `remove`:
+    the copy uses the model's own tensors (default False).
 
     Raises:
         TypeError: not a `transformers` model.
@@ -124,11 +127,12 @@ def remove_layers(model: PreTrainedModel, keep: Iterable[int]) -> PreTrainedMode
             "This GPT-2 divides each layer's attention by the layer's number "
             "(scale_attn_by_inverse_layer_idx), so a layer cannot change its place."
         )
+    shared: dict[int, Any] = {id(p): p for p in model.parameters()} if share_tensors else {}
     # An empty list stands in for the layers while copying, so those that go cost no memory.
-    result = copy.deepcopy(model, {id(layers): nn.ModuleList()})
+    result = copy.deepcopy(model, shared | {id(layers): nn.ModuleList()})
     new: Any = result.get_submodule(path)
     for place, i in enumerate(kept):
-        layer = copy.deepcopy(layers[i], {id(model.config): result.config})
+        layer = copy.deepcopy(layers[i], shared | {id(model.config): result.config})
         for module in layer.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module.layer_idx = place  # where a decoder's cache keeps this layer

@@ -226,7 +226,7 @@ plots.layer_scores(panels, title=title, marked=[12, 25])
 
 # %%
 kept = sorted(influence.argsort()[settings.dropped :].tolist())
-cut = structured.remove_layers(model, kept)
+cut = structured.remove_layers(model, kept, share_tensors=True)  # copies no weights
 as_cut = perplexity(cut)
 gone = sorted(set(range(len(influence))) - set(kept))
 print("dropped layers, counted from 1:", [i + 1 for i in gone])

@@ -249,6 +249,9 @@ def test_without_layers_the_others_hand_on(name, dtype):
         assert apart(logits(small, x), reference) <= CLOSE[dtype]
         assert apart(logits(model, x), reference) > 1e-3
         assert small.config.num_hidden_layers == len(small.get_submodule(LAYERS[name])) == len(kept)
+        sharing = remove_layers(model, kept, share_tensors=True)
+        assert {id(p) for p in sharing.parameters()} <= {id(p) for p in model.parameters()}
+        assert torch.equal(logits(sharing, x), logits(small, x))
     assert model.config.num_hidden_layers == 3
 
 
