@@ -100,8 +100,8 @@ def remove_layers(
     model: PreTrainedModel, keep: Iterable[int], *, share_tensors: bool = False
 ) -> PreTrainedModel:
     """A copy of a transformer that has only the layers named in `keep`, in their old order: its outputs
-    are those of the model in which every other layer returns its input. `share_tensors` as for `remove`:
-    the copy uses the model's own tensors (default False).
+    are those of the model in which every other layer returns its input. With `share_tensors` it
+    uses the model's own tensors, as for `remove` (default False).
 
     Raises:
         TypeError: not a `transformers` model.
