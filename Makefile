@@ -24,18 +24,18 @@ lab: setup
 ALL := -n 2 --dist loadfile --no-loadscope-reorder tests course_lib \
     --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks/*.ipynb
 
-test: EXTRAS = lab grading hub site test
+test: EXTRAS = lab grading site test
 test: setup data
 	"$(BIN)/ruff" check .
 	@# mypy has one core for half a minute; the tests begin meanwhile, and both must pass.
 	"$(BIN)/mypy" & COURSE_PROFILE=quick "$(BIN)/python" -m pytest $(or $(ARGS),$(ALL)) && wait $$!
 
-# What an edit of a lesson, a lab, a figure or a page can break, without running lessons, labs or a browser.
+# What an edit of a text or a figure can break, without running lessons, labs or a browser.
 test-fast: EXTRAS = lab grading site test
 test-fast: setup data
 	"$(BIN)/ruff" check .
 	COURSE_PROFILE=quick "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" \
-	    tests/lessons tests/notebooks tests/test_*.py
+	    tests/lessons tests/notebooks tests/deploy/test_values.py tests/test_*.py
 
 notebooks: setup data
 	"$(BIN)/python" tools/notebooks.py run $(ARGS)

@@ -33,9 +33,8 @@ FLOORS = (
 LIBRARY = set().union(*FLOORS[:7])
 # The program that travels in a folder with a model. It stands alone, so it is counted alone.
 SHIPPED = HOUSE / "quantization" / "run_onnx.py"
-# Lines, docstrings included: what each room has, why (by issue), and what it may grow by unseen. Who
-# adds more says here what for. The aims of issue 21 were 4,900 for the library, 3,200 for the course
-# without checks, and 16,000 for the tests; seven issues after it added what stands here.
+# Lines, docstrings included: what each room has, why, and what it may grow by unseen. Who adds more
+# says here what for.
 ROOMS = {
     "library": {
         "structured": 2_690,  # speed-ups; roles 450, joins 140, refusals 130, norms 75
@@ -74,7 +73,7 @@ ROOMS = {
         "structured": 2_985,  # families and networks in zoos; inexact, ONNX of all 125
         "reliability": 2_771,
         "grading": 451,  # sixteen learners; each check through the wire
-        "deploy": 720,  # 30: the hub, with two learners; values for Kubernetes
+        "deploy": 720,  # the hub, with two learners; values for Kubernetes
         "checks": 1_473,  # without 2,630 lines of learners' answers
         "browser, notebooks": 1_594,  # in JupyterLab and on the site
         "other rooms": 7_218,  # as many lines as the rooms that they test

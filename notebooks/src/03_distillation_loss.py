@@ -553,16 +553,19 @@ for name in ("labels alone", "hard, all sentences", "soft, all sentences"):
     wrong = ~text_rows[name, most]  # [seeds, 2000]
     inherited = wrong[:, ~teacher_right].double().mean()
     elsewhere = wrong[:, teacher_right].double().mean()
-    shown[name] = [f"{inherited:.1%}", f"{elsewhere:.1%}"]
+    case = {"way": name, "labels": most if name == "labels alone" else 0}
+    calibration = torch.tensor(text.column("ece", **case)).mean()  # see below
+    shown[name] = [f"{inherited:.1%}", f"{elsewhere:.1%}", f"{calibration:.1%}"]
 print(f"The teacher is wrong on {(~teacher_right).sum()} of {len(teacher_right):,} test sentences.")
-DataFrame(shown, index=["errors where the teacher is wrong", "errors elsewhere"]).T
+columns = ["errors where the teacher is wrong", "errors elsewhere", "calibration error"]
+DataFrame(shown, index=columns).T
 
 # %% [markdown]
 # Yes. Even the student with labels errs on about half of these sentences, because they are hard. So compare the rows. Where the teacher is wrong, the student with soft answers makes more errors than the student with labels. Elsewhere it made fewer, on average over our three runs. So it inherits some of its teacher's errors.
 # If your teacher is worse for some group of people, check the student for that group, too.
 # ### Are the probabilities right?
 #
-# A model is **calibrated** if it is right as often as its probabilities say. The text script also stored the mean gap between the two for each student, the expected calibration error (`ece`). With 200 labels, soft answers on the same sentences more than halve it. With all labels it falls only a little. With all sentences, hard answers do about as well as soft ones.
+# A model is **calibrated** if it is right as often as its probabilities say. The last column is the mean gap between the two, the **expected calibration error** (Guo et al. 2017). Here the teacher's answers to all sentences give better calibrated students than the labels do, and hard answers do about as well as soft ones.
 #
 # ## 9 · When would you use a teacher?
 #
@@ -654,6 +657,7 @@ claims
 # ## References
 #
 # - Hinton, Vinyals & Dean 2015, *Distilling the knowledge in a neural network*: section 2 (the loss), 2.1 (matching logits), 3 (MNIST, the student that never saw a 3).
+# - Guo, Pleiss, Sun & Weinberger 2017, *On calibration of modern neural networks*: section 2.
 # - Kim 2014, *Convolutional neural networks for sentence classification*: section 2.
 # - Hutto & Gilbert 2014, *VADER*: section 3.3 (the ratings); Pang & Lee 2005 (the sentences).
 # - Wang et al. 2020, *MiniLM*; Reimers & Gurevych 2019, *Sentence-BERT* (the pretrained encoder).

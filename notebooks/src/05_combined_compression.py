@@ -405,7 +405,7 @@ pd.DataFrame(table).T
 # %% [markdown]
 # Three layers are faster than six of about the same width, because layers run one after the other. But width counts, too: "narrow" has six layers and is nearly as fast as "three layers".
 #
-# "Three layers" is hardly better than TF-IDF, so its speed buys little here. It read little text, and only once; [a similar one that read more](../docs/lesson5_experiments.md) did better. "Six layers" is much more accurate, but it also read far more text, so we cannot say that depth is the reason.
+# "Three layers" is hardly better than TF-IDF, so its speed buys little here. But it read little text, and only once. "Six layers" is much more accurate, but it also read far more text, so we cannot say that depth is the reason.
 #
 # Judge a student by the column "both in ONNX Runtime". The next column is your gain if you come from PyTorch. The last column says how much of the teacher's lead over TF-IDF is left.
 #

@@ -507,7 +507,7 @@ print(f"{zeros.max():.0%} in the one with the most")
 # %% [markdown]
 # PyTorch keeps the tied table twice: in float32 to look up tokens, and in int8 to compute the logits. So the int8 models have more parameters, and more than a quarter of the bytes. But for each token, only the int8 copy is read in full.
 #
-# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. It makes the whole model less than twice as fast. So other work takes much of the time, for example rounding the inputs. We did not measure which.
+# Here int8 makes writing faster than dropping layers does, and both together are fastest. But memory alone does not explain it. If it did, int8 would make writing almost four times as fast. In the table it does far less. So other work takes much of the time, for example rounding the inputs. We did not measure which.
 #
 # Now look at the perplexity. int8 makes it several times as high, although MiniLM lost almost nothing by int8 in lesson 5. The inputs are the reason. `fake_quantize` (lesson 5) rounds only the weights, in the same way, and computes in float. That costs almost nothing. But a few inputs are many times as large as the others (Dettmers et al. 2022, section 3). The scale is the distance between two int8 values, and the largest input lies 127 scales from zero. So all inputs below half a scale, 1/254 of the largest, become zero. In a typical layer these are about half of the inputs of *down*, and in one layer nearly all.
 #

@@ -110,7 +110,7 @@ def copy_course(files, folder):
         if not os.path.lexists(str(target)):
             copy(HERE / path, target)
         elif not target.is_file() or sha256(target) != checksum:
-            kept.append(rest)
+            kept.append(str(target.relative_to(folder)))
     if kept:
         print(f"{len(kept)} files in {folder} were changed and stay so: {', '.join(kept[:5])}")
 
