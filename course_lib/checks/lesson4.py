@@ -54,6 +54,8 @@ every other one, however many are wanted | The step is 2 only where half of the 
   of // take => 2
 every other one, as many as are wanted | The step is 2 only where half of the layers stay. For two of six it is 3.
   range(0, of, of // take) => range(0, 2 * take, 2)
+every other one, up to as many as are wanted | The step is 2 only where half of the layers stay. For two of six it is 3.
+  list(range(0, of, of // take)) => list(range(0, of, 2))[:take]
 steps of `take` | That many layers are wanted; they lie of // take apart.
   of // take => take
 first and last are both fixed | From end to end the steps are uneven: some neighbors stay and other gaps are wide. The first layer of each group is meant.
@@ -266,7 +268,7 @@ student or teacher is left frozen | requires_grad_(False) stays behind: a frozen
 
 _S3 = torch.tensor([[[1.0, 0.2], [0.0, 2.0], [1.0, 1.3]], [[3.0, 4.0], [5.0, 0.0], [0.4, 1.0]]])
 _T3 = torch.tensor([[[2.0, 0.0], [3.0, -1.7], [-1.0, 1.1]], [[4.0, 2.9], [0.0, 1.0], [0.0, -1.0]]])
-_MASK3 = torch.tensor([[1, 1, 1], [1, 0, 0]])
+_MASK3 = torch.tensor([[1, 1, 1], [1, 1, 0]])
 _NAN3 = torch.where(_MASK3[..., None] == 1, _T3, torch.nan)
 
 cosine_loss = Check(
@@ -281,7 +283,7 @@ def cosine_loss(student, teacher, mask):
         "student [[[1, 0.2], [0, 2]]], teacher [[[2, 0], [3, -1.7]]], mask [[1, 1]]": call(
             _S3[:1, :2], _T3[:1, :2], _MASK3[:1, :2]
         ),
-        "two sentences of three words and of one, the second with two places of padding": call(
+        "two sentences of three words and of two, the second with a place of padding": call(
             _S3, _T3, _MASK3
         ),
         "the same, with nan in the teacher's padding | nan in the padding": call(
@@ -479,6 +481,11 @@ the first hidden state for the last | hidden_states[0] is what comes out of the 
   teacher.hidden_states[-1] => teacher.hidden_states[0]
 the teacher's layer is counted as the student's | The teacher has more layers: the last one of the student is number 2, that of the teacher another one. −1 is the last of each.
   teacher.hidden_states[-1] => teacher.hidden_states[len(student.hidden_states) - 1]
+all hidden states, not the last alone | The loss of the text compares what comes out at the end. Student and teacher have other numbers of layers: their middle ones are no pairs.
+  mine, theirs = student.hidden_states[-1][words], teacher.hidden_states[-1].detach()[words] => pairs = list(zip(student.hidden_states, teacher.hidden_states))
+  cosine = (1 - F.cosine_similarity(mine, theirs, dim=-1)).mean() => cosine = sum((1 - F.cosine_similarity(a[words], b.detach()[words], dim=-1)).mean() for a, b in pairs) / len(pairs)
+probabilities into cross_entropy | cross_entropy takes logits and applies the softmax itself.
+  F.cross_entropy(student.logits => F.cross_entropy(student.logits.softmax(-1)
 the last hidden state but one | hidden_states holds the embeddings' output, then each layer's: −1 is the last.
   student.hidden_states[-1] => student.hidden_states[-2]
   teacher.hidden_states[-1] => teacher.hidden_states[-2]

@@ -43,7 +43,7 @@ the bytes of float32 | That is the table before: four bytes for each number. In 
   (width + 4) => width * 4
 one scale for the whole table | A rare word's row holds small numbers. With one scale for all they round to 0, so each row has a scale of its own, and it is stored.
   (width + 4) => width + 4
-a scale for each column, not for each row | A row is a word, and words differ in how large their numbers are.
+four bytes for each column, not for each row | A row is a word, and words differ in how large their numbers are.
   words * (width + 4) => width * (words + 4)
 a scale of one byte | The scale is what makes whole numbers into real ones, and it is itself a float32.
   + 4 => + 1

@@ -44,6 +44,8 @@ a number of texts, not a share | most_cut is a share of all texts, such as 0.25.
   cut / len(lengths) => cut
 the share that may stay whole | most_cut is the share that loses its end, not the one that stays whole.
   <= most_cut => <= 1 - most_cut
+a fixed list of limits, not the lengths | The smallest limit that does is one of the lengths themselves.
+  sorted(lengths) => (16, 32, 64, 128, 256, 512)
 the longest text | That cuts nothing, and one long text then makes all the others slow. Take the smallest limit that keeps to the share.
   = return max(lengths)
 the mean length | About half of the texts are longer than the mean. Count how many are cut.
@@ -100,7 +102,7 @@ def width_for(megabytes, tokens, layers, hidden):
     return min(1.0, left / (layers * 12 * hidden**2))
 """,
     tries={
-        "8 MB, 12,000 tokens, 6 layers, hidden size 384": call(8, 12_000, 6, 384),
+        "8 MB, 12,000 tokens, 6 layers, hidden size 312": call(8, 12_000, 6, 312),
         "3 MB, 5,000 tokens, 3 layers, hidden size 256": call(3, 5_000, 3, 256),
         "40 MB, 12,000 tokens, 6 layers, hidden size 384 (all of it fits)": _raises(
             40, 12_000, 6, 384
@@ -191,6 +193,13 @@ above 0, not above minus the points | You have said what you can lose. The inter
   if low > -points: => if low > 0:
 above the points, not above minus the points | A loss is a negative change.
   if low > -points: => if low > points:
+compared with plus the points | A loss is a change below 0: the bar lies at minus the points, for both ends.
+  low > -points => low > points
+  high < -points => high < points
+a gain counts as a loss | Who answers more rightly than before has lost nothing: keep the sign of the change.
+  (only_small - only_large) / n => -abs(only_small - only_large) / n
+the change is rounded first | Rounding belongs to printing: near the bar it turns the answer.
+  change = (only_small - only_large) / n => change = round(100 * (only_small - only_large) / n) / 100
 fractions for points | The change is a fraction: 0.01 is one point.
   100 * (change - half), 100 * (change + half) => change - half, change + half
 two texts for the models, as if they were not the same | Both models answer the same texts. Only those on which they differ count.

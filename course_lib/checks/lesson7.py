@@ -48,6 +48,10 @@ the cosine, not 1 minus it | A layer that changes nothing has a cosine of 1, and
   (1 - cosine).mean() => cosine.mean()
 without the lengths | The product of two long vectors is large, whatever their directions. Divide by both lengths.
   lengths = before.norm(dim=-1) * after.norm(dim=-1) => lengths = 1
+the length of the change, for its angle | Influence asks how far the direction turns. A vector that only becomes longer has not turned.
+  = return ((after - before).norm(dim=-1) / before.norm(dim=-1)).mean()
+the last token of each text alone | Every token goes through the layer, and each counts alike.
+  (1 - cosine).mean() => (1 - cosine)[..., -1].mean()
 divided by one of the lengths | The cosine is the product divided by both lengths.
   before.norm(dim=-1) * after.norm(dim=-1) => before.norm(dim=-1)
 divided by the square of one length | One length is that of what went in, the other that of what came out.
@@ -188,6 +192,9 @@ the first rows are cut | Padding stands behind the vocabulary. Keep the first ro
 cut to the shorter of the two, not to the vocabulary | Both may be padded. `vocabulary` says how many are tokens.
   student[:, :vocabulary] => student[:, : min(student.shape[1], teacher.shape[1])]
   teacher[:, :vocabulary] => teacher[:, : min(student.shape[1], teacher.shape[1])]
+the padding is set to 0, not cut | A logit of 0 is a word like any other for the softmax, and takes a part of the probability. Cut it away.
+  student[:, :vocabulary] => F.pad(student[:, :vocabulary], (0, min(student.shape[1], teacher.shape[1]) - vocabulary))
+  teacher[:, :vocabulary] => F.pad(teacher[:, :vocabulary], (0, min(student.shape[1], teacher.shape[1]) - vocabulary))
 nan is replaced in the sum, not in its terms | One impossible token then makes the whole loss 0. Put 0 in the place of its term alone.
   torch.where(log_p > -torch.inf, log_p - log_q, 0.0) => log_p - log_q
   .sum(-1).mean() => .sum(-1).mean().nan_to_num(0.0)
@@ -309,6 +316,8 @@ layer_idx counts from 1 | In code, places count from 0.
   enumerate(stay) => enumerate(stay, start=1)
 all have the same layer_idx | Then they overwrite each other's keys and values in the cache.
   layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = 0
+all have the layer_idx of the last one | The cache has one place for each layer: each needs its own number.
+  layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = len(stay) - 1
 config.num_hidden_layers stays | The model runs over so many layers, and a saved model is loaded with so many.
   shallow.config.num_hidden_layers = len(stay) => pass
 the config of the model that was given is changed, not the copy's | The copy has a config of its own: that one must say the new number.

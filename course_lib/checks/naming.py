@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from course_lib.checks import facts
 from course_lib.checks.comparing import agree, as_number, close
 from course_lib.checks.guarding import (
     CHANGED,
@@ -66,11 +67,6 @@ OPPOSITE = Mistake(
 )
 SIGN = Mistake(
     "the sign is turned round", "Where it is wrong, the size is right, and plus is minus."
-)
-FACTOR = Mistake(
-    "the same factor too large or too small",
-    "Divide what came by what was expected. Which number of the exercise is that? Is it left out, or "
-    "used twice?",
 )
 OFFSET = Mistake(
     "the same number too much or too little",
@@ -127,6 +123,10 @@ PART_CUT = Mistake(
     "A part is cut off from what should learn, or counts otherwise: look for .detach(), .item(), .data "
     "and no_grad() in each part.",
 )
+PARTLY = Mistake(
+    "right for some inputs, not for others",
+    "What is different in the others? Is a number of one example fixed in the code?",
+)
 INTO = Mistake(
     "a gradient flows where none should",
     "What is expected to stay as it is would learn, too. Take it out of the graph.",
@@ -134,7 +134,7 @@ INTO = Mistake(
 # What goes wrong in any exercise.
 COMMON = (
     *(UNWRITTEN, EMPTY, CHANGED, NO_FUNCTION, STOPPED, ENDLESS, EXITS, LEFT, WRAPPED, KIND, SHAPED),
-    *(SHAPE, NAN, RANDOM, OPPOSITE, SIGN, FACTOR, OFFSET, ORDER, ROUNDED, TOO_MANY, MISSING),
+    *(SHAPE, NAN, RANDOM, OPPOSITE, SIGN, OFFSET, ORDER, ROUNDED, TOO_MANY, MISSING, PARTLY),
     *(LONGER, SHORTER, MORE_ZEROS, FEWER_ZEROS, OTHER_ZEROS, CUT_OFF, PART_CUT, INTO, UNKNOWN),
 )
 
@@ -149,22 +149,25 @@ def named(check: Check, came: Values, answer: Any) -> tuple[str, Mistake]:
     told = next((one for one in troubles if one.mistake.name != STOPPED.name), None)
     if told and told.final:
         return next(w for w in wrong if came[w] is told), told.mistake
-    for find in (_one, _cut, _two, _partly, _first):
+    for find in (_one, _cut, _slip, _two, _partly, _first):
         if mistake := next(find(check, came, wrong), None):
             return what, mistake
     if told:
         return next(w for w in wrong if came[w] is told), told.mistake
-    values = [w for w in wrong if not isinstance(came[w], Trouble)]
+    right = [w for w in came if w not in wrong and not isinstance(check.expected[w], bool)]
     if isinstance(came[what], Trouble):
         if "numpy() on Tensor that requires grad" in came[what].came:  # numpy() of it
             return what, CUT_OFF
-        return what, _special(wrong, came) or came[what].mistake
+        return what, _special(wrong, came) or facts.stopped(came[what], right)
+    values = [w for w in wrong if not isinstance(came[w], Trouble)]
     pairs = [pair for one in values for pair in _pairs(came[one], check.expected[one])]
     fact = _listed(pairs) or _entries(*pairs[0]) or _of_one(*pairs[0]) if pairs else KIND
     if fact is not KIND and not agree(guarded(check.tries[what], answer, seed=1), came[what]):
         return what, RANDOM
-    fact = fact or _special(wrong, came) or _together(pairs)
-    return what, fact or _where([(came[one], check.expected[one]) for one in values]) or UNKNOWN
+    fact = fact or _special(wrong, came) or _together(pairs) or facts.words(pairs)
+    fact = fact or _where([(came[one], check.expected[one]) for one in values])
+    fact = fact or _shown(pairs) or facts.questioned(what, came[what], check.expected[what])
+    return what, fact or (Mistake(PARTLY.name, facts.right_for(right)) if right else UNKNOWN)
 
 
 def _one(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
@@ -183,6 +186,21 @@ def _cut(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
     pairs = [pair for what in wrong for pair in _pairs(came[what], check.expected[what])]
     if pairs and all(isinstance(a, str) and a == CUT for a, _ in pairs):
         yield CUT_OFF
+
+
+def _slip(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
+    """A slip that recurs and does the same on all tries; if two of other names do so, both."""
+    if all(isinstance(came[what], bool | Trouble) for what in wrong):  # these have many causes
+        return
+    end, fitting = time.process_time() + SEARCH, {}
+    for slip in check.slips:
+        if time.process_time() > end or len(fitting) > 2:
+            return
+        first = check.gives(wrong[0], came[wrong[0]], slip)
+        if first and _same(came, check.seen(slip), check.tries):
+            fitting[slip.name] = slip
+    if 0 < len(fitting) <= 2:
+        yield Mistake("; or ".join(fitting), min(slip.why for slip in fitting.values()))
 
 
 def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
@@ -306,6 +324,8 @@ def _entries(came: Any, expected: Any) -> Mistake | None:
     """A list of texts or of lists: its length, or its order."""
     if not isinstance(came, list | tuple) or not isinstance(expected, list | tuple):
         return None
+    if kind := facts.kinds(came, expected):
+        return Mistake(kind, KIND.why)
     if as_number(expected) is not None or (len(came) == 1 and agree(came[0], expected)):
         return None
     if len(came) != len(expected):
@@ -329,12 +349,22 @@ def _of_one(came: Any, expected: Any) -> Mistake | None:
     if wanted is None:  # a range
         return None if number.numel() == 1 else KIND
     if number.shape != wanted.shape and not number.numel() == wanted.numel() == 1:
-        return SHAPED if _same_numbers(number, wanted) else SHAPE
+        return SHAPED if _same_numbers(number, wanted) else facts.reduced(number, wanted) or SHAPE
     if wanted.isfinite().all() and not number.isfinite().all():
         return NAN
     if getattr(expected, "dtype", None) == torch.bool and agree(1 - number, expected):
         return OPPOSITE
     return None
+
+
+def _shown(pairs: list[tuple[Any, Any]]) -> Mistake | None:
+    """How the places of the first value are wrong, which is the one that is shown."""
+    place = facts.placed(*pairs[0]) if pairs else ""
+    return (
+        Mistake(place, "That is so in what is shown here; the rest may follow from it.")
+        if place
+        else None
+    )
 
 
 def _same_numbers(number: Tensor, wanted: Tensor) -> bool:
@@ -354,16 +384,17 @@ def _together(pairs: list[tuple[Any, Any]]) -> Mistake | None:
         return SIGN
     if len(a.unique()) > 1 and any(close(a, b.round(decimals=places)) for places in range(5)):
         return ROUNDED
-    some = b.abs() > 1e-9
-    if some.sum() > 1:
-        ratios = a[some] / b[some]
-        if close(ratios, ratios[:1].expand_as(ratios)) and not a[~some].any() and ratios[0] != 0:
-            return FACTOR
+    if factor := facts.ratio(a, b):
+        return facts.times(factor)
     if len(a) > 1 and close(a - b, (a - b)[:1].expand_as(a)):
         return OFFSET
     if len(a) > 2 and close(a.sort().values, b.sort().values) and len(a.unique()) > 2:
-        return ORDER
-    return _zeros(a, b)
+        return Mistake(facts.all_alike(pairs, facts.placed) or ORDER.name, ORDER.why)
+    if all(facts.ratio(one.flatten(), other.flatten()) for one, other in numbers):
+        return facts.PROPORTIONAL
+    if place := facts.all_alike(pairs, facts.placed):
+        return Mistake(place, "The shape is right. Compare the places one by one.")
+    return facts.as_function(a, b) or _zeros(a, b)
 
 
 def _zeros(a: Tensor, b: Tensor) -> Mistake | None:
