@@ -74,6 +74,7 @@ ERRORS = {
 def stopped(came: Trouble, right: list[str]) -> Mistake:
     """An error by its kind, with the tries in which there is none."""
     kind = next((name for form, name in ERRORS.items() if re.search(form, came.came)), "")
+    kind = "its own" if "at: raise" in came.mistake.why else kind
     why = f"{came.mistake.why}{'. ' + right_for(right) if right else ''}"
     return Mistake(f"{STOPPED.name}: {kind}" if kind else STOPPED.name, why)
 
@@ -150,7 +151,7 @@ def as_function(a: Tensor, b: Tensor) -> Mistake | None:
 def ratio(a: Tensor, b: Tensor) -> float:
     """What came divided by what was expected, if it is the same for all; else 0."""
     some = b.abs() > 1e-9
-    if some.sum() < 2 or a[~some].any():
+    if some.sum() < 2 or (a[~some].abs() > 1e-6 * a.abs().max()).any():
         return 0.0
     ratios = a[some] / b[some]
     return ratios[0].item() if close(ratios, ratios[:1].expand_as(ratios)) else 0.0

@@ -503,7 +503,7 @@ def _named(models: Mapping[str, Any]) -> Callable[[Any], list[str]]:
         given = call(models)(answer)
         if isinstance(given, str) or not isinstance(given, Iterable):
             return [show(given)]
-        return sorted(map(str, given))
+        return sorted(one if isinstance(one, str) else "no name" for one in given)
 
     return attempt
 

@@ -102,7 +102,7 @@ def width_for(megabytes, tokens, layers, hidden):
     return min(1.0, left / (layers * 12 * hidden**2))
 """,
     tries={
-        "8 MB, 12,000 tokens, 6 layers, hidden size 312": call(8, 12_000, 6, 312),
+        "5 MB, 12,000 tokens, 6 layers, hidden size 312": call(5, 12_000, 6, 312),
         "3 MB, 5,000 tokens, 3 layers, hidden size 256": call(3, 5_000, 3, 256),
         "40 MB, 12,000 tokens, 6 layers, hidden size 384 (all of it fits)": _raises(
             40, 12_000, 6, 384

@@ -72,6 +72,8 @@ WHY = (
     "the text of the exercise with your code, word by word."
 )
 
+OPEN = ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp | ast.IfExp  # in need of brackets
+
 Slip = tuple[str, ast.AST, str]  # its name, the node that goes, the text that comes
 
 
@@ -109,7 +111,7 @@ def slips(source: str) -> tuple[Mistake, ...]:
         if len(places) in (2, 3) and all(
             a[1] <= b[0] for a, b in itertools.pairwise(sorted(places))
         ):
-            found.setdefault(made(*places), name)
+            found.setdefault(made(*places), name.replace(" in one place", ""))
     for one, other in itertools.combinations(given, 2):
         found.setdefault(_exchanged(function, one, other), f"`{one}` and `{other}` are exchanged")
     bodies = {
@@ -133,12 +135,13 @@ def _of(node: ast.AST, source: str, given: list[str]) -> Iterator[Slip]:
     """The slips in one node of the grammar."""
 
     def text(one: ast.AST) -> str:
-        return ast.get_source_segment(source, one) or ""
+        said = ast.get_source_segment(source, one) or ""
+        return f"({said})" if isinstance(one, OPEN) else said
 
     def word(one: ast.AST) -> str:
         if isinstance(one, ast.Constant):
             return f"{one.value}"
-        return f"`{text(one)}`" if text(one) in given else "something"
+        return f"`{text(one)}`" if text(one) in given else "a part of it"
 
     if isinstance(node, ast.BinOp):
         yield from _sums(node, text(node.left), text(node.right), word)
@@ -149,7 +152,7 @@ def _of(node: ast.AST, source: str, given: list[str]) -> Iterator[Slip]:
         yield name, node, text(node.operand)
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         for sign, name in COMPARED.get(type(node.ops[0]), {}).items():
-            yield name, node, f"{text(node.left)} {sign} {text(node.comparators[0])}"
+            yield name, node, f"({text(node.left)} {sign} {text(node.comparators[0])})"
     if isinstance(node, ast.Call):
         yield from _calls(node, text)
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
@@ -168,8 +171,8 @@ def _of(node: ast.AST, source: str, given: list[str]) -> Iterator[Slip]:
         for form, name in NUMBERS.items():
             yield f"{name} than it should be: a number in it", node, form.format(text(node))
     if isinstance(node, ast.Name) and node.id in given and isinstance(node.ctx, ast.Load):
-        yield f"`{node.id}` has no effect in one place", node, "1"
-        yield f"nothing is learned through `{node.id}`", node, f"{node.id}.detach()"
+        yield f"`{node.id}` has no effect in one place", node, "int(1)"  # a bare 1 makes warnings
+        yield f"`{node.id}` is detached in one place", node, f"{node.id}.detach()"
         yield f"1 minus `{node.id}` in its place", node, f"(1 - {node.id})"
     if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr) and node.col_offset:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
@@ -184,28 +187,25 @@ def _sums(node: ast.BinOp, left: str, right: str, word) -> Iterator[Slip]:  # ty
     """The slips in a sum, a product, a power."""
     without = word(node.right)
     if isinstance(node.op, ast.Add):
-        yield "minus for plus", node, f"{left} - {right}"
+        yield "minus for plus", node, f"({left} - {right})"
         yield f"{without} is not added", node, left
         yield f"{word(node.left)} is left out of a sum", node, right
     if isinstance(node.op, ast.Sub):
-        yield "plus for minus", node, f"{left} + {right}"
-        yield "the two sides of a minus are exchanged", node, f"({right} - ({left}))"
+        yield "plus for minus", node, f"({left} + {right})"
+        yield "the two sides of a minus are exchanged", node, f"({right} - {left})"
         yield f"{without} is not taken off", node, left
     if isinstance(node.op, ast.Mult):
-        yield "divided instead of multiplied", node, f"{left} / ({right})"
+        yield "divided instead of multiplied", node, f"({left} / {right})"
         yield f"not multiplied by {without}", node, left
         yield f"not multiplied by {word(node.left)}", node, right
     if isinstance(node.op, ast.Div | ast.FloorDiv):
-        yield "multiplied instead of divided", node, f"({left}) * ({right})"
+        yield "multiplied instead of divided", node, f"({left} * {right})"
         yield f"not divided by {without}", node, left
-        yield f"divided by the square of {without}", node, f"{left} / ({right}) ** 2"
-        yield "a fraction is upside down", node, f"(({right}) / ({left}))"
+        yield f"divided by the square of {without}", node, f"({left} / {right} ** 2)"
+        yield "a fraction is upside down", node, f"({right} / {left})"
         whole = "//" if isinstance(node.op, ast.Div) else "/"
-        yield (
-            "whole numbers only (//)" if whole == "//" else "not whole (/ for //)",
-            node,
-            (f"{left} {whole} ({right})"),
-        )
+        title = "whole numbers only (//)" if whole == "//" else "not whole (/ for //)"
+        yield title, node, f"({left} {whole} {right})"
     if isinstance(node.op, ast.Pow):
         yield "the power is left out", node, left
         yield "times for a power", node, f"({left} * {right})"
@@ -238,8 +238,8 @@ def _calls(node: ast.Call, text) -> Iterator[Slip]:  # type: ignore[no-untyped-d
         inside = [*node.args[0 if method else 1 :], *(k.value for k in node.keywords)]
         for one in inside:
             for number in ast.walk(one):
-                if text(number).lstrip("-").isdigit() and not isinstance(number, ast.UnaryOp):
-                    place = one if text(one).lstrip("-").isdigit() else number
+                if isinstance(number, ast.Constant) and type(number.value) is int:
+                    place = one if isinstance(one, ast.UnaryOp) else number
                     for other in ("0", "1", "2", "-1"):
                         yield "along another dimension", place, other
     for keyword in node.keywords:
@@ -260,12 +260,12 @@ def _places(node: ast.Subscript, of: str, places: str, word: str) -> Iterator[Sl
         return
     if isinstance(node.slice, ast.Tuple):
         first, *others = places.strip("()").split(",") if places.count(",") == 1 else ("", "")
-        if first.strip() == ":":
+        if first.strip() == ":" and ":" not in others[0]:
             index = others[0].strip()
             yield "rows for columns", node, f"{of}[{index}]"
             yield "the first ones, not those that are asked for", node, f"{of}[:, : len({index})]"
         return
-    yield f"picked by {word} nowhere", node, of
+    yield f"not picked by {word}", node, of
     yield "columns for rows", node, f"{of}[:, {places}]"
     yield "the first ones, not those that are asked for", node, f"{of}[: len({places})]"
     yield "one place too far", node, f"{of}[{places} + 1]"
