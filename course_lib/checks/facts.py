@@ -47,14 +47,14 @@ REDUCED: dict[str, Callable[..., Tensor]] = {
     "last": lambda x, d: x.select(d, -1),
 }
 PROPORTIONAL = Mistake(
-    "right but for a factor, another one for each input",
+    "right but for a factor, another one for each input or row",
     "Divide what came by what was expected, in two of the tries. Which number of the input is that: a "
     "length, a count, an argument?",
 )
 ERRORS = {
     r"out of range|out of bounds|^IndexError": "an index behind the end",
-    r"size of tensor|cannot be multiplied|invalid for input|mismatch|be broadcast|same size|"
-    r"must match|expanded size": "two shapes that do not fit",
+    r"size of tensor|tensor size|cannot be multiplied|invalid for input|mismatch|"
+    r"be broadcast|same size|must match|expanded size": "two shapes that do not fit",
     r"^KeyError": "a key that is not there",
     r"ivision by zero|^ZeroDivisionError": "a division by 0",
     r"^NameError|^UnboundLocalError": "a name that is not defined there",
@@ -91,23 +91,25 @@ def all_alike(pairs: Pairs, look: Callable[[Any, Any], str]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def reduced(number: Tensor, wanted: Tensor) -> Mistake | None:
-    """A dimension that is added up or averaged too few, or one too many."""
-    for large, small, title, why in (
-        (
-            wanted,
-            number,
-            "the {} over a dimension that should stay",
-            "One value for each is meant.",
-        ),
-        (number, wanted, "the {} of what came is expected", "One dimension is still there."),
-    ):
-        if large.dim() <= small.dim() or large.numel() < 2:
-            continue
-        for word, one in _reductions(large):
-            if one.shape == small.shape and close(one, small):
-                return Mistake(title.format(word), f"{why} Print the shape behind each line.")
-    return None
+def reduced(pairs: Pairs) -> Mistake | None:
+    """A dimension that is added up or averaged too few, or one too many, in all of them."""
+    numbers = [(as_number(came), as_number(expected)) for came, expected in pairs]
+    if not numbers or any(a is None or b is None or a.dim() == b.dim() for a, b in numbers):
+        return None
+    fitting = [list(_reduced(a, b)) for a, b in numbers if a is not None and b is not None]
+    title = next((one for one in fitting[0] if all(one in row for row in fitting)), "")
+    return Mistake(title, "Print the shape behind each line of your code.") if title else None
+
+
+def _reduced(number: Tensor, wanted: Tensor) -> Iterator[str]:
+    more = number.dim() > wanted.dim()
+    large, small = (number, wanted) if more else (wanted, number)
+    title = (
+        "the {} of what came is expected" if more else "the {} over a dimension that should stay"
+    )
+    for word, one in _reductions(large) if large.numel() > 1 else ():
+        if one.shape == small.shape and close(one, small):
+            yield title.format(word)
 
 
 def _reductions(large: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -155,6 +157,14 @@ def ratio(a: Tensor, b: Tensor) -> float:
         return 0.0
     ratios = a[some] / b[some]
     return ratios[0].item() if close(ratios, ratios[:1].expand_as(ratios)) else 0.0
+
+
+def proportional(a: Tensor, b: Tensor) -> bool:
+    """Whether each row is right but for a factor of its own."""
+    if b.dim() == 0:
+        return False
+    rows = zip(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), strict=True)
+    return all(bool(ratio(*row)) or close(*row) for row in rows)
 
 
 def times(factor: float) -> Mistake:

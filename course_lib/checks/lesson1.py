@@ -51,7 +51,7 @@ def _irregular() -> nn.Module:
     net: Any = nn.Sequential(nn.Linear(7, 3), block, nn.Linear(11, 2))
     for layer, zeros in ((net[0], 4), (block[0], 17), (net[2], 2)):
         row = torch.arange(1.0, layer.weight.numel() + 1).mul(1.7).sin()
-        row[:zeros], row[-1] = 0, 0.004
+        row[:zeros], row[-1], row[-2] = 0, 0.004, 3e-7
         layer.weight.data = row.view(layer.weight.shape)
     return net
 
@@ -115,6 +115,8 @@ layers two blocks down are missed | You go one block down. Real networks have bl
   [m for m => [m for child in module.children()
 small weights counted as zeros | A weight of 0.001 is small, but it is multiplied and stored like any other. Only an exact 0 is pruned.
   layer.weight == 0 => layer.weight.abs() < 0.01
+very small weights counted as zeros | A weight of 0.0000003 is small, but it is multiplied and stored like any other. Only an exact 0 is pruned.
+  layer.weight == 0 => layer.weight.abs() < 1e-4
 negative weights counted as zeros | `<= 0` catches half of all weights of a trained network. Compare with == 0.
   == 0 => <= 0
 only the first layer is counted | Is `return` inside the loop? Add up over all layers, and divide once, behind it.
@@ -300,6 +302,8 @@ each layer by itself | Every layer loses the same share, also the small one that
 the mean of the layers' thresholds | A tiny layer moves the mean as much as a huge one, and the amount comes out wrong. Rank all weights together.
   = found = [w.abs().flatten().kthvalue(round(amount * w.numel())).values for w in weights.values()]
   = return {layer: weight.abs() > sum(found) / len(found) for layer, weight in weights.items()}
+the mean of the layers' quantiles | A small layer then counts as much as a large one, and a quantile lies beside a weight. Rank all weights in one row.
+  row.kthvalue(round(amount * row.numel())).values => sum(w.abs().flatten().quantile(amount) for w in weights.values()) / len(weights)
 the sign is not taken off | −2 is the largest weight of all here, and yours is the first to go. Rank by |w|.
   weight.abs().flatten() => weight.flatten()
   weight.abs() > => weight >

@@ -59,6 +59,10 @@ _SHARED = Mistake(
     "a new layer shares a tensor with an old one",
     "Training the one then moves the other, too. A copy has tensors of its own.",
 )
+_LEARNED = Mistake(
+    "running numbers are made parameters",
+    "A mean and a variance are counted, not learned: as parameters an optimizer would move them.",
+)
 _FROZEN = Mistake(
     "the layers come back frozen",
     "requires_grad is off, so that nothing moves when they are trained. A copy can be trained as its original.",
@@ -80,6 +84,10 @@ def _copies(answer: Answer, given: tuple[Any, ...], *wanted: Any) -> dict[str, A
             raise TroubleError(_SHARED, f"{type(layer).__name__} with a tensor of the one given")
         if not all(parameter.requires_grad for parameter in layer.parameters()):
             raise TroubleError(_FROZEN, f"{type(layer).__name__} without requires_grad")
+        before = [set(dict(one.named_parameters())) for one in old if type(one) is type(layer)]
+        more = set(dict(layer.named_parameters())) - set().union(*before)
+        if before and more:
+            raise TroubleError(_LEARNED, f"parameters of their own: {', '.join(sorted(more))}")
     return layers
 
 
@@ -179,6 +187,8 @@ the first rows, not those that were asked for | `keep` names which neurons stay,
   first.weight.data[keep] => first.weight.data[: len(keep)]
   first.bias.data[keep] => first.bias.data[: len(keep)]
   [:, keep] => [:, : len(keep)]
+the next layer's bias is cut to the same length, too | @bias
+  [:, keep] => [:, keep]; second.bias.data = second.bias.data[: len(keep)]
 the next layer's bias is cut, too | @bias
   [:, keep] => [:, keep]; second.bias.data = second.bias.data[keep]
 out_features and in_features are stale | The tensors shrank, the numbers beside them did not. A summary, an export or your next pruning reads them, and is told a lie.
@@ -372,6 +382,8 @@ only a part of the kernel is silenced | The next convolution reads the channel a
   [:, gone] => [:, gone, following.weight.shape[2] // 2, following.weight.shape[3] // 2]
 only the first corner of the kernel is silenced | The next convolution reads the channel at each place of its kernel: [:, gone] takes all of them.
   [:, gone] => [:, gone, 0, 0]
+β and the mean are zero, γ is not | γ still scales what the filter gives. Only where the filter is zero as well is nothing left.
+  following.weight[:, gone] = 0 => bn.bias[gone] = 0; bn.running_mean[gone] = 0
 mean and variance are zero, γ and β are not | The channel is then divided by nearly nothing, and louder than before. γ and β are what lets it speak.
   following.weight[:, gone] = 0 => bn.running_mean[gone] = 0; bn.running_var[gone] = 0
 all between the first and the last of them fall silent | `gone` names each of them; those between have their say.
@@ -382,6 +394,8 @@ the first channels fall silent, whichever were named | `gone` names which ones, 
   [:, gone] => [:, : len(gone)]
 only the first of them falls silent | `gone` is a list: all of its channels have no say.
   [:, gone] => [:, gone[0]]
+the next convolution's bias of the same numbers is silenced, too | Its bias belongs to what it computes itself, and `gone` numbers what it reads.
+  = 0 => = 0; following.bias[[g for g in gone if g < len(following.bias)]] = 0
 the next convolution's bias is silenced, too | @bias
   = 0 => = 0; following.bias[:] = 0
 the wrong ones fall silent | Here the list names the channels that go. In exercise 2 it named those that stay: look twice in any library, too.
@@ -477,6 +491,9 @@ def remove_heads(layers, heads, keep):
         what_they_say_of_three_tokens=_attend(3),
     ),
     mistakes="""
+the output layer is cut like the others | It reads what the heads say: cut its columns, and let its rows and its bias stay.
+  layers["value"]): => layers["value"], layers["output"]):
+  layers["output"].weight.data = layers["output"].weight.data[:, places] => pass
 the output layer keeps its columns | The output layer reads the answers of all heads side by side, a few columns for each. Those of the heads that go must go as well.
   layers["output"].weight.data = layers["output"].weight.data[:, places] =>
 rows for columns in the output layer | Its rows are what the attention gives back. What it reads of each head stands in columns.

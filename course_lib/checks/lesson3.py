@@ -73,6 +73,8 @@ divided by T² | T stands in the formula once. T² belongs to the loss.
 softened after the softmax | What the softmax has rounded to 0 stays 0, at any T. Divide the logits first.
   = p = logits.softmax(-1) ** (1 / T)
   = return p / p.sum(-1, keepdim=True)
+softened after the softmax, and not divided by the sum | A power of probabilities does not add up to 1.
+  = return logits.softmax(-1) ** (1 / T)
 a sigmoid for the softmax | It looks at each class alone, and nothing adds up to 1.
   = return (logits / T).sigmoid()
 softmax twice | A softmax of probabilities is nearly flat. T belongs to the logits.
@@ -129,6 +131,9 @@ def kl(p, q):
         "p and q both [0.7, 0.2, 0.1] | equal distributions": call(_P, _P),
         "p = [0.6, 0.4, 0], q = [0.2, 0.3, 0.5] | a class that the teacher excludes": call(
             torch.tensor([0.6, 0.4, 0.0]), torch.tensor([0.2, 0.3, 0.5])
+        ),
+        "p = [0.6, 0.4], q = [1, 1e-12] | very small probabilities": call(
+            torch.tensor([0.6, 0.4]), torch.tensor([1.0, 1e-12])
         ),
         "p = [0, 1], q = [0.2, 0.8] | a class that the teacher excludes": call(
             torch.tensor([0.0, 1.0]), torch.tensor([0.2, 0.8])

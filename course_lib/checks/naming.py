@@ -162,6 +162,8 @@ def named(check: Check, came: Values, answer: Any) -> tuple[str, Mistake]:
     values = [w for w in wrong if not isinstance(came[w], Trouble)]
     pairs = [pair for one in values for pair in _pairs(came[one], check.expected[one])]
     fact = _listed(pairs) or _entries(*pairs[0]) or _of_one(*pairs[0]) if pairs else KIND
+    if fact is SHAPE:
+        fact = facts.reduced(pairs) or SHAPE
     if fact is not KIND and not agree(guarded(check.tries[what], answer, seed=1), came[what]):
         return what, RANDOM
     fact = fact or _special(wrong, came) or _together(pairs) or facts.words(pairs)
@@ -239,7 +241,9 @@ def _first(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
     """The one mistake that gives what came of the first wrong try, which is the one that is shown."""
     edits = [one for one in check.known if not isinstance(one.wrong, Seen)]
     value = came[wrong[0]]
-    if _telling(value):
+    number = None if isinstance(value, Mapping) else as_number(value)
+    few = number is not None and len(number.unique()) < 3  # a mask: many thresholds give the same
+    if _telling(value) and not few:
         fitting = [one for one in edits if agree(value, check.seen(one).get(wrong[0], ...))]
         yield from _likest(check, came, fitting)
 
@@ -349,7 +353,7 @@ def _of_one(came: Any, expected: Any) -> Mistake | None:
     if wanted is None:  # a range
         return None if number.numel() == 1 else KIND
     if number.shape != wanted.shape and not number.numel() == wanted.numel() == 1:
-        return SHAPED if _same_numbers(number, wanted) else facts.reduced(number, wanted) or SHAPE
+        return SHAPED if _same_numbers(number, wanted) else SHAPE
     if wanted.isfinite().all() and not number.isfinite().all():
         return NAN
     if getattr(expected, "dtype", None) == torch.bool and agree(1 - number, expected):
@@ -390,7 +394,7 @@ def _together(pairs: list[tuple[Any, Any]]) -> Mistake | None:
         return OFFSET
     if len(a) > 2 and close(a.sort().values, b.sort().values) and len(a.unique()) > 2:
         return Mistake(facts.all_alike(pairs, facts.placed) or ORDER.name, ORDER.why)
-    if all(facts.ratio(one.flatten(), other.flatten()) for one, other in numbers):
+    if all(facts.proportional(*pair) for pair in numbers):  # type: ignore[arg-type]
         return facts.PROPORTIONAL
     if place := facts.all_alike(pairs, facts.placed):
         return Mistake(place, "The shape is right. Compare the places one by one.")

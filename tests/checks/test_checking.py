@@ -284,7 +284,10 @@ def test_the_gradient_of_a_loss_is_a_value():
     assert loss.find(lambda x: x.square().sum()) is None
     assert loss.find(lambda x: (x * x).sum().item()).mistake == naming.CUT_OFF.name
     assert loss.find(lambda x: (x * x.detach()).sum()).mistake == "`x` is detached in one place"
-    half = lambda x: (x * x).sum() / 2 + (x * x).sum().item() / 2
+
+    def half(x):
+        return (x * x).sum() / 2 + (x * x).sum().item() / 2
+
     assert loss.find(half).mistake == naming.PART_CUT.name
 
 
