@@ -435,8 +435,8 @@ def _attention() -> dict[str, nn.Module]:
 
 
 def _four_heads() -> dict[str, nn.Module]:
-    """Four heads of three numbers."""
-    layers = _irregular(nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(12, 5))
+    """Four heads of five numbers."""
+    layers = _irregular(nn.Linear(6, 20), nn.Linear(6, 20), nn.Linear(6, 20), nn.Linear(20, 6))
     return dict(zip(_ATTENTION, layers, strict=True))
 
 
@@ -485,10 +485,10 @@ def remove_heads(layers, heads, keep):
         what_it_says_of_three_tokens=_attend(2),
     )
     | _looks(
-        "four heads of three numbers, heads 0, 1 and 3 stay: ",
+        "four heads of five numbers, heads 0, 1 and 3 stay: ",
         (_four_heads(), 4, [0, 1, 3]),
         _ATTENTION,
-        what_they_say_of_three_tokens=_attend(3),
+        what_they_say_of_three_tokens=_attend(5),
     ),
     mistakes="""
 the output layer is cut like the others | It reads what the heads say: cut its columns, and let its rows and its bias stay.

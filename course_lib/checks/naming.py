@@ -149,7 +149,7 @@ def named(check: Check, came: Values, answer: Any) -> tuple[str, Mistake]:
     told = next((one for one in troubles if one.mistake.name != STOPPED.name), None)
     if told and told.final:
         return next(w for w in wrong if came[w] is told), told.mistake
-    for find in (_one, _cut, _slip, _two, _partly, _first):
+    for find in (_one, _cut, _slip, _two, _partly):
         if mistake := next(find(check, came, wrong), None):
             return what, mistake
     if told:
@@ -208,8 +208,8 @@ def _slip(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
 def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
     """Two mistakes at once."""
     edits = [one for one in check.known if not isinstance(one.wrong, Seen)]
-    if all(isinstance(came[what], Trouble) for what in wrong):  # an error has many causes
-        return
+    if all(isinstance(came[what], Trouble) or _few(came[what]) for what in wrong):
+        return  # an error has many causes, and so has a mask
     end = time.process_time() + SEARCH
     for one, other in itertools.combinations(edits, 2):
         if time.process_time() > end:
@@ -223,7 +223,7 @@ def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
 
 
 def _partly(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
-    """The one mistake that is made in some of the tries; the others are right, or stop, but for one."""
+    """The one mistake that is made in some of the tries; most others are right, or stop."""
     fitting = []
     for mistake in check.known:
         if isinstance(mistake.wrong, Seen):
@@ -231,21 +231,12 @@ def _partly(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
         seen = check.seen(mistake)
         values = [what for what in wrong if not isinstance(came[what], Trouble)]
         same = [what for what in values if what in seen and agree(came[what], seen[what])]
-        enough = len(same) == len(values) or len(same) == len(values) - 1 > 1
-        if enough and any(_telling(came[what]) for what in same):
+        telling = [what for what in same if _telling(came[what])]
+        strong = [what for what in telling if not _few(came[what])]
+        all_of_them = len(same) == len(values) and (strong or len(telling) > 1)
+        if all_of_them or (len(strong) > 1 and len(same) * 2 >= len(values)):
             fitting.append(mistake)
     yield from _likest(check, came, fitting)
-
-
-def _first(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
-    """The one mistake that gives what came of the first wrong try, which is the one that is shown."""
-    edits = [one for one in check.known if not isinstance(one.wrong, Seen)]
-    value = came[wrong[0]]
-    number = None if isinstance(value, Mapping) else as_number(value)
-    few = number is not None and len(number.unique()) < 3  # a mask: many thresholds give the same
-    if _telling(value) and not few:
-        fitting = [one for one in edits if agree(value, check.seen(one).get(wrong[0], ...))]
-        yield from _likest(check, came, fitting)
 
 
 def _likest(check: Check, came: Values, fitting: list[Mistake]) -> Iterator[Mistake]:
@@ -273,6 +264,14 @@ def _telling(value: Any) -> bool:
         return any(map(_telling, value.values()))
     number = None if isinstance(value, bool | str | Trouble) else as_number(value)
     return number is not None and bool((number != number.round()).any() or number.numel() > 3)
+
+
+def _few(value: Any) -> bool:
+    """A mask or a single whole number: many mistakes give the same."""
+    if isinstance(value, Mapping):
+        return all(map(_few, value.values()))
+    number = None if isinstance(value, str | Trouble) else as_number(value)
+    return number is not None and len(number.unique()) < 3 and not (number != number.round()).any()
 
 
 def _special(wrong: list[str], came: Values) -> Mistake | None:
