@@ -62,7 +62,12 @@ ROOMS = {
         "cached_files, __main__": 151,  # 22: made once, with checksums
         "margin": 150,
     },
-    "checks": {"checks": 5_935, "margin": 121},  # 28: mistakes as edits; seven lessons
+    "checks": {
+        "lessons": 4_750,  # 28: mistakes as edits; seven lessons
+        "slips that recur, facts": 520,  # 28: what no check lists is named, too
+        "naming and the rest": 1_110,
+        "margin": 60,
+    },
     "grading": {  # 30: a class's answers, run in a sandbox and judged from outside
         "wire": 554,  # modules, gradients and functions travel on it, so no check was written anew
         "sandbox": 394,  # with namespaces, without them, and its limits
@@ -74,7 +79,7 @@ ROOMS = {
         "structured": 2_985,  # 24, 29: families and networks in zoos; inexact, ONNX of all 125
         "reliability": 2_771,  # 22
         "grading": 451,  # 30: sixteen learners; each check through the wire
-        "checks": 1_473,  # 28, without 2,630 lines of learners' answers
+        "checks": 1_720,  # 28, without 2,630 lines of learners' answers
         "browser, notebooks": 1_594,  # 23, 27: in JupyterLab and on the site
         "other rooms": 7_218,  # as many lines as the rooms that they test
         "files of their own": 3_130,  # 27: site, links, README; 30: grading

@@ -572,16 +572,10 @@ def head_importance(answers, gradients, parameters):
         ),
     },
     mistakes="""
-no absolute value | A head may raise the loss or lower it: either way it matters. With the sign on it, a helpful head can look worse than one that does nothing.
-  .abs() =>
 averaged first, then the absolute value | A head that helps one sentence and harms another averages to nothing, and looks dispensable. Take the absolute value of each example, then the mean.
   gates.abs().mean(0) => gates.mean(0).abs()
-the sum over the examples for their mean | The order of the heads is right. But the number grows with the data, so that two scores from different samples cannot be compared.
-  .mean(0) => .sum(0)
 the largest sentence for their mean | One loud sentence then decides. The importance is an average over the sentences.
   .mean(0) => .amax(0)
-one number for each sentence and head | Average over the sentences at the end: one number for each head.
-  .mean(0) =>
 averaged over the heads, not over the sentences | The first dimension of the gates holds the sentences, the second the heads.
   .mean(0) => .mean(1)
 the absolute value of each number | There is one gate for the whole head: the changes that its numbers make to the loss add up, and may cancel. Sum over the head's numbers first.
@@ -598,24 +592,12 @@ summed over tokens and heads | The heads stay, and the numbers of a head are add
   .sum((1, 3)) => .sum((1, 2))
 the largest for the sum over a head's numbers | The gate's gradient is a sum over tokens and numbers.
   .sum((1, 3)) => .amax((1, 3))
-the gradient without the answer | A head that says nothing can have a steep gradient, and closing it changes nothing. By the chain rule the gate's gradient is answer times gradient.
-  answers * gradients => gradients
-the answer without the gradient | A loud head is not yet an important one: the next layer may ignore it. The gradient asks the loss.
-  answers * gradients => answers
-rounded down (//) | // rounds down to a whole number, and small importances become 0. One slash.
-  / parameters => // parameters
-not divided by the parameters | Layers may have heads of different size, and other units compete with them. What counts is what the loss pays for each parameter that goes.
-  / parameters =>
-multiplied by the parameters | What the loss pays *for each* parameter that goes: divide.
-  / parameters => * parameters
 a mean over the head's numbers and tokens, too | The gate's gradient is a sum. With a mean long sentences, and large heads, count less.
   .sum((1, 3)) => .mean((1, 3))
 a mean over the tokens | The gate's gradient is a sum over the tokens. With a mean long sentences count less.
   .sum((1, 3)) => .sum(3).mean(1)
 a mean over the head's numbers | The gate's gradient is a sum over the head's numbers. With a mean large heads count less.
   .sum((1, 3)) => .sum(1).mean(2)
-the square for the absolute value | Molchanov et al. 2019 do so, and one loud example then outweighs many. Michel et al. take the absolute value.
-  .abs() => .square()
 shares of the layer's importance | Scaled to add up to 1, a layer in which no head matters looks like any other. To rank across layers keep the numbers as they are.
   return gates.abs().mean(0) / parameters => return gates.abs().mean(0) / gates.abs().mean(0).sum()
 """,

@@ -7,6 +7,7 @@ what the mistake does, and what can be seen (another shape, the sign, a factor) 
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 CUT = "no gradient"  # what a try says in its place
 SEARCH = 5.0  # seconds of computing in which two mistakes at once are looked for
+VAGUE = re.compile("a number in it|has no effect|one of the steps|a part of it")
 BEFORE = "before"  # "? before: right" in a mistake's patterns: what is tried before them is right
 
 NO_FUNCTION = Mistake("no function", "Give the function itself, without brackets: its name alone.")
@@ -196,13 +198,15 @@ def _slip(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
         return
     end, fitting = time.process_time() + SEARCH, {}
     for slip in check.slips:
-        if time.process_time() > end or len(fitting) > 2:
-            return
+        if time.process_time() > end:
+            break
         first = check.gives(wrong[0], came[wrong[0]], slip)
         if first and _same(came, check.seen(slip), check.tries):
             fitting[slip.name] = slip
-    if 0 < len(fitting) <= 2:
-        yield Mistake("; or ".join(fitting), min(slip.why for slip in fitting.values()))
+    clear = [slip for name, slip in fitting.items() if not VAGUE.search(name)]
+    found = clear or list(fitting.values())
+    if 0 < len(found) <= 2:
+        yield Mistake("; or ".join(slip.name for slip in found), found[0].why)
 
 
 def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
@@ -223,18 +227,19 @@ def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
 
 
 def _partly(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
-    """The one mistake that is made in some of the tries; most others are right, or stop."""
+    """The one mistake that most of the tries show, or three numbers of the first."""
     fitting = []
+    values = [what for what in wrong if not isinstance(came[what], Trouble | bool)]
     for mistake in check.known:
-        if isinstance(mistake.wrong, Seen):
+        if isinstance(mistake.wrong, Seen) or not values:
             continue
         seen = check.seen(mistake)
-        values = [what for what in wrong if not isinstance(came[what], Trouble)]
         same = [what for what in values if what in seen and agree(came[what], seen[what])]
         telling = [what for what in same if _telling(came[what])]
         strong = [what for what in telling if not _few(came[what])]
         all_of_them = len(same) == len(values) and (strong or len(telling) > 1)
-        if all_of_them or (len(strong) > 1 and len(same) * 2 >= len(values)):
+        most = len(strong) > 1 and len(same) * 2 >= len(values)
+        if all_of_them or most or (same[:1] == wrong[:1] and _uneven(came[wrong[0]])):
             fitting.append(mistake)
     yield from _likest(check, came, fitting)
 
@@ -272,6 +277,17 @@ def _few(value: Any) -> bool:
         return all(map(_few, value.values()))
     number = None if isinstance(value, str | Trouble) else as_number(value)
     return number is not None and len(number.unique()) < 3 and not (number != number.round()).any()
+
+
+def _uneven(value: Any) -> bool:
+    """Three or more different numbers, not all whole: no accident."""
+    number = None if isinstance(value, str | Trouble) else as_number(value)
+    return (
+        number is not None
+        and not _few(value)
+        and len(number.unique()) > 2
+        and bool((number != number.round()).any())
+    )
 
 
 def _special(wrong: list[str], came: Values) -> Mistake | None:

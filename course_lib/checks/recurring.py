@@ -73,6 +73,21 @@ WHY = (
 )
 
 OPEN = ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp | ast.IfExp  # in need of brackets
+WHYS = {
+    "rounded down": "int(), floor() and // cut off: too little comes out. Take the nearest number.",
+    "rounded up": "A ceiling takes too much, most of all of small things. Take the nearest number.",
+    "halves are rounded up": "Python's round() takes the even neighbor of a half: round(2.5) is 2.",
+    "the sign is not taken off": "−0.9 is large by size, though a small number: take its abs().",
+    "whole numbers only (//)": "// rounds down to a whole number, and a share becomes 0. One slash.",
+    LIMIT: "Put a value in that is exactly at the limit. Should it be on this side, or on that?",
+    "the sum for the mean": "A sum grows with the number of things in it, a mean does not.",
+    "the mean for the sum": "A mean divides by the number of things in it, a sum does not.",
+    "sum for batchmean": "A sum grows with the batch, and with it each step of training.",
+    "mean for batchmean": "It divides by the number of classes as well as by the examples.",
+    "a gradient flows where none should": "What should stay as it is would learn, too. Detach it.",
+    "only the first of several counts": "Is `return` inside the loop, or is there a [0] or a break?",
+    "only the last of several counts": "Is a result overwritten each time round the loop?",
+}
 
 Slip = tuple[str, ast.AST, str]  # its name, the node that goes, the text that comes
 
@@ -119,7 +134,9 @@ def slips(source: str) -> tuple[Mistake, ...]:
         for text, name in found.items()
         if text.split("\n")[0] == lines[0] and text != source
     }
-    return tuple(Mistake(name, WHY, ((None, body),)) for body, name in bodies.items())
+    return tuple(
+        Mistake(name, WHYS.get(name, WHY), ((None, body),)) for body, name in bodies.items()
+    )
 
 
 def _exchanged(function: ast.FunctionDef, one: str, other: str) -> str:
@@ -270,4 +287,3 @@ def _places(node: ast.Subscript, of: str, places: str, word: str) -> Iterator[Sl
     yield "the first ones, not those that are asked for", node, f"{of}[: len({places})]"
     yield "one place too far", node, f"{of}[{places} + 1]"
     yield "one place too early", node, f"{of}[{places} - 1]"
-    yield "its opposite: yes and no are exchanged", node, f"{of}[~{places}]"

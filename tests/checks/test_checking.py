@@ -100,6 +100,11 @@ def test_a_mistake_made_in_a_part_of_the_tries_is_named():
     assert wrong(lambda x: x * x if isinstance(x, torch.Tensor) else 2 * x).mistake == "x² for 2x"
 
 
+def test_what_is_alike_in_one_try_of_three_is_not_named():
+    error = wrong(lambda x: x * x if isinstance(x, torch.Tensor) else 7 * x + x**3)
+    assert error.mistake == "none that this check knows"
+
+
 @pytest.mark.parametrize(
     ("answer", "fact"),
     [
