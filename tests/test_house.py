@@ -61,7 +61,12 @@ ROOMS = {
         "cached_files, __main__": 151,  # made once, with checksums
         "margin": 150,
     },
-    "checks": {"checks": 5_935, "margin": 121},  # mistakes as edits; seven lessons
+    "checks": {
+        "lessons": 4_750,  # mistakes as edits; seven lessons
+        "slips that recur, facts": 520,  # what no check lists is named, too
+        "naming and the rest": 1_110,
+        "margin": 60,
+    },
     "grading": {  # a class's answers, run in a sandbox and judged from outside
         "wire": 554,  # modules, gradients and functions travel on it, so no check was written anew
         "sandbox": 394,  # with namespaces, without them, and its limits
@@ -74,7 +79,7 @@ ROOMS = {
         "reliability": 2_771,
         "grading": 451,  # sixteen learners; each check through the wire
         "deploy": 720,  # the hub, with two learners; values for Kubernetes
-        "checks": 1_473,  # without 2,630 lines of learners' answers
+        "checks": 1_720,  # without 2,630 lines of learners' answers
         "browser, notebooks": 1_594,  # in JupyterLab and on the site
         "other rooms": 7_218,  # as many lines as the rooms that they test
         "files of their own": 3_620,  # site, links, README; grading; a bundle 490

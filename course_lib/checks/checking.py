@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from course_lib.checks import naming
 from course_lib.checks.comparing import Range, agree, show, unchanged
 from course_lib.checks.guarding import CHANGED, EMPTY, Mistake, Seen, Trouble, TroubleError, guarded
+from course_lib.checks.recurring import slips
 
 # What an exercise's first cell has imported.
 IMPORTED = {
@@ -159,6 +160,11 @@ class Check:
     @functools.cached_property
     def known(self) -> tuple[Mistake, ...]:
         return mistakes_of(textwrap.dedent(self.mistakes), self.tries)
+
+    @functools.cached_property
+    def slips(self) -> tuple[Mistake, ...]:
+        """What goes wrong in any function, as edits of this one's right answer."""
+        return slips(self.right) if isinstance(self.right, str) else ()
 
     @functools.cached_property
     def expected(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _irregular() -> nn.Module:
     net: Any = nn.Sequential(nn.Linear(7, 3), block, nn.Linear(11, 2))
     for layer, zeros in ((net[0], 4), (block[0], 17), (net[2], 2)):
         row = torch.arange(1.0, layer.weight.numel() + 1).mul(1.7).sin()
-        row[:zeros], row[-1] = 0, 0.004
+        row[:zeros], row[-1], row[-2] = 0, 0.004, 3e-7
         layer.weight.data = row.view(layer.weight.shape)
     return net
 
@@ -93,15 +93,11 @@ norms are counted, too | A batch norm has a `weight`, too, one number a channel.
   = return (row == 0).float().mean()
 embeddings are counted, too | A row of an embedding is looked up, not multiplied. Asked for are linear and convolution layers.
   (nn.Linear, nn.Conv2d) => (nn.Linear, nn.Conv2d, nn.Embedding)
-whole numbers only (//) | // rounds down to a whole number, and a share below 1 becomes 0. One slash.
-  return zeros / => return zeros //
 the share of what is left (the density) | Sparsity counts the zeros; 90 % sparse means that a tenth is left. You have 1 minus it.
   == 0 => != 0
 the mean of the layers' sparsities | A layer of 10 weights then counts as much as one of 200,000. Add up zeros and weights over all layers, and divide once.
   zeros = sum((layer.weight == 0).sum().item() for layer in layers) => zeros = sum((layer.weight == 0).float().mean().item() for layer in layers)
   sum(layer.weight.numel() for layer in layers) => len(layers)
-percent for a fraction | In this course an amount and a sparsity lie between 0 and 1, so that they can be compared and multiplied.
-  return zeros => return 100 * zeros
 the number of zeros, not their share | Five zeros are much among nine weights and nothing among a million. Divide by the number of weights.
   / sum(layer.weight.numel() for layer in layers) =>
 zeros for each weight that is left | Divide by all weights, those that are zero among them.
@@ -115,16 +111,14 @@ layers two blocks down are missed | You go one block down. Real networks have bl
   [m for m => [m for child in module.children()
 small weights counted as zeros | A weight of 0.001 is small, but it is multiplied and stored like any other. Only an exact 0 is pruned.
   layer.weight == 0 => layer.weight.abs() < 0.01
+very small weights counted as zeros | A weight of 0.0000003 is small, but it is multiplied and stored like any other. Only an exact 0 is pruned.
+  layer.weight == 0 => layer.weight.abs() < 1e-4
 negative weights counted as zeros | `<= 0` catches half of all weights of a trained network. Compare with == 0.
   == 0 => <= 0
 only the first layer is counted | Is `return` inside the loop? Add up over all layers, and divide once, behind it.
   (nn.Linear, nn.Conv2d))] => (nn.Linear, nn.Conv2d))][:1]
 only the last layer is counted | Are the counts set to 0 inside the loop? They begin before it, once.
   (nn.Linear, nn.Conv2d))] => (nn.Linear, nn.Conv2d))][-1:]
-a module that is itself a layer is missed | modules() lists the module itself, too. A loop over its parts does not.
-  = layers = [m for m in list(module.modules())[1:] if isinstance(m, (nn.Linear, nn.Conv2d))]
-  = zeros = sum((layer.weight == 0).sum().item() for layer in layers)
-  = return zeros / max(1, sum(layer.weight.numel() for layer in layers))
 convolutions are left out | In most networks for pictures the convolutions hold what can be pruned.
   (nn.Linear, nn.Conv2d) => nn.Linear
 linear layers are left out | In a fully connected network they hold everything that can be pruned.
@@ -209,30 +203,16 @@ at a tie the last ones go, not the first | The number is right. But which of two
   weight.abs().flatten().argsort(stable=True) => weight.numel() - 1 - weight.abs().flatten().flip(0).argsort(stable=True)
 at a tie any of them goes | Without stable=True nobody promises the order of equal weights, and two runs may give two networks.
   stable=True =>
-the sign is not taken off | −0.9 is a large weight, though a small number. Rank by the distance from zero.
-  weight.abs() => weight
 the mask is upside down | In this course True means that the weight stays; a weight times its mask is the pruned weight. Yours keeps what should go.
   torch.ones => torch.zeros
   = False => = True
 the largest weights go | Magnitude pruning gives up the smallest weights: they add least to the sums they go into.
   order = weight => order = -weight
-rounded down | int() cuts 1.5 down to 1, so that you prune too little, most of all in small layers. Take the nearest number: round().
-  round( => int(
-halves are rounded up | Python's round() takes the even neighbor of a half: round(2.5) is 2. The exercise asks for round().
-  round( => math.floor(0.5 +
-the amount is what stays | The amount says how much goes. For 0.5 nobody sees the difference.
-  amount * weight.numel() => (1 - amount) * weight.numel()
 with nothing left to stay everything stays | A slice [-0:] is the whole row. Take the places that go, from the front.
   = keep = weight.numel() - round(amount * weight.numel())
   = mask = torch.zeros(weight.numel(), dtype=torch.bool)
   = mask[weight.abs().flatten().argsort(stable=True)[-keep:]] = True
   = return mask.view(weight.shape)
-the amount counts only weights that are not zero yet | It is a share of all weights; those that are zero already are the first to go.
-  amount * weight.numel() => amount * int((weight != 0).sum())
-at least one weight goes | At amount 0 nothing goes.
-  round(amount * weight.numel()) => max(round(amount * weight.numel()), 1)
-at least one weight stays | At amount 1 everything goes.
-  round(amount * weight.numel()) => min(round(amount * weight.numel()), weight.numel() - 1)
 the number of those that stay is rounded | A half is then rounded the other way: round the number of those that go.
   round(amount * weight.numel()) => weight.numel() - round((1 - amount) * weight.numel())
 as many stay as should go | The amount says how much goes. For 0.5 nobody sees the difference.
@@ -242,18 +222,12 @@ places for ranks | argsort says which weight is the k-th, not the how-manieth a 
   = return (order >= round(amount * weight.numel())).view(weight.shape)
 one weight too few | round(amount * n) weights go. A slice up to k − 1 holds one too few.
   round(amount * weight.numel()) => max(round(amount * weight.numel()) - 1, 0)
-rounded up | A ceiling prunes too much, most of all in small layers. Take the nearest number: round().
-  round( => math.ceil(
-one weight too many | round(amount * n) weights go. A slice up to k holds k places already.
-  amount * weight.numel()) => amount * weight.numel()) + 1
 each row by itself | The amount is meant for the whole matrix. A row of large weights should lose fewer.
   weight.abs().flatten().argsort(stable=True) => weight.abs().argsort(dim=1, stable=True)
   torch.ones(weight.numel(), dtype=torch.bool) => torch.ones(weight.shape, dtype=torch.bool)
   mask[order[: round(amount * weight.numel())]] = False => mask.scatter_(1, order[:, : round(amount * weight.shape[1])], False)
 the pruned weight for the mask | The mask says True or False for each weight. You have multiplied already: then nobody can tell a pruned weight from one that happened to be zero.
   return mask.view(weight.shape) => return weight * mask.view(weight.shape)
-a flat mask | The mask has the weight's own shape, so that they can be multiplied.
-  .view(weight.shape) =>
 """,
     checked="the exact number of zeros, signs, equal weights, amounts of 0 and 1, rounding",
     not_checked="NaN, tensors of more than two dimensions, speed",
@@ -300,6 +274,8 @@ each layer by itself | Every layer loses the same share, also the small one that
 the mean of the layers' thresholds | A tiny layer moves the mean as much as a huge one, and the amount comes out wrong. Rank all weights together.
   = found = [w.abs().flatten().kthvalue(round(amount * w.numel())).values for w in weights.values()]
   = return {layer: weight.abs() > sum(found) / len(found) for layer, weight in weights.items()}
+the mean of the layers' quantiles | A small layer then counts as much as a large one, and a quantile lies beside a weight. Rank all weights in one row.
+  row.kthvalue(round(amount * row.numel())).values => sum(w.abs().flatten().quantile(amount) for w in weights.values()) / len(weights)
 the sign is not taken off | −2 is the largest weight of all here, and yours is the first to go. Rank by |w|.
   weight.abs().flatten() => weight.flatten()
   weight.abs() > => weight >
@@ -309,30 +285,18 @@ the threshold comes from signed weights | Sizes are then compared with a number 
   weight.abs().flatten() => weight.flatten()
 the masks are upside down | @upside
   > threshold => <= threshold
-the threshold itself stays (>= for >) | The k-th smallest is the last one that goes. With >= it stays, and one weight too few is pruned.
-  > threshold => >= threshold
 one weight too many goes | kthvalue counts from 1: the k-th smallest is the last that goes. As an index into a sorted row the same number is one place too far.
   round(amount * row.numel()) => min(round(amount * row.numel()) + 1, row.numel())
-rounded down | int() cuts off, so that you prune too little. Take the nearest number: round().
-  round( => int(
 each layer is scaled first | Dividing by the layer's largest weight is a score of its own, not magnitude. It makes layers alike whose sizes differ for a reason.
   - def global_masks(weights, amount):
   + def global_masks(weights, amount):
   +     weights = {layer: weight / weight.abs().max() for layer, weight in weights.items()}
 halves are rounded up | Python's round() takes the even neighbor of a half: round(2.5) is 2. The exercise asks for round().
   round( => math.floor(0.5 +
-the amount is what stays | The amount says how much goes. For 0.5 nobody sees the difference.
-  amount * row.numel() => (1 - amount) * row.numel()
-the first layer's threshold for all | Rank the weights of all layers in one row.
-  for weight in weights.values() => for weight in list(weights.values())[:1]
-the last layer's threshold for all | Rank the weights of all layers in one row.
-  for weight in weights.values() => for weight in list(weights.values())[-1:]
 one mask, the layers are lost | Each layer needs a mask of its own shape, under its own name. Cut the long one apart.
   {layer: weight.abs() > threshold for layer, weight in weights.items()} => row > threshold
 a list of masks, the names are lost | Give a dict: a mask without its layer's name fits nowhere.
   {layer: weight.abs() > threshold for layer, weight in weights.items()} => [weight.abs() > threshold for weight in weights.values()]
-flat masks | Each mask has the shape of its layer's weight, so that they can be multiplied.
-  weight.abs() > => weight.abs().flatten() >
 the pruned weights for the masks | A mask says True or False for each weight. You have multiplied already.
   weight.abs() > threshold => weight * (weight.abs() > threshold)
 a share of the largest weight for the threshold | Half of the largest weight is not the middle of all weights: the amount comes out by chance. Rank them.
@@ -369,16 +333,12 @@ slow first, then fast (t³) | The curve is turned round: most weights go in the 
   (1 - (1 - t) ** 3) => t**3
 it falls from `final` to 0 | This is the share that is still to go. Sparsity begins at 0 and ends at `final`.
   (1 - (1 - t) ** 3) => (1 - t) ** 3
-`final` is left out | The schedule then ends at 1: a network without a single weight.
-  final * (1 => (1
 from 1 − `final` to 1 | `final` scales the whole bracket: at step 0 the answer is 0, at the end it is `final`.
   final * (1 - (1 - t) ** 3) => 1 - final * (1 - t) ** 3
 only the 1 is multiplied by `final` | It stands before the bracket, and multiplies all that is in it.
   final * (1 - (1 - t) ** 3) => final - (1 - t) ** 3
 `final` is cubed, too | A bracket closes too late: only 1 − t is cubed.
   final * (1 - (1 - t) ** 3) => final - (final * (1 - t)) ** 3
-the share that is left | Sparsity is the share that is gone: 1 minus yours.
-  final * (1 - (1 - t) ** 3) => 1 - final * (1 - (1 - t) ** 3)
 t³ for (1 − t)³ | t is the share of the way that is done. What is left of it, 1 − t, shrinks with the cube.
   (1 - t) => t
 a square for the cube | It works, too, but it is another schedule: gentler at the start. Zhu & Gupta take the third power.
@@ -391,16 +351,12 @@ it falls again behind the end | The size of 1 − t grows again there. t itself 
 held at 1, not at `final` | What has to stop at 1 is t. The sparsity then stays at `final` by itself.
   min(step / steps, 1) => step / steps
   return final * (1 - (1 - t) ** 3) => return min(final * (1 - (1 - t) ** 3), 1)
-whole steps only (//) | step // steps is 0 until the end. You want the share of the way: one slash.
-  step / steps => step // steps
 one step too late | The last of `steps` steps reaches `final`; with a division by steps + 1 it never does.
   step / steps => step / (steps + 1)
 `final` is reached one step too early | At step = steps t is 1: divide by steps, not by steps − 1.
   step / steps => step / (steps - 1)
 one step too early | Steps count from 0: at step 0 nothing has gone yet.
   step / steps => (step + 1) / steps
-the largest for the smallest: max for min | min() holds t back at 1. max() makes it 1 from the start.
-  min( => max(
 """,
     checked="start, points between, the end, and two steps behind it",
     not_checked="a start above 0 % sparsity, negative steps",
@@ -592,18 +548,12 @@ still a share of what is left, as a quantile | The second half is taken of the w
   = return weight * (weight.abs() > left.quantile(amount))
 the count comes from what is left | The zeros that are there are ranked, too, so count all weights: n is the length of the whole tensor.
   round(amount * weight.numel()) => max(round(amount * int((weight != 0).sum())), 1)
-the amount is what stays | The amount says how much goes. For 0.5 nobody sees the difference.
-  amount * weight.numel() => (1 - amount) * weight.numel()
 with nothing left to stay everything stays | A slice [-0:] is the whole row. Take the places that go, from the front.
   = stay = weight.numel() - round(amount * weight.numel())
   = places = weight.abs().argsort()[-stay:]
   = return torch.zeros_like(weight).index_copy(0, places, weight[places])
 the length of the example for any weight | Count the weights that you are given.
   weight.numel() => 8
-the weights come back in order of size | Each weight keeps its place: whoever multiplies with it relies on that.
-  = pruned = weight[weight.abs().argsort()]
-  = pruned[: round(amount * len(weight))] = 0
-  = return pruned
 the pruned weights are cut out | They become zero and keep their places: the tensor is as long as before.
   = sizes = weight.abs()
   = return weight[sizes > sizes.kthvalue(round(amount * weight.numel())).values]
@@ -611,8 +561,6 @@ one weight too many | round(amount * n) weights are zero afterwards.
   round(amount * weight.numel()) => min(round(amount * weight.numel()) + 1, weight.numel())
 places for ranks | argsort says which weight is the k-th, not the how-manieth a weight is. Use its entries as places.
   = return weight * (weight.abs().argsort() >= round(amount * weight.numel()))
-halves are rounded up | Python's round() takes the even neighbor of a half: round(2.5) is 2. The exercise asks for round().
-  round( => math.floor(0.5 +
 the amounts add up | The zeros that are there already count toward the amount. Yours come on top, and 50 % twice leaves nothing.
   round(amount * weight.numel()) => min(round(amount * weight.numel()) + int((weight == 0).sum()), weight.numel())
 the second call does nothing | Asking for more later must work: gradual pruning asks again and again, for ever more.
@@ -623,22 +571,14 @@ the second call does nothing | Asking for more later must work: gradual pruning 
 the missing share as a quantile of what is left | From 50 % to 75 % half of those left must go. And a quantile lies beside a weight.
   = left, gone = weight[weight != 0].abs(), (weight == 0).float().mean().item()
   = return weight * (weight.abs() > left.quantile(amount - gone)) if amount > gone else weight.clone()
-a mask for the weight | The function gives the pruned weight back, so that it can be pruned again.
-  weight * (sizes > => (sizes >
-the sign is lost | Rank by |w|, but keep w itself: a weight of −0.6 that becomes 0.6 does the opposite.
-  return weight * => return sizes *
-the sign is not taken off | −0.6 is a larger weight than 0.3. Rank by the distance from zero.
-  weight.abs() => weight
 the largest go | Pruning gives up the smallest weights: they add least to the sums they go into.
   sizes > => sizes <=
-one weight too few | round(amount * n) weights are zero afterwards. The k-th smallest is the last one that goes: with >= it stays.
-  sizes > => sizes >=
 a quantile for the k-th value | A quantile interpolates between two weights, and lies beside them.
   sizes.kthvalue(round(amount * weight.numel())).values => sizes.quantile(amount)
 a share of the largest weight for the threshold | Half of the largest weight is not the middle of all weights: the amount comes out by chance. Rank them.
   sizes.kthvalue(round(amount * weight.numel())).values => amount * sizes.max()
-rounded down | int() cuts off, so that you prune too little. Take the nearest number: round().
-  round( => int(
+the amount is what stays | The amount says how much goes. For 0.5 nobody sees the difference.
+  amount * weight.numel() => (1 - amount) * weight.numel()
 """,
     checked="once, twice and three times the same amount, a rising one, all of them",
     not_checked="ties, a falling amount (what is gone stays gone)",

@@ -59,6 +59,10 @@ _SHARED = Mistake(
     "a new layer shares a tensor with an old one",
     "Training the one then moves the other, too. A copy has tensors of its own.",
 )
+_LEARNED = Mistake(
+    "running numbers are made parameters",
+    "A mean and a variance are counted, not learned: as parameters an optimizer would move them.",
+)
 _FROZEN = Mistake(
     "the layers come back frozen",
     "requires_grad is off, so that nothing moves when they are trained. A copy can be trained as its original.",
@@ -80,6 +84,10 @@ def _copies(answer: Answer, given: tuple[Any, ...], *wanted: Any) -> dict[str, A
             raise TroubleError(_SHARED, f"{type(layer).__name__} with a tensor of the one given")
         if not all(parameter.requires_grad for parameter in layer.parameters()):
             raise TroubleError(_FROZEN, f"{type(layer).__name__} without requires_grad")
+        before = [set(dict(one.named_parameters())) for one in old if type(one) is type(layer)]
+        more = set(dict(layer.named_parameters())) - set().union(*before)
+        if before and more:
+            raise TroubleError(_LEARNED, f"parameters of their own: {', '.join(sorted(more))}")
     return layers
 
 
@@ -179,6 +187,8 @@ the first rows, not those that were asked for | `keep` names which neurons stay,
   first.weight.data[keep] => first.weight.data[: len(keep)]
   first.bias.data[keep] => first.bias.data[: len(keep)]
   [:, keep] => [:, : len(keep)]
+the next layer's bias is cut to the same length, too | @bias
+  [:, keep] => [:, keep]; second.bias.data = second.bias.data[: len(keep)]
 the next layer's bias is cut, too | @bias
   [:, keep] => [:, keep]; second.bias.data = second.bias.data[keep]
 out_features and in_features are stale | The tensors shrank, the numbers beside them did not. A summary, an export or your next pruning reads them, and is told a lie.
@@ -372,6 +382,8 @@ only a part of the kernel is silenced | The next convolution reads the channel a
   [:, gone] => [:, gone, following.weight.shape[2] // 2, following.weight.shape[3] // 2]
 only the first corner of the kernel is silenced | The next convolution reads the channel at each place of its kernel: [:, gone] takes all of them.
   [:, gone] => [:, gone, 0, 0]
+β and the mean are zero, γ is not | γ still scales what the filter gives. Only where the filter is zero as well is nothing left.
+  following.weight[:, gone] = 0 => bn.bias[gone] = 0; bn.running_mean[gone] = 0
 mean and variance are zero, γ and β are not | The channel is then divided by nearly nothing, and louder than before. γ and β are what lets it speak.
   following.weight[:, gone] = 0 => bn.running_mean[gone] = 0; bn.running_var[gone] = 0
 all between the first and the last of them fall silent | `gone` names each of them; those between have their say.
@@ -382,6 +394,8 @@ the first channels fall silent, whichever were named | `gone` names which ones, 
   [:, gone] => [:, : len(gone)]
 only the first of them falls silent | `gone` is a list: all of its channels have no say.
   [:, gone] => [:, gone[0]]
+the next convolution's bias of the same numbers is silenced, too | Its bias belongs to what it computes itself, and `gone` numbers what it reads.
+  = 0 => = 0; following.bias[[g for g in gone if g < len(following.bias)]] = 0
 the next convolution's bias is silenced, too | @bias
   = 0 => = 0; following.bias[:] = 0
 the wrong ones fall silent | Here the list names the channels that go. In exercise 2 it named those that stay: look twice in any library, too.
@@ -421,8 +435,8 @@ def _attention() -> dict[str, nn.Module]:
 
 
 def _four_heads() -> dict[str, nn.Module]:
-    """Four heads of three numbers."""
-    layers = _irregular(nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(12, 5))
+    """Four heads of five numbers."""
+    layers = _irregular(nn.Linear(6, 20), nn.Linear(6, 20), nn.Linear(6, 20), nn.Linear(20, 6))
     return dict(zip(_ATTENTION, layers, strict=True))
 
 
@@ -471,12 +485,15 @@ def remove_heads(layers, heads, keep):
         what_it_says_of_three_tokens=_attend(2),
     )
     | _looks(
-        "four heads of three numbers, heads 0, 1 and 3 stay: ",
+        "four heads of five numbers, heads 0, 1 and 3 stay: ",
         (_four_heads(), 4, [0, 1, 3]),
         _ATTENTION,
-        what_they_say_of_three_tokens=_attend(3),
+        what_they_say_of_three_tokens=_attend(5),
     ),
     mistakes="""
+the output layer is cut like the others | It reads what the heads say: cut its columns, and let its rows and its bias stay.
+  layers["value"]): => layers["value"], layers["output"]):
+  layers["output"].weight.data = layers["output"].weight.data[:, places] => pass
 the output layer keeps its columns | The output layer reads the answers of all heads side by side, a few columns for each. Those of the heads that go must go as well.
   layers["output"].weight.data = layers["output"].weight.data[:, places] =>
 rows for columns in the output layer | Its rows are what the attention gives back. What it reads of each head stands in columns.
@@ -555,16 +572,10 @@ def head_importance(answers, gradients, parameters):
         ),
     },
     mistakes="""
-no absolute value | A head may raise the loss or lower it: either way it matters. With the sign on it, a helpful head can look worse than one that does nothing.
-  .abs() =>
 averaged first, then the absolute value | A head that helps one sentence and harms another averages to nothing, and looks dispensable. Take the absolute value of each example, then the mean.
   gates.abs().mean(0) => gates.mean(0).abs()
-the sum over the examples for their mean | The order of the heads is right. But the number grows with the data, so that two scores from different samples cannot be compared.
-  .mean(0) => .sum(0)
 the largest sentence for their mean | One loud sentence then decides. The importance is an average over the sentences.
   .mean(0) => .amax(0)
-one number for each sentence and head | Average over the sentences at the end: one number for each head.
-  .mean(0) =>
 averaged over the heads, not over the sentences | The first dimension of the gates holds the sentences, the second the heads.
   .mean(0) => .mean(1)
 the absolute value of each number | There is one gate for the whole head: the changes that its numbers make to the loss add up, and may cancel. Sum over the head's numbers first.
@@ -581,24 +592,12 @@ summed over tokens and heads | The heads stay, and the numbers of a head are add
   .sum((1, 3)) => .sum((1, 2))
 the largest for the sum over a head's numbers | The gate's gradient is a sum over tokens and numbers.
   .sum((1, 3)) => .amax((1, 3))
-the gradient without the answer | A head that says nothing can have a steep gradient, and closing it changes nothing. By the chain rule the gate's gradient is answer times gradient.
-  answers * gradients => gradients
-the answer without the gradient | A loud head is not yet an important one: the next layer may ignore it. The gradient asks the loss.
-  answers * gradients => answers
-rounded down (//) | // rounds down to a whole number, and small importances become 0. One slash.
-  / parameters => // parameters
-not divided by the parameters | Layers may have heads of different size, and other units compete with them. What counts is what the loss pays for each parameter that goes.
-  / parameters =>
-multiplied by the parameters | What the loss pays *for each* parameter that goes: divide.
-  / parameters => * parameters
 a mean over the head's numbers and tokens, too | The gate's gradient is a sum. With a mean long sentences, and large heads, count less.
   .sum((1, 3)) => .mean((1, 3))
 a mean over the tokens | The gate's gradient is a sum over the tokens. With a mean long sentences count less.
   .sum((1, 3)) => .sum(3).mean(1)
 a mean over the head's numbers | The gate's gradient is a sum over the head's numbers. With a mean large heads count less.
   .sum((1, 3)) => .sum(1).mean(2)
-the square for the absolute value | Molchanov et al. 2019 do so, and one loud example then outweighs many. Michel et al. take the absolute value.
-  .abs() => .square()
 shares of the layer's importance | Scaled to add up to 1, a layer in which no head matters looks like any other. To rank across layers keep the numbers as they are.
   return gates.abs().mean(0) / parameters => return gates.abs().mean(0) / gates.abs().mean(0).sum()
 """,

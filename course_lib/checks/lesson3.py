@@ -60,19 +60,17 @@ def soften(logits, T):
     mistakes="""
 T is forgotten | At T = 1 nobody sees it. At any other T the student gets labels that are too hard.
   logits / T => logits
-multiplied by T instead of divided | A larger T then makes the distribution harder, and the small probabilities smaller still.
-  logits / T => logits * T
 T comes after the softmax | Probabilities divided by T no longer add up to 1. T belongs to the logits.
   logits / T => logits
   powers / powers.sum(-1, keepdim=True) => powers / powers.sum(-1, keepdim=True) / T
 T only takes part above the line of the fraction | Both the powers and their sum are those of logits / T; otherwise they do not add up to 1.
   = z = logits - logits.amax(-1, keepdim=True)
   = return (z / T).exp() / z.exp().sum(-1, keepdim=True)
-divided by T² | T stands in the formula once. T² belongs to the loss.
-  logits / T => logits / T**2
 softened after the softmax | What the softmax has rounded to 0 stays 0, at any T. Divide the logits first.
   = p = logits.softmax(-1) ** (1 / T)
   = return p / p.sum(-1, keepdim=True)
+softened after the softmax, and not divided by the sum | A power of probabilities does not add up to 1.
+  = return logits.softmax(-1) ** (1 / T)
 a sigmoid for the softmax | It looks at each class alone, and nothing adds up to 1.
   = return (logits / T).sigmoid()
 softmax twice | A softmax of probabilities is nearly flat. T belongs to the logits.
@@ -130,6 +128,9 @@ def kl(p, q):
         "p = [0.6, 0.4, 0], q = [0.2, 0.3, 0.5] | a class that the teacher excludes": call(
             torch.tensor([0.6, 0.4, 0.0]), torch.tensor([0.2, 0.3, 0.5])
         ),
+        "p = [0.6, 0.4], q = [1, 1e-12] | very small probabilities": call(
+            torch.tensor([0.6, 0.4]), torch.tensor([1.0, 1e-12])
+        ),
         "p = [0, 1], q = [0.2, 0.8] | a class that the teacher excludes": call(
             torch.tensor([0.0, 1.0]), torch.tensor([0.2, 0.8])
         ),
@@ -143,12 +144,8 @@ not weighted by p | A class that the teacher finds impossible then counts as muc
   = return (p.log() - q.log()).sum()
 not weighted by p, and without the classes that p excludes | Each class counts as much as any other. What weighs it is how likely the teacher finds it.
   p[some] * =>
-the sign is turned round | KL is never negative. Turned round, the loss rewards a student for being far away.
-  p[some].log() - q[some].log() => q[some].log() - p[some].log()
 the absolute value of each term | Terms may be negative: they say that the student gives a class too much. Only their sum is never below 0.
   .sum() => .abs().sum()
-bits instead of nats | Log to base 2 is a unit of its own, larger by 1.44. Losses use the natural logarithm; otherwise alpha weighs two different units.
-  p[some].log() - q[some].log() => p[some].log2() - q[some].log2()
 0 · log 0 gives nan | A class with p = 0 adds nothing, but 0 · (−inf) is nan on a computer, and nan spreads to every weight. Treat it apart.
   = return (p * (p.log() - q.log())).sum()
 a class with p = 0 still adds something | It adds nothing, whatever q is: p weighs both logarithms.
@@ -171,14 +168,10 @@ a small number is added inside the logarithm | It keeps log(0) away and moves ev
   = return (p * ((p + 1e-2).log() - (q + 1e-2).log())).sum()
 the mean over classes for the sum | The value then depends on how many classes there are: with 1,000 the teacher would be heard 100 times less than with 10.
   = return torch.where(p > 0, p * (p.log() - q.log()), 0.0).mean()
-the mean over the classes that p allows | KL is a sum, not a mean.
-  .sum() => .mean()
 cross-entropy for KL | −Σ p log q is KL plus the teacher's own entropy. It has the same gradient, but it is not 0 when both agree.
   p[some].log() - q[some].log() => -q[some].log()
 the entropy of the teacher is added, not taken off | KL is cross-entropy minus entropy. Which sign has Σ p log p?
   p[some].log() - q[some].log() => -p[some].log() - q[some].log()
-one term for each class, not their sum | A loss is one number: add the terms up.
-  = return torch.where(p > 0, p * (p.log() - q.log()), 0.0)
 the difference without logarithms | KL compares logarithms of probabilities.
   (p[some].log() - q[some].log()) => (p[some] - q[some])
 """,
@@ -227,27 +220,13 @@ T for T² | One factor 1/T comes from the student's logits, a second one from th
   T**2 => T
 T² on both parts | Only the teacher's part shrinks with T. The labels' part is plain cross-entropy, without any factor.
   F.cross_entropy( => T**2 * F.cross_entropy(
-T is forgotten everywhere | At T = 1 nobody sees it. Both logits are divided by T, and T² makes up for it.
-  student_logits / T => student_logits
-  teacher_logits / T => teacher_logits
-  T**2 * =>
-T² is there, but the logits are not divided by T | The factor makes up for a division that did not take place: the teacher's part is far too strong.
-  student_logits / T => student_logits
-  teacher_logits / T => teacher_logits
-multiplied by T instead of divided | A larger T then makes both distributions harder.
-  student_logits / T => student_logits * T
-  teacher_logits / T => teacher_logits * T
 {_SWAPPED} | kl_div wants the student's logarithms first and the teacher's probabilities second. Swapped, it measures KL(student ‖ teacher), which lets the student ignore classes.
   student_logits / T => teacher_logits / T
   F.softmax(teacher_logits / T => F.softmax(student_logits / T
 {_MEAN} | This reduction, the default, divides by examples times classes: the teacher's part is too small by the number of classes.
   "batchmean" => "mean"
-sum for batchmean | The teacher's part grows with the batch, cross-entropy does not. Another batch size is then another alpha.
-  "batchmean" => "sum"
 {_NO_LOG} | kl_div takes the student's *logarithms* and never complains. With probabilities it computes a number that means nothing, and has its smallest value in the wrong place.
   log_softmax => softmax
-the teacher's logarithms, too | kl_div takes logarithms of the student and probabilities of the teacher, unless log_target=True is said.
-  p = F.softmax => p = F.log_softmax
 cross-entropy with the teacher for KL | It is KL plus the teacher's own entropy: the same gradient, but not 0 when both agree, and each T has another floor.
   F.kl_div(log_q, p, reduction="batchmean") => -(p * log_q).sum(-1).mean()
 one number for each example | Both parts are means over the batch: one number.
@@ -260,8 +239,6 @@ over the examples instead of the classes | Each example's probabilities add up t
   teacher_logits / T, dim=-1 => teacher_logits / T, dim=0
 alpha on the wrong part | alpha is the teacher's share: at 1 the labels play no part. Yours weighs the other way round.
   alpha * soft + (1 - alpha) * => (1 - alpha) * soft + alpha *
-alpha on both parts | The two shares add up to 1: what the teacher does not get, the labels get.
-  (1 - alpha) * => alpha *
 temperature on the hard labels, too | The label's part is plain cross-entropy at T = 1: that is how the student will be used.
   F.cross_entropy(student_logits, => F.cross_entropy(student_logits / T,
 temperature on the student alone | A soft student is then pulled to a hard teacher. Both sides need the same T.
@@ -325,8 +302,6 @@ T² is in it already | Here you look at KL alone, to see how its gradient shrink
   (q - p) / T => (q - p) * T
 1/T² for 1/T | Only one 1/T stands in the formula. The other one comes by itself, because q and p become alike.
   (q - p) / T => (q - p) / T**2
-the sign is turned round | A step goes *against* the gradient. Where the student gives a class too little, its logit must rise, so the gradient there is negative: student minus teacher.
-  q - p => p - q
 the sum over the batch for the mean | The loss is a mean over the examples, so each gives 1/n of the gradient.
   / len(student_logits) =>
 the batch of the example for any batch | Count the examples that you are given.
@@ -345,10 +320,6 @@ student and teacher are swapped in kl_div | kl_div takes the student's logarithm
 no temperature in the softmaxes | Both distributions are those at T. At T = 1 nobody sees the difference.
   student_logits / T => student_logits
   teacher_logits / T => teacher_logits
-T is forgotten everywhere | At T = 1 nobody sees it: T belongs into both softmaxes, and the chain rule brings it out once more.
-  student_logits / T => student_logits
-  teacher_logits / T => teacher_logits
-  (q - p) / T => (q - p)
 temperature on the student alone | Both distributions are those at T.
   teacher_logits / T => teacher_logits
 over the examples instead of the classes | Each example's probabilities add up to 1, over the last dimension.
@@ -547,8 +518,6 @@ multiplied where it should be picked | @nan
 losses of 0 are left out, too | A real token may have a loss of 0. Count the mask, not the losses.
   = kept = torch.where(mask.bool(), losses, 0.0)
   = return kept.sum() / (kept != 0).sum()
-the sum for the mean | A longer batch then means a larger step.
-  .mean() => .sum()
 divided by the number of sentences | It is a mean over tokens: long sentences would make larger losses.
   .mean() => .sum() / len(losses)
 divided by the length | It is a mean over all real tokens of all sentences, whatever the length of the batch.

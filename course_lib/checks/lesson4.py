@@ -54,6 +54,8 @@ every other one, however many are wanted | The step is 2 only where half of the 
   of // take => 2
 every other one, as many as are wanted | The step is 2 only where half of the layers stay. For two of six it is 3.
   range(0, of, of // take) => range(0, 2 * take, 2)
+every other one, up to as many as are wanted | The step is 2 only where half of the layers stay. For two of six it is 3.
+  list(range(0, of, of // take)) => list(range(0, of, 2))[:take]
 steps of `take` | That many layers are wanted; they lie of // take apart.
   of // take => take
 first and last are both fixed | From end to end the steps are uneven: some neighbors stay and other gaps are wide. The first layer of each group is meant.
@@ -62,8 +64,6 @@ the last one is missing | range() stops before its end: give it `of` itself.
   (0, of, => (0, of - of // take,
 one too many | range() stops before its end, which is `of`: there is no layer of that number.
   (0, of, => (0, of + 1,
-from the last to the first | The student's layers stand in the teacher's order.
-  list(range(0, of, of // take)) => list(range(0, of, of // take))[::-1]
 the numbers are not whole | layers[2.0] stops with an error. // divides whole numbers into whole ones.
   ? before: right
   ? index a list of layers?: no
@@ -266,7 +266,7 @@ student or teacher is left frozen | requires_grad_(False) stays behind: a frozen
 
 _S3 = torch.tensor([[[1.0, 0.2], [0.0, 2.0], [1.0, 1.3]], [[3.0, 4.0], [5.0, 0.0], [0.4, 1.0]]])
 _T3 = torch.tensor([[[2.0, 0.0], [3.0, -1.7], [-1.0, 1.1]], [[4.0, 2.9], [0.0, 1.0], [0.0, -1.0]]])
-_MASK3 = torch.tensor([[1, 1, 1], [1, 0, 0]])
+_MASK3 = torch.tensor([[1, 1, 1], [1, 1, 0]])
 _NAN3 = torch.where(_MASK3[..., None] == 1, _T3, torch.nan)
 
 cosine_loss = Check(
@@ -281,7 +281,7 @@ def cosine_loss(student, teacher, mask):
         "student [[[1, 0.2], [0, 2]]], teacher [[[2, 0], [3, -1.7]]], mask [[1, 1]]": call(
             _S3[:1, :2], _T3[:1, :2], _MASK3[:1, :2]
         ),
-        "two sentences of three words and of one, the second with two places of padding": call(
+        "two sentences of three words and of two, the second with a place of padding": call(
             _S3, _T3, _MASK3
         ),
         "the same, with nan in the teacher's padding | nan in the padding": call(
@@ -341,20 +341,16 @@ one vector for the whole batch | Each word has an angle of its own. The loss is 
   F.cosine_similarity(mine, theirs, dim=-1) => F.cosine_similarity(mine.flatten(), theirs.flatten(), dim=0)
 the mask is upside down | 1 marks a word, 0 the padding: as a tokenizer's attention_mask.
   mask.bool() => ~mask.bool()
-the sum for the mean | A longer batch then weighs more against the other two losses.
-  .mean() => .sum()
-one loss for each word | A loss is one number: the mean over all words.
-  .mean() =>
 along the words instead of the hidden numbers | cosine_similarity takes dim=1 if you do not say otherwise, and that is the length here. The vectors of one word lie in the last dimension.
   = return (1 - F.cosine_similarity(student, teacher.detach())).mean()
 not divided by the lengths of the vectors | A product of two vectors also grows with their lengths. The cosine looks at the angle alone.
   F.cosine_similarity(mine, theirs, dim=-1) => (mine * theirs).sum(-1)
 the mean squared error | It looks at the lengths of the vectors, too. The cosine looks at the angle alone.
   = return F.mse_loss(student[mask.bool()], teacher.detach()[mask.bool()])
-the gradient flows into the teacher | Both would move toward each other, and the cheapest way to agree is to think nothing. Take the teacher's side out of the graph.
-  .detach() =>
 the wrong side is detached | The student is to learn, the teacher is to stay: take the *teacher's* side out of the graph.
   student[words], teacher.detach()[words] => student.detach()[words], teacher[words]
+the sum for the mean | A longer batch then weighs more against the other two losses.
+  .mean() => .sum()
 """,
     checked="angles of several sizes, one above 90°, padding, nan in it, which side the gradient reaches",
     not_checked="a batch without any word, vectors of length 0, half precision",
@@ -468,17 +464,16 @@ temperature on one side alone | Both sides need the same T.
 student and teacher are swapped in kl_div | kl_div takes the student's logarithms first, the teacher's probabilities second.
   student.logits / T => told / T
   F.softmax(told / T => F.softmax(student.logits / T
-softmax for log_softmax | kl_div takes the student's *logarithms* and never complains.
-  F.log_softmax => F.softmax
-mean for batchmean | This reduction also divides by the number of classes: with three of them the soft loss is three times too small.
-  batchmean => mean
-sum for batchmean | The soft loss then grows with the batch.
-  batchmean => sum
 the first hidden state for the last | hidden_states[0] is what comes out of the embeddings, which student and teacher share. The thoughts are at the end of the tuple.
   student.hidden_states[-1] => student.hidden_states[0]
   teacher.hidden_states[-1] => teacher.hidden_states[0]
 the teacher's layer is counted as the student's | The teacher has more layers: the last one of the student is number 2, that of the teacher another one. −1 is the last of each.
   teacher.hidden_states[-1] => teacher.hidden_states[len(student.hidden_states) - 1]
+all hidden states, not the last alone | The loss of the text compares what comes out at the end. Student and teacher have other numbers of layers: their middle ones are no pairs.
+  mine, theirs = student.hidden_states[-1][words], teacher.hidden_states[-1].detach()[words] => pairs = list(zip(student.hidden_states, teacher.hidden_states))
+  cosine = (1 - F.cosine_similarity(mine, theirs, dim=-1)).mean() => cosine = sum((1 - F.cosine_similarity(a[words], b.detach()[words], dim=-1)).mean() for a, b in pairs) / len(pairs)
+probabilities into cross_entropy | cross_entropy takes logits and applies the softmax itself.
+  F.cross_entropy(student.logits => F.cross_entropy(student.logits.softmax(-1)
 the last hidden state but one | hidden_states holds the embeddings' output, then each layer's: −1 is the last.
   student.hidden_states[-1] => student.hidden_states[-2]
   teacher.hidden_states[-1] => teacher.hidden_states[-2]
@@ -520,6 +515,10 @@ nothing is learned by the cosine loss | The value is right, but this part is cut
   student.hidden_states[-1][words] => student.hidden_states[-1].detach()[words]
 three losses instead of one | A loss is one number: add the three up, each with its weight.
   5 * soft + 2 * hard + cosine => 5 * soft, 2 * hard, cosine
+mean for batchmean | This reduction also divides by the number of classes: with three of them the soft loss is three times too small.
+  batchmean => mean
+sum for batchmean | The soft loss then grows with the batch.
+  batchmean => sum
 """,
     checked="each loss apart and all three, padding, some and all labels missing, both sides' gradients",
     not_checked="logits of each word (as in masked language models), two widths, other T",
@@ -651,8 +650,6 @@ autograd keeps its record meanwhile | Eval mode does not switch it off. What is 
 what came in eval mode is left in training mode | train() at the end is no way back: dropout is then on for whoever asks next. Leave the models in eval mode, or give each its own mode back.
   ? before: right
   ? {_BACK}: yes
-seconds for milliseconds | The clock gives seconds; a thousand milliseconds are one.
-  1000 * (clock() - start) => clock() - start
 the warm-up is among the timed calls | It is much slower than any later one: call each model once before you look at the clock, and forget that time.
   model(**batch)  # warm-up =>
   range(rounds) => range(rounds + 1)
@@ -691,8 +688,6 @@ the sum of all rounds | A latency is the time of one call.
   statistics.median(row) => sum(row)
 all rounds, not their median | One number for each model is asked for.
   statistics.median(row) => row
-one round too few | `rounds` says how often each model is timed, and the warm-up does not count.
-  range(rounds) => range(max(rounds - 1, 1))
 one model after the other, not in turns | A laptop that gets warm, or another program, then hits one model alone. In turns they share the noise.
   {_QUIET}
   ? {_ONE}: 2.0
@@ -701,6 +696,8 @@ one number for all models | Give a dict: the name of each model → its own medi
   {_QUIET}
   ? {_TURNS}: yes
   ? {_FIVE}: 0 to 1000
+seconds for milliseconds | The clock gives seconds; a thousand milliseconds are one.
+  1000 * (clock() - start) => clock() - start
 """,
     checked="eval mode, no gradient, warm-up, turns, tokenizing, rounds, median: on a made-up machine",
     not_checked="quartiles, threads, batch size, GPUs (they need a synchronize before each look)",
@@ -839,10 +836,10 @@ where both are level someone wins | Level is never a significant difference.
   p < 0.05 => p < 0.05 or only_a == only_b
 a threshold of 1 % | This course asks for less than 5 %, and it was agreed on before looking.
   0.05 => 0.01
-A and B are swapped | p is the same either way; who is better is not. Who answered rightly where the other did not?
-  only_a > only_b => only_a < only_b
 always the same winner | Whose count is larger?
   winner = "A is better" if only_a > only_b else "B is better" => winner = "A is better"
+A and B are swapped | p is the same either way; who is better is not. Who answered rightly where the other did not?
+  only_a > only_b => only_a < only_b
 """,
     checked="seven pairs of models: A ahead, B ahead, ahead by too few, level, never a difference",
     not_checked="several seeds, several tests on one test part, how large a difference may hide",

@@ -43,7 +43,7 @@ the bytes of float32 | That is the table before: four bytes for each number. In 
   (width + 4) => width * 4
 one scale for the whole table | A rare word's row holds small numbers. With one scale for all they round to 0, so each row has a scale of its own, and it is stored.
   (width + 4) => width + 4
-a scale for each column, not for each row | A row is a word, and words differ in how large their numbers are.
+four bytes for each column, not for each row | A row is a word, and words differ in how large their numbers are.
   words * (width + 4) => width * (words + 4)
 a scale of one byte | The scale is what makes whole numbers into real ones, and it is itself a float32.
   + 4 => + 1
@@ -53,22 +53,16 @@ a scale of eight bytes | That is float64, or int64. A float32 takes four.
   + 4 => + 8
 a scale of 32 bytes | A float32 has 32 bits, which are four bytes.
   + 4 => + 32
-bits for bytes | A byte is 8 bits: int8 is one byte, float32 is four.
-  words * (width + 4) => 8 * words * (width + 4)
 a zero point is stored, too | Rounding from −127 to 127 is symmetric: 0 stays 0, and no zero point is needed.
   + 4 => + 5
 the numbers are still in float32 | You have added the scales, but the numbers take one byte now, not four.
   (width + 4) => (4 * width + 4)
 how many times smaller, not the bytes | A ratio needs this number first. It is asked for below the exercise.
   words * (width + 4) => 4 * width / (width + 4)
-megabytes | The answer is in bytes, a whole number.
-  words * (width + 4) => words * (width + 4) / 1e6
 two numbers, not their sum | The bytes of the numbers and those of the scales: add them up.
   words * (width + 4) => words * width, 4 * words
 the width of MiniLM for any table | `width` says how many numbers a row has.
   (width + 4) => (384 + 4)
-the scales are taken off | They are stored beside the numbers: add them.
-  (width + 4) => (width - 4)
 """,
     checked="three tables, from one column to the 384 of MiniLM",
     not_checked="what a file adds (names, shapes), padding rows, other bits",
@@ -174,8 +168,6 @@ divided by 128 | int8 ends at 127. The largest weight of a row would become 128,
   127 => 128
 divided by 255 | From −127 to 127 there are 254 steps, and the largest size becomes 127, not 255.
   127 => 255
-the mean size for the largest | Weights above the mean do not fit into a byte then. The largest of the row becomes 127.
-  amax(1, keepdim=True) => mean(1, keepdim=True)
 from the smallest to the largest number (asymmetric) | That is the other kind of int8. It needs a zero point beside each scale, and 0 is no longer 0. Here the range is −max|w| to max|w|.
   weight.abs().amax(1, keepdim=True) / 127 => (weight.amax(1, keepdim=True) - weight.amin(1, keepdim=True)) / 255
 twice the range in 255 steps | It would need whole numbers up to 127.5. From −127 to 127 there are 254 steps.
@@ -184,12 +176,6 @@ the scale is upside down | You give 127 / max|w|, by which to multiply. The read
   weight.abs().amax(1, keepdim=True) / 127 => 127 / weight.abs().amax(1, keepdim=True).clamp(min=1e-9)
 cut off, not rounded | Casting to int8 drops what is behind the point: 20.8 becomes 20. All weights shrink, and the error is up to a whole scale instead of half of one.
   .round() =>
-rounded down | Every weight moves the same way, on average by half a scale. Errors that all point in one direction add up in a sum.
-  .round() => .floor()
-rounded up | Every weight moves up, on average by half a scale. Take the nearest whole number.
-  .round() => .ceil()
-multiplied by the scale instead of divided | The whole number says how many scales make the weight: weight / scale.
-  weight / scale => weight * scale
 a row of zeros has the scale 0 | 0 / 0 is nan, and what int8 makes of nan is another number on another processor. Padding is a row of zeros: give it any other scale, such as 1.
   ? before: right
   ? {_ABOVE8}: no
@@ -205,8 +191,6 @@ a row of zeros changes the scales of the others | Only the scale of that row may
   scale[scale == 0] = 1.0 => scale = torch.ones_like(scale) if (scale == 0).any() else scale
 the sizes for the numbers | A whole number has the sign of its weight: only for the scale is it taken off.
   (weight / scale) => (weight.abs() / scale)
-the smallest of a row for the largest | With that scale the largest weight does not fit into a byte.
-  .amax(1 => .amin(1
 """,
     checked="sizes and signs of nine weights, one byte each, the scales' shape, small rows, a row of zeros",
     not_checked="weights that are nan or infinite, half precision, tensors of one or three dimensions",
@@ -263,8 +247,6 @@ only the largest factor of a part counts | Fewer weights and fewer bytes for eac
   now[part] /= factor => now[part] = min(now[part], parts[part] / factor)
 the same step twice counts once | A set forgets how often: go through the list itself.
   in steps: => in set(steps):
-the last step is left out | range() and slices stop before their end: all steps count.
-  in steps: => in steps[:-1]:
 rounded down to whole megabytes (//) | One slash: half of 5 MB is 2.5 MB.
   now[part] /= factor => now[part] //= factor
 the megabytes that are saved | Asked for is a ratio: before / after.
@@ -284,16 +266,10 @@ the mean of the parts' factors | A large part counts for more than a small one. 
   sum(parts.values()) / sum(now.values()) => sum(parts[p] / now[p] for p in parts) / len(parts)
 the mean of the factors, weighed by size | Factors are ratios, and their mean is no ratio of the whole: a tiny rest of a large part weighs as much as the large part did. Add up what is left, and divide once.
   sum(parts.values()) / sum(now.values()) => sum(parts[p] * parts[p] / now[p] for p in parts) / sum(parts.values())
-what is left, as a share | Turn it over: before / after.
-  sum(parts.values()) / sum(now.values()) => sum(now.values()) / sum(parts.values())
-the share that is saved | Asked for is before / after: 4 for "four times smaller", not 0.75.
-  sum(parts.values()) / sum(now.values()) => 1 - sum(now.values()) / sum(parts.values())
 the megabytes that are left | Asked for is how many times smaller: the sum before, divided by this.
   sum(parts.values()) / sum(now.values()) => sum(now.values())
 each part's own factor | One number for the whole is asked for: the sum before, divided by the sum after.
   sum(parts.values()) / sum(now.values()) => {p: parts[p] / now[p] for p in parts}
-rounded to a whole number | 2.4 times is not 2 times: keep the number as it is.
-  sum(parts.values()) / sum(now.values()) => round(sum(parts.values()) / sum(now.values()))
 """,
     checked="one part and several, one to three steps on a part, a part that nothing touches, no step",
     not_checked="the steps' own bytes, what zip adds, accuracy",
@@ -503,7 +479,7 @@ def _named(models: Mapping[str, Any]) -> Callable[[Any], list[str]]:
         given = call(models)(answer)
         if isinstance(given, str) or not isinstance(given, Iterable):
             return [show(given)]
-        return sorted(map(str, given))
+        return sorted(one if isinstance(one, str) else "no name" for one in given)
 
     return attempt
 
@@ -697,8 +673,6 @@ def choose_advice(rows, answers):
         _NONE6: _asked({"goal": "accuracy"}, _ADVICE[:-1]),
     },
     mistakes=f"""
-the last row that fits, not the first | The table is read from above, as a person would. The row that asks for nothing stands at the end and fits everyone.
-  in rows: => in reversed(rows):
 the last row that fits; one that asks for nothing only if none does | The table is read from above: the first row that fits wins.
   in rows: => in sorted(reversed(rows), key=lambda row: not row[0]):
 the row with the fewest conditions | The order that the author chose decides. The first one that fits wins.
@@ -717,8 +691,6 @@ a question without an answer ends the search | That row does not fit; the next o
   + for conditions, advice in rows:
   +         if any(question not in answers for question in conditions):
   +             raise ValueError
-only the last condition is looked at | All of a row's conditions must be met. Is what you keep overwritten in the loop?
-  conditions.items() => list(conditions.items())[-1:]
 without answers it gives up | Whoever has answered nothing fits a row that asks for nothing.
   in rows: => in rows if answers else []:
 the error is given, not raised | `return ValueError(…)` looks like advice to the caller. `raise` stops it.
@@ -729,12 +701,6 @@ one condition that is met is enough | All of a row's conditions must be met. int
   if all( => if not conditions or any(
 an answer that only contains the condition | "not sure" contains "no", and is another answer. Compare with ==.
   answers.get(question) == wanted => wanted in answers.get(question, "")
-one condition is enough, and no condition is none | All of a row's conditions must be met, and a row without conditions fits everyone.
-  if all( => if any(
-only the first condition is looked at | All of a row's conditions must be met.
-  conditions.items() => list(conditions.items())[:1]
-only the first row is looked at | The error belongs behind the loop: only when no row has fitted is there none.
-  in rows: => in rows[:1]:
 the row that most conditions speak for | A row with one condition that is not met does not fit, however many others are.
   = count = [len(when.items() & answers.items()) for when, _ in rows]
   = if not count or max(count) == 0 and rows[-1][0]:

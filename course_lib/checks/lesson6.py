@@ -44,6 +44,8 @@ a number of texts, not a share | most_cut is a share of all texts, such as 0.25.
   cut / len(lengths) => cut
 the share that may stay whole | most_cut is the share that loses its end, not the one that stays whole.
   <= most_cut => <= 1 - most_cut
+a fixed list of limits, not the lengths | The smallest limit that does is one of the lengths themselves.
+  sorted(lengths) => (16, 32, 64, 128, 256, 512)
 the longest text | That cuts nothing, and one long text then makes all the others slow. Take the smallest limit that keeps to the share.
   = return max(lengths)
 the mean length | About half of the texts are longer than the mean. Count how many are cut.
@@ -59,8 +61,6 @@ where all may be cut, the longest | An index of −1 is the last place. Where al
 one text too many is cut | Try it with your limit: how many texts are longer, and how many may be?
   = row = sorted(lengths)
   = return row[max(0, len(row) - int(most_cut * len(row)) - 2)]
-the lengths are not sorted | The first limit that fits is the smallest only if you try them from small to large.
-  sorted(lengths) => lengths
 how many are cut, not the limit | Give the limit in tokens.
   return limit => return cut
 the percentile between two texts | An interpolated percentile is no length of a text, and may cut more texts than allowed.
@@ -100,7 +100,7 @@ def width_for(megabytes, tokens, layers, hidden):
     return min(1.0, left / (layers * 12 * hidden**2))
 """,
     tries={
-        "8 MB, 12,000 tokens, 6 layers, hidden size 384": call(8, 12_000, 6, 384),
+        "5 MB, 12,000 tokens, 6 layers, hidden size 312": call(5, 12_000, 6, 312),
         "3 MB, 5,000 tokens, 3 layers, hidden size 256": call(3, 5_000, 3, 256),
         "40 MB, 12,000 tokens, 6 layers, hidden size 384 (all of it fits)": _raises(
             40, 12_000, 6, 384
@@ -111,8 +111,6 @@ def width_for(megabytes, tokens, layers, hidden):
     mistakes="""
 the embeddings are forgotten | The table of embeddings takes its bytes first. Only what it leaves is for the layers.
   megabytes * 1e6 - tokens * hidden => megabytes * 1e6
-one layer only | The budget is for all layers together.
-  layers * 12 * hidden**2 => 12 * hidden**2
 attention only | A layer has two feed-forward matrices, too, and they are larger.
   12 * hidden**2 => 4 * hidden**2
 feed-forward matrices only | A layer has four attention matrices, too.
@@ -123,8 +121,6 @@ float32, not int8 | In int8 a weight takes one byte, not four.
   left / (layers * 12 * hidden**2) => left / (4 * layers * 12 * hidden**2)
 megabytes taken for bytes | A megabyte is a million bytes.
   megabytes * 1e6 => megabytes
-more than all of it | A width above 1 would be more heads and units than the model has.
-  min(1.0, left / (layers * 12 * hidden**2)) => left / (layers * 12 * hidden**2)
 a negative width, and nobody is told | If the embeddings alone take the budget, no width fits. Raise ValueError.
   - if left <= 0:
   -         raise ValueError("The embeddings alone do not fit.")
@@ -145,6 +141,8 @@ the megabytes of the layers, not the width | Divide by what all layers take at f
   min(1.0, left / (layers * 12 * hidden**2)) => left / 1e6
 another error | ValueError is for a value that cannot be used. The caller looks for that one.
   raise ValueError => raise AssertionError
+one layer only | The budget is for all layers together.
+  layers * 12 * hidden**2 => 12 * hidden**2
 """,
     checked="two budgets, one that everything fits into, two that only the embeddings fill",
     not_checked="biases and scales, whole heads, whether such a width is any good",
@@ -191,6 +189,13 @@ above 0, not above minus the points | You have said what you can lose. The inter
   if low > -points: => if low > 0:
 above the points, not above minus the points | A loss is a negative change.
   if low > -points: => if low > points:
+compared with plus the points | A loss is a change below 0: the bar lies at minus the points, for both ends.
+  low > -points => low > points
+  high < -points => high < points
+a gain counts as a loss | Who answers more rightly than before has lost nothing: keep the sign of the change.
+  (only_small - only_large) / n => -abs(only_small - only_large) / n
+the change is rounded first | Rounding belongs to printing: near the bar it turns the answer.
+  change = (only_small - only_large) / n => change = round(100 * (only_small - only_large) / n) / 100
 fractions for points | The change is a fraction: 0.01 is one point.
   100 * (change - half), 100 * (change + half) => change - half, change + half
 two texts for the models, as if they were not the same | Both models answer the same texts. Only those on which they differ count.
@@ -210,10 +215,6 @@ never "no" | If the whole interval lies below −points, the answer is no.
   "no" if high < -points else "cannot tell" => "cannot tell"
 never "cannot tell" | An interval across −points allows both.
   "no" if high < -points else "cannot tell" => "no"
-an interval without 1.96 | One standard error on each side covers about two thirds, not 95 %.
-  1.96 * (only => (only
-the root is forgotten | The variance is in squared texts. Take its root.
-  ** 0.5 / n => / n
 the root of the sum alone, as if nothing were shared | The formula subtracts the squared difference, divided by n.
   only_large + only_small - (only_small - only_large) ** 2 / n => only_large + only_small
 True and False, not the words | Three answers do not fit into two.
@@ -297,8 +298,6 @@ it stops at the first held-out text | Texts behind it may be taught. `continue` 
 ids and answers of different texts | zip() pairs by place. Leave the held-out texts out on both sides.
   = answers = [teacher(large(text)) for text in texts if text not in held_out]
   = return list(zip(map(small, texts), answers))
-the last text is missing | Every text that is not held out gives a row.
-  in texts if => in texts[:-1] if
 two lists, not a list of pairs | Give a list with one pair (ids, logits) for each text.
   = rows = [text for text in texts if text not in held_out]
   = return [small(text) for text in rows], [teacher(large(text)) for text in rows]

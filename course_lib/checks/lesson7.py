@@ -48,6 +48,10 @@ the cosine, not 1 minus it | A layer that changes nothing has a cosine of 1, and
   (1 - cosine).mean() => cosine.mean()
 without the lengths | The product of two long vectors is large, whatever their directions. Divide by both lengths.
   lengths = before.norm(dim=-1) * after.norm(dim=-1) => lengths = 1
+the length of the change, for its angle | Influence asks how far the direction turns. A vector that only becomes longer has not turned.
+  = return ((after - before).norm(dim=-1) / before.norm(dim=-1)).mean()
+the last token of each text alone | Every token goes through the layer, and each counts alike.
+  (1 - cosine).mean() => (1 - cosine)[..., -1].mean()
 divided by one of the lengths | The cosine is the product divided by both lengths.
   before.norm(dim=-1) * after.norm(dim=-1) => before.norm(dim=-1)
 divided by the square of one length | One length is that of what went in, the other that of what came out.
@@ -59,8 +63,6 @@ the cosine of the mean token | Tokens that turn in opposite directions would can
   = return 1 - F.cosine_similarity(a, b, dim=0)
 across the tokens instead of the hidden size | A hidden state is one token's row. The cosine is taken along the last dimension.
   = return (1 - F.cosine_similarity(before, after, dim=-2)).mean()
-the sum over the tokens | A longer text would have more influence. Take the mean.
-  .mean() => .sum()
 the distance | A layer may only make the vector longer. The direction counts.
   = return (after - before).norm(dim=-1).mean()
 the size of the cosine | A vector that is turned round has changed as much as it can.
@@ -68,8 +70,6 @@ the size of the cosine | A vector that is turned round has changed as much as it
 exactly three dimensions are expected | Before the last dimension there may be one or two. dim=-1 does not ask how many.
   = batch, length, hidden = before.shape
   = return (1 - F.cosine_similarity(before, after, dim=-1)).sum() / (batch * length)
-one number for each token | Influence is one number for a layer: the mean over the tokens.
-  (1 - cosine).mean() => 1 - cosine
 """,
     checked="vectors that stay, grow, turn round, and two texts at once",
     not_checked="padding, hidden states of zeros",
@@ -113,8 +113,6 @@ magnitude alone | A small weight on a large input matters. Multiply by the norm 
   weight.abs() * inputs.norm(dim=0) => weight.abs()
 the norms alone | A large weight on a small input matters, too. Multiply both.
   weight.abs() * inputs.norm(dim=0) => inputs.norm(dim=0).expand_as(weight)
-the sign counts | A weight of −2 matters as much as one of 2.
-  weight.abs() * inputs => weight * inputs
 the mean size for the norm | The norm squares the inputs, so a few large ones count more.
   inputs.norm(dim=0) => inputs.abs().mean(0)
 the squared norm | The input then counts twice. Take the root.
@@ -129,10 +127,6 @@ the mask is turned round | True means: the weight stays.
   places >= round => places < round
 the largest go | The lowest scores go first.
   scores.argsort(1).argsort(1) => (-scores).argsort(1).argsort(1)
-amount is what stays | amount is the share that goes.
-  round(amount * weight.shape[1]) => round((1 - amount) * weight.shape[1])
-rounded down | int() cuts 1.6 down to 1. Take the nearest number: round().
-  round( => int(
 rounded up | 1.2 becomes 2, so that too much goes. Take the nearest number: round().
   round(amount * weight.shape[1]) => -int(-amount * weight.shape[1] // 1)
 weights compete within their column | Within a column the input is the same. Wanda compares the weights of a row.
@@ -141,8 +135,6 @@ weights compete within their column | Within a column the input is the same. Wan
 where nothing goes it stops with an error | kthvalue counts from 1, so there is no 0th. Rank, or treat 0 apart.
   = scores = weight.abs() * inputs.norm(dim=0)
   = return scores > scores.kthvalue(round(amount * weight.shape[1]), dim=1, keepdim=True).values
-one too many goes | Places count from 0, so the first of those that stay has the place of the number that goes.
-  places >= round => places > round
 a number of rows for a number of weights | The share is that of a row's weights: weight.shape[1].
   weight.shape[1] => weight.shape[0]
 an order, not places | argsort says which weight comes where. Sorting that again says where each weight comes.
@@ -188,6 +180,9 @@ the first rows are cut | Padding stands behind the vocabulary. Keep the first ro
 cut to the shorter of the two, not to the vocabulary | Both may be padded. `vocabulary` says how many are tokens.
   student[:, :vocabulary] => student[:, : min(student.shape[1], teacher.shape[1])]
   teacher[:, :vocabulary] => teacher[:, : min(student.shape[1], teacher.shape[1])]
+the padding is set to 0, not cut | A logit of 0 is a word like any other for the softmax, and takes a part of the probability. Cut it away.
+  student[:, :vocabulary] => F.pad(student[:, :vocabulary], (0, min(student.shape[1], teacher.shape[1]) - vocabulary))
+  teacher[:, :vocabulary] => F.pad(teacher[:, :vocabulary], (0, min(student.shape[1], teacher.shape[1]) - vocabulary))
 nan is replaced in the sum, not in its terms | One impossible token then makes the whole loss 0. Put 0 in the place of its term alone.
   torch.where(log_p > -torch.inf, log_p - log_q, 0.0) => log_p - log_q
   .sum(-1).mean() => .sum(-1).mean().nan_to_num(0.0)
@@ -202,21 +197,10 @@ reverse KL | The teacher's probabilities weigh the terms.
   = return (log_q.exp() * torch.where(log_q > -torch.inf, log_q - log_p, 0.0)).sum(-1).mean()
 −inf gives NaN | −inf − (−inf) is NaN, and 0 · NaN is NaN. Such a token adds nothing: put 0 in its place.
   torch.where(log_p > -torch.inf, log_p - log_q, 0.0) => log_p - log_q
-the sign is turned round | KL is never negative.
-  log_p - log_q, 0.0 => log_q - log_p, 0.0
-the mean over the vocabulary | KL is a sum over the vocabulary. With 150,000 tokens, the mean would be 150,000 times too small.
-  .sum(-1).mean() => .mean()
-the sum over the tokens | A longer text would have a larger loss. Take the mean over the tokens.
-  .sum(-1).mean() => .sum()
-one number for each token | A loss is one number: the mean over the tokens.
-  .sum(-1).mean() => .sum(-1)
 not weighted by the teacher | Unlikely tokens would count as much as likely ones.
   log_p.exp() * ratio => ratio
 cross-entropy | It is KL plus the teacher's own entropy, and not 0 if both agree.
   log_p - log_q, 0.0 => -log_q, 0.0
-logits, not their logarithms of the softmax | The logits are not normalized: apply log_softmax to both.
-  student[:, :vocabulary].log_softmax(-1) => student[:, :vocabulary]
-  teacher[:, :vocabulary].log_softmax(-1) => teacher[:, :vocabulary]
 over the tokens instead of the vocabulary | Each token's probabilities sum to 1 along the last dimension.
   student[:, :vocabulary].log_softmax(-1) => student[:, :vocabulary].log_softmax(0)
   teacher[:, :vocabulary].log_softmax(-1) => teacher[:, :vocabulary].log_softmax(0)
@@ -309,6 +293,8 @@ layer_idx counts from 1 | In code, places count from 0.
   enumerate(stay) => enumerate(stay, start=1)
 all have the same layer_idx | Then they overwrite each other's keys and values in the cache.
   layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = 0
+all have the layer_idx of the last one | The cache has one place for each layer: each needs its own number.
+  layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = len(stay) - 1
 config.num_hidden_layers stays | The model runs over so many layers, and a saved model is loaded with so many.
   shallow.config.num_hidden_layers = len(stay) => pass
 the config of the model that was given is changed, not the copy's | The copy has a config of its own: that one must say the new number.
@@ -323,8 +309,6 @@ the others are kept | keep names the layers that stay.
   for i in keep] => for i in range(len(shallow.model.layers)) if i not in keep]
 the first layers are kept | keep says which layers stay, not how many.
   for i in keep] => for i in range(len(keep))]
-the order is turned round | The kept layers stay in their old order.
-  for i in keep] => for i in reversed(keep)]
 the layers are not put back | The list alone changes nothing: the model needs it.
   shallow.model.layers = torch.nn.ModuleList(stay) => pass
 """,

@@ -7,6 +7,7 @@ what the mistake does, and what can be seen (another shape, the sign, a factor) 
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from course_lib.checks import facts
 from course_lib.checks.comparing import agree, as_number, close
 from course_lib.checks.guarding import (
     CHANGED,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 CUT = "no gradient"  # what a try says in its place
 SEARCH = 5.0  # seconds of computing in which two mistakes at once are looked for
+VAGUE = re.compile("a number in it|has no effect|one of the steps|a part of it")
 BEFORE = "before"  # "? before: right" in a mistake's patterns: what is tried before them is right
 
 NO_FUNCTION = Mistake("no function", "Give the function itself, without brackets: its name alone.")
@@ -66,11 +69,6 @@ OPPOSITE = Mistake(
 )
 SIGN = Mistake(
     "the sign is turned round", "Where it is wrong, the size is right, and plus is minus."
-)
-FACTOR = Mistake(
-    "the same factor too large or too small",
-    "Divide what came by what was expected. Which number of the exercise is that? Is it left out, or "
-    "used twice?",
 )
 OFFSET = Mistake(
     "the same number too much or too little",
@@ -127,6 +125,10 @@ PART_CUT = Mistake(
     "A part is cut off from what should learn, or counts otherwise: look for .detach(), .item(), .data "
     "and no_grad() in each part.",
 )
+PARTLY = Mistake(
+    "right for some inputs, not for others",
+    "What is different in the others? Is a number of one example fixed in the code?",
+)
 INTO = Mistake(
     "a gradient flows where none should",
     "What is expected to stay as it is would learn, too. Take it out of the graph.",
@@ -134,7 +136,7 @@ INTO = Mistake(
 # What goes wrong in any exercise.
 COMMON = (
     *(UNWRITTEN, EMPTY, CHANGED, NO_FUNCTION, STOPPED, ENDLESS, EXITS, LEFT, WRAPPED, KIND, SHAPED),
-    *(SHAPE, NAN, RANDOM, OPPOSITE, SIGN, FACTOR, OFFSET, ORDER, ROUNDED, TOO_MANY, MISSING),
+    *(SHAPE, NAN, RANDOM, OPPOSITE, SIGN, OFFSET, ORDER, ROUNDED, TOO_MANY, MISSING, PARTLY),
     *(LONGER, SHORTER, MORE_ZEROS, FEWER_ZEROS, OTHER_ZEROS, CUT_OFF, PART_CUT, INTO, UNKNOWN),
 )
 
@@ -149,22 +151,27 @@ def named(check: Check, came: Values, answer: Any) -> tuple[str, Mistake]:
     told = next((one for one in troubles if one.mistake.name != STOPPED.name), None)
     if told and told.final:
         return next(w for w in wrong if came[w] is told), told.mistake
-    for find in (_one, _cut, _two, _partly, _first):
+    for find in (_one, _cut, _slip, _two, _partly):
         if mistake := next(find(check, came, wrong), None):
             return what, mistake
     if told:
         return next(w for w in wrong if came[w] is told), told.mistake
-    values = [w for w in wrong if not isinstance(came[w], Trouble)]
+    right = [w for w in came if w not in wrong and not isinstance(check.expected[w], bool)]
     if isinstance(came[what], Trouble):
         if "numpy() on Tensor that requires grad" in came[what].came:  # numpy() of it
             return what, CUT_OFF
-        return what, _special(wrong, came) or came[what].mistake
+        return what, _special(wrong, came) or facts.stopped(came[what], right)
+    values = [w for w in wrong if not isinstance(came[w], Trouble)]
     pairs = [pair for one in values for pair in _pairs(came[one], check.expected[one])]
     fact = _listed(pairs) or _entries(*pairs[0]) or _of_one(*pairs[0]) if pairs else KIND
+    if fact is SHAPE:
+        fact = facts.reduced(pairs) or SHAPE
     if fact is not KIND and not agree(guarded(check.tries[what], answer, seed=1), came[what]):
         return what, RANDOM
-    fact = fact or _special(wrong, came) or _together(pairs)
-    return what, fact or _where([(came[one], check.expected[one]) for one in values]) or UNKNOWN
+    fact = fact or _special(wrong, came) or _together(pairs) or facts.words(pairs)
+    fact = fact or _where([(came[one], check.expected[one]) for one in values])
+    fact = fact or _shown(pairs) or facts.questioned(what, came[what], check.expected[what])
+    return what, fact or (Mistake(PARTLY.name, facts.right_for(right)) if right else UNKNOWN)
 
 
 def _one(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
@@ -185,11 +192,28 @@ def _cut(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
         yield CUT_OFF
 
 
+def _slip(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
+    """A slip that recurs and does the same on all tries; if two of other names do so, both."""
+    if all(isinstance(came[what], bool | Trouble) for what in wrong):  # these have many causes
+        return
+    end, fitting = time.process_time() + SEARCH, {}
+    for slip in check.slips:
+        if time.process_time() > end:
+            break
+        first = check.gives(wrong[0], came[wrong[0]], slip)
+        if first and _same(came, check.seen(slip), check.tries):
+            fitting[slip.name] = slip
+    clear = [slip for name, slip in fitting.items() if not VAGUE.search(name)]
+    found = clear or list(fitting.values())
+    if 0 < len(found) <= 2:
+        yield Mistake("; or ".join(slip.name for slip in found), found[0].why)
+
+
 def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
     """Two mistakes at once."""
     edits = [one for one in check.known if not isinstance(one.wrong, Seen)]
-    if all(isinstance(came[what], Trouble) for what in wrong):  # an error has many causes
-        return
+    if all(isinstance(came[what], Trouble) or _few(came[what]) for what in wrong):
+        return  # an error has many causes, and so has a mask
     end = time.process_time() + SEARCH
     for one, other in itertools.combinations(edits, 2):
         if time.process_time() > end:
@@ -203,27 +227,21 @@ def _two(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
 
 
 def _partly(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
-    """The one mistake that is made in some of the tries; the others are right, or stop, but for one."""
+    """The one mistake that most of the tries show, or three numbers of the first."""
     fitting = []
+    values = [what for what in wrong if not isinstance(came[what], Trouble | bool)]
     for mistake in check.known:
-        if isinstance(mistake.wrong, Seen):
+        if isinstance(mistake.wrong, Seen) or not values:
             continue
         seen = check.seen(mistake)
-        values = [what for what in wrong if not isinstance(came[what], Trouble)]
         same = [what for what in values if what in seen and agree(came[what], seen[what])]
-        enough = len(same) == len(values) or len(same) == len(values) - 1 > 1
-        if enough and any(_telling(came[what]) for what in same):
+        telling = [what for what in same if _telling(came[what])]
+        strong = [what for what in telling if not _few(came[what])]
+        all_of_them = len(same) == len(values) and (strong or len(telling) > 1)
+        most = len(strong) > 1 and len(same) * 2 >= len(values)
+        if all_of_them or most or (same[:1] == wrong[:1] and _uneven(came[wrong[0]])):
             fitting.append(mistake)
     yield from _likest(check, came, fitting)
-
-
-def _first(check: Check, came: Values, wrong: list[str]) -> Iterator[Mistake]:
-    """The one mistake that gives what came of the first wrong try, which is the one that is shown."""
-    edits = [one for one in check.known if not isinstance(one.wrong, Seen)]
-    value = came[wrong[0]]
-    if _telling(value):
-        fitting = [one for one in edits if agree(value, check.seen(one).get(wrong[0], ...))]
-        yield from _likest(check, came, fitting)
 
 
 def _likest(check: Check, came: Values, fitting: list[Mistake]) -> Iterator[Mistake]:
@@ -251,6 +269,25 @@ def _telling(value: Any) -> bool:
         return any(map(_telling, value.values()))
     number = None if isinstance(value, bool | str | Trouble) else as_number(value)
     return number is not None and bool((number != number.round()).any() or number.numel() > 3)
+
+
+def _few(value: Any) -> bool:
+    """A mask or a single whole number: many mistakes give the same."""
+    if isinstance(value, Mapping):
+        return all(map(_few, value.values()))
+    number = None if isinstance(value, str | Trouble) else as_number(value)
+    return number is not None and len(number.unique()) < 3 and not (number != number.round()).any()
+
+
+def _uneven(value: Any) -> bool:
+    """Three or more different numbers, not all whole: no accident."""
+    number = None if isinstance(value, str | Trouble) else as_number(value)
+    return (
+        number is not None
+        and not _few(value)
+        and len(number.unique()) > 2
+        and bool((number != number.round()).any())
+    )
 
 
 def _special(wrong: list[str], came: Values) -> Mistake | None:
@@ -306,6 +343,8 @@ def _entries(came: Any, expected: Any) -> Mistake | None:
     """A list of texts or of lists: its length, or its order."""
     if not isinstance(came, list | tuple) or not isinstance(expected, list | tuple):
         return None
+    if kind := facts.kinds(came, expected):
+        return Mistake(kind, KIND.why)
     if as_number(expected) is not None or (len(came) == 1 and agree(came[0], expected)):
         return None
     if len(came) != len(expected):
@@ -337,6 +376,16 @@ def _of_one(came: Any, expected: Any) -> Mistake | None:
     return None
 
 
+def _shown(pairs: list[tuple[Any, Any]]) -> Mistake | None:
+    """How the places of the first value are wrong, which is the one that is shown."""
+    place = facts.placed(*pairs[0]) if pairs else ""
+    return (
+        Mistake(place, "That is so in what is shown here; the rest may follow from it.")
+        if place
+        else None
+    )
+
+
 def _same_numbers(number: Tensor, wanted: Tensor) -> bool:
     if number.numel() != wanted.numel():
         return False
@@ -354,16 +403,17 @@ def _together(pairs: list[tuple[Any, Any]]) -> Mistake | None:
         return SIGN
     if len(a.unique()) > 1 and any(close(a, b.round(decimals=places)) for places in range(5)):
         return ROUNDED
-    some = b.abs() > 1e-9
-    if some.sum() > 1:
-        ratios = a[some] / b[some]
-        if close(ratios, ratios[:1].expand_as(ratios)) and not a[~some].any() and ratios[0] != 0:
-            return FACTOR
+    if factor := facts.ratio(a, b):
+        return facts.times(factor)
     if len(a) > 1 and close(a - b, (a - b)[:1].expand_as(a)):
         return OFFSET
     if len(a) > 2 and close(a.sort().values, b.sort().values) and len(a.unique()) > 2:
-        return ORDER
-    return _zeros(a, b)
+        return Mistake(facts.all_alike(pairs, facts.placed) or ORDER.name, ORDER.why)
+    if all(facts.proportional(*pair) for pair in numbers):  # type: ignore[arg-type]
+        return facts.PROPORTIONAL
+    if place := facts.all_alike(pairs, facts.placed):
+        return Mistake(place, "The shape is right. Compare the places one by one.")
+    return facts.as_function(a, b) or _zeros(a, b)
 
 
 def _zeros(a: Tensor, b: Tensor) -> Mistake | None:

@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from course_lib import checks
-from course_lib.checks import guarding, naming
+from course_lib.checks import facts, guarding, naming
 from course_lib.checks.checking import (
     SHARED,
     Check,
@@ -100,10 +100,15 @@ def test_a_mistake_made_in_a_part_of_the_tries_is_named():
     assert wrong(lambda x: x * x if isinstance(x, torch.Tensor) else 2 * x).mistake == "x² for 2x"
 
 
+def test_what_is_alike_in_one_try_of_three_is_not_named():
+    error = wrong(lambda x: x * x if isinstance(x, torch.Tensor) else 7 * x + x**3)
+    assert error.mistake == "none that this check knows"
+
+
 @pytest.mark.parametrize(
     ("answer", "fact"),
     [
-        (lambda x: 7 * x, naming.FACTOR),
+        (lambda x: 7 * x, facts.times(3.5)),
         (lambda x: -2 * x, naming.SIGN),
         (lambda x: 2 * x - 0.3, naming.OFFSET),
         (lambda x: (2 * x,), naming.WRAPPED),
@@ -145,7 +150,7 @@ def test_an_exception_names_the_learners_line():
         return y.no_such_thing
 
     error = wrong(stops)
-    assert error.mistake == "it stops with an error"
+    assert error.mistake == "it stops with an error: an attribute that this object has not"
     assert "AttributeError" in str(error) and "return y.no_such_thing" in str(error)
 
 
@@ -234,7 +239,7 @@ def test_random_states_are_put_back_after_an_error():
         return [torch.rand(1), random.random(), np.random.rand()][x]
 
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]
-    assert wrong(drawing).mistake == guarding.STOPPED.name
+    assert wrong(drawing).mistake.startswith(guarding.STOPPED.name)
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
     assert np.array_equal(np.random.get_state()[1], before[2])
 
@@ -283,7 +288,12 @@ def test_the_gradient_of_a_loss_is_a_value():
     loss = Check("loss", right, tries, "no square | why\n  x * x => x", "", "")
     assert loss.find(lambda x: x.square().sum()) is None
     assert loss.find(lambda x: (x * x).sum().item()).mistake == naming.CUT_OFF.name
-    assert loss.find(lambda x: (x * x.detach()).sum()).mistake == naming.PART_CUT.name
+    assert loss.find(lambda x: (x * x.detach()).sum()).mistake == "`x` is detached in one place"
+
+    def half(x):
+        return (x * x).sum() / 4 + (x * x).sum().item() * 3 / 4
+
+    assert loss.find(half).mistake == naming.PART_CUT.name
 
 
 # --- comparing ------------------------------------------------------------------------------------

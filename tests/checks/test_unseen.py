@@ -40,7 +40,9 @@ def test_the_report_counts(tmp_path):
     path = tmp_path / "int8_bytes.py"
     path.write_text(ANSWERS, "utf-8")
     found = report.looked_at(path)
-    assert [one.said for one in found if one.words == "bits"] == ["bits for bytes"]
+    assert [one.said for one in found if one.words == "bits"] == [
+        "8 times what is expected: bits for bytes?"
+    ]
     assert report.summary(found, {"int8_bytes.wrong_and_named"}) == [
         "right answers refused: 1 of 2 (50.0%)",
         "wrong answers accepted: 1 of 3 (33.3%)",
