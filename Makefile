@@ -8,7 +8,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-.PHONY: lab test test-fast notebooks exercises class hub site bundle doctor data setup lock audit
+.PHONY: lab test test-fast notebooks exercises class folder hub site bundle doctor data setup lock audit
 .NOTPARALLEL:
 
 # Images for containers often forbid Python to keep what it compiled. Then every kernel would compile
@@ -46,8 +46,11 @@ exercises: setup data
 	"$(BIN)/python" tools/exercises.py $(ARGS)
 
 class: EXTRAS = lab grading
-class: setup data
-	@"$(BIN)/python" tools/make_class.py "$(or $(FOLDER),$(error Say where: make class FOLDER=~/my-class))"
+class: folder setup data
+	@"$(BIN)/python" tools/make_class.py "$(FOLDER)"
+
+folder:
+	@$(if $(FOLDER),:,$(error Say where: make class FOLDER=~/my-class))
 
 # All that a JupyterHub needs; docs/hub.md says how to start it.
 hub: EXTRAS = lab hub

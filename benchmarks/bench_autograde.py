@@ -25,13 +25,9 @@ sys.path.insert(0, str(ROOT))  # `tools` itself is not installed
 from nbgrader import utils as nbgrader_utils  # noqa: E402
 
 from course_lib.grading import sandbox  # noqa: E402
-from tools import notebooks  # noqa: E402
+from tools import make_class, notebooks  # noqa: E402
 
 LAB = "03_distillation_loss"
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "PYTHONPATH": str(ROOT),
-}
 
 
 def hand_in(folder: Path, students: int) -> None:
@@ -56,7 +52,7 @@ def seconds(folders: list[Path]) -> float:
         subprocess.Popen(
             command,
             cwd=folder,
-            env=ENVIRONMENT,
+            env=make_class.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -79,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         empty = Path(place, "class")
         maker = [sys.executable, str(ROOT / "tools" / "make_class.py"), str(empty)]
-        subprocess.run(maker, env=ENVIRONMENT, check=True, capture_output=True)
+        subprocess.run(maker, env=make_class.environment(), check=True, capture_output=True)
         for processes in (1, 2):
             folders = [Path(place, f"{processes}-{i}") for i in range(processes)]
             for folder in folders:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import shutil
 import subprocess
@@ -30,12 +29,8 @@ pytestmark = pytest.mark.timeout(
 
 
 def nbgrader(folder: Path, *arguments: str) -> None:
-    programs = str(Path(sys.executable).parent)  # nbgrader calls alembic by its name
-    environment = os.environ | {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(notebooks.ROOT),
-    }
     command = [sys.executable, "-m", "nbgrader", *arguments, "--CourseDirectory.course_id=course"]
+    environment = make_class.environment()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 

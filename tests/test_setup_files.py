@@ -108,6 +108,14 @@ def test_make_knows_every_target():
     assert "course_lib lab --port=9000 --no-browser" in run.stdout
 
 
+def test_a_class_without_a_folder_is_refused_before_anything_is_installed():
+    """Before, it took minutes to be told so."""
+    environment = {"PATH": os.environ["PATH"]}
+    command = ["make", "class", "PYTHON=false"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert run.returncode == 2 and "Say where: make class FOLDER=" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [

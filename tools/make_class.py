@@ -66,10 +66,16 @@ def main() -> int:
     return 0
 
 
+def environment() -> dict[str, str]:
+    """What nbgrader needs: it calls alembic by its name, and imports this course's steps."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": programs, "PYTHONPATH": str(ROOT)}
+
+
 def release(folder: Path, names: list[str]) -> bool:
     """Whether nbgrader has made what learners get, and noted cells and points in its database."""
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    from nbgrader.apps import NbGrader, NbGraderAPI  # it calls alembic by its name
+    os.environ |= environment()
+    from nbgrader.apps import NbGrader, NbGraderAPI
 
     os.chdir(folder)
     app = NbGrader()

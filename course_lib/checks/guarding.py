@@ -111,16 +111,22 @@ def untouched(start: int = 0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raise `TooLongError` in this thread once so much time has gone, again and again until it ends."""
+def at_most(seconds: float, clock: float = 0) -> Iterator[None]:
+    """Raise `TooLongError` in this thread once so much time has gone, again and again until it ends.
+
+    Args:
+        seconds: of computing.
+        clock: seconds on the clock (default: `PATIENCE` times as many).
+    """
     thread, over, lock = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    computed, clock = time.process_time() + seconds, time.monotonic() + PATIENCE * seconds
+    computed = time.process_time() + seconds
+    end = time.monotonic() + (clock or PATIENCE * seconds)
 
     def watch() -> None:
         while not over.wait(min(0.2, seconds)):  # a bare `except:` may catch the first
             with lock:
-                late = time.process_time() > computed or time.monotonic() > clock
+                late = time.process_time() > computed or time.monotonic() > end
                 if late and not over.is_set():
                     raise_in(thread, ctypes.py_object(TooLongError))
 
@@ -143,7 +149,9 @@ def guarded(attempt: Callable[[Any], Any], answer: Any, ours: bool = False, seed
     except KeyboardInterrupt:
         raise
     except TooLongError:
-        return Trouble(ENDLESS, f"nothing within {SECONDS:g} seconds of computing", final=True)
+        clock = f"about {PATIENCE * SECONDS / 60:.1g} minutes on the clock"
+        came = f"nothing within {SECONDS:g} seconds of computing, or {clock}"
+        return Trouble(ENDLESS, came, final=True)
     except BaseException as error:
         return trouble(error)
 

@@ -20,9 +20,10 @@ from nbformat.v4 import new_output
 
 from course_lib import checks
 from course_lib.checks.guarding import LEFT, Seen, TooLongError, TroubleError
-from course_lib.grading import sandbox, wire
+from course_lib.grading import memory, sandbox, wire, worker
 
-SHOWN = 20_000  # characters of a cell's output that are kept
+SHOWN = 20_000  # bytes of a cell's output that are kept
+MEMORY = "it takes too much memory"
 CALL = re.compile(r"checks\.(\w+)\((\w+)\)")
 
 
@@ -35,10 +36,16 @@ class Session:
         self.nursery, self.files, self.seconds = nursery, files, seconds
         self.done: list[tuple[str, float]] = []
         self.places: list[tempfile.TemporaryDirectory[str]] = []
-        self.pid, self.looked, self.end = 0, 0.0, time.monotonic() + seconds["notebook"]
+        self.pid, self.whole, self.looked = 0, True, 0.0
+        over = f"the {seconds['notebook']:g} seconds for the whole notebook are over"
+        self.end = time.monotonic() + seconds["notebook"], over
 
-    def start(self) -> None:
-        """A worker in which all cells have run that came to an end."""
+    def ready(self) -> None:
+        """See to it that there is a worker in which all cells have run that came to an end."""
+        if not self.whole:
+            self.stop()
+        if self.pid:
+            return
         self.pid, sock, self.output = self.nursery.start(self.files)
         self.peer = wire.Peer(sock, serve, guest=True)
         self.peer.wait, self.peer.also = self.wait, [self.output]
@@ -46,6 +53,7 @@ class Session:
             self.ask("run", seconds, source, seconds)
 
     def stop(self) -> None:
+        self.whole = True
         if self.pid:
             self.nursery.end(self.pid)
             self.peer.sock.close()
@@ -54,55 +62,63 @@ class Session:
 
     def ask(self, what: str, seconds: float, *values: Any) -> Any:
         """What the worker answers within so many seconds of the clock."""
-        if not self.pid:
-            self.start()
-        self.text, self.more = "", 0
-        self.late = min(time.monotonic() + seconds + 5, self.end)
+        self.text = bytearray()
+        self.more, self.whole = 0, False
+        late = time.monotonic() + seconds + 5, f"it was not done within {seconds:g} seconds"
+        self.late = min(late, self.end)
         try:
             found = self.peer.request(what, *values)
-            self.read()
-            return found
         except wire.GoneError:
             self.read()
+            greedy = self.nursery.greedy(self.pid)
             self.stop()
+            if greedy:
+                raise wire.GoneError(MEMORY) from None
             raise
+        except (Exception, SystemExit):  # the learner's own, which has arrived
+            self.read()
+            self.whole = True
+            raise
+        self.read()
+        self.whole = True  # else Ctrl-C or the time's end came in the middle of a message
+        return found
 
     def wait(self) -> None:
         """Read what the worker prints, and see to it that it takes neither too long nor too much."""
         self.read()
-        if time.monotonic() > self.late:
-            raise wire.LateError("it takes too long")
+        if time.monotonic() > self.late[0]:
+            raise wire.LateError(self.late[1])
         if time.monotonic() > self.looked + 0.25:
             self.looked = time.monotonic()
-            if sandbox.taken(self.pid) > sandbox.LIMITS["memory"]:
-                raise wire.GoneError("it takes too much memory")
+            if memory.taken(self.pid) > sandbox.LIMITS["memory"]:
+                raise wire.GoneError(MEMORY)
 
     def read(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for _ in range(256):  # somebody may print faster than this reads
                 some = os.read(self.output, 2**20)
                 room = max(0, SHOWN - len(self.text))
-                self.text += some[:room].decode("utf-8", errors="replace")
+                self.text += some[:room]
                 self.more += max(0, len(some) - room)
 
     def run(self, source: str, seconds: float) -> list[NotebookNode]:
         """A cell's outputs."""
         try:
+            self.ready()
             stopped = self.ask("run", seconds, source, seconds)
             self.done.append((source, seconds))
             said = str(stopped.get("name", "")), str(stopped.get("text", ""))
             lines = [str(line) for line in stopped.get("lines", [])]
         except wire.GoneError as error:
-            late = isinstance(error, wire.LateError)
-            text = f"not done within {seconds:g} seconds" if late else str(error)
-            said, lines = ("Ended", f"This cell has ended Python: {text}."), []
+            said, lines = ("Ended", f"This cell has ended Python: {error}."), []
             stopped = {"name": "Ended"}
         except (Exception, SystemExit) as error:  # one that has left the cell: at a bad moment
             said, lines, stopped = (type(error).__name__, str(error)), [], {"name": "error"}
         outputs = []
         if self.text:
-            rest = f"\n… and {self.more:,} more characters\n" if self.more else ""
-            outputs.append(new_output("stream", name="stdout", text=self.text + rest))
+            shown = self.text.decode("utf-8", errors="ignore" if self.more else "replace")
+            rest = f"\n… and {self.more:,} more bytes\n" if self.more else ""
+            outputs.append(new_output("stream", name="stdout", text=shown + rest))
         if stopped:
             lines = lines or [f"{said[0]}: {said[1]}"]
             outputs.append(new_output("error", ename=said[0], evalue=said[1], traceback=lines))
@@ -110,6 +126,7 @@ class Session:
 
     def answer(self, name: str) -> Any:
         """The learner's function, called from here; or the value of the variable."""
+        self.ready()
         self.ask("forget", 5)
         self.peer.forget()
         said = self.ask("look", 60, name)
@@ -124,8 +141,10 @@ class Session:
 
     def call(self, name: str, given: list[Any], more: dict[str, Any]) -> Any:
         seed = int(torch.randint(2**31, ()))
+        if not self.pid or not self.whole:  # ended by an earlier try, or in the middle of a message
+            raise SystemExit
         try:
-            return self.ask("call", 120, name, given, more, seed)[0]
+            return self.ask("call", worker.CLOCK, name, given, more, seed)[0]
         except wire.LateError:
             raise TooLongError from None
         except wire.GoneError:
@@ -157,7 +176,11 @@ def _copy(place: Path, said: dict[str, Any]) -> Path:
     if said["files"] is None:
         place.joinpath("file").touch()
         return place / "file"
+    left = wire.FILES  # the learner's side keeps to it, too, unless somebody has changed it
     for name, content in said["files"].items():
+        left -= content.nbytes
+        if left < 0:
+            raise ValueError(f"a folder of more than {wire.FILES:,} bytes")
         place.joinpath(Path(str(name)).name).write_bytes(content.numpy().tobytes())
     return place
 
@@ -190,7 +213,7 @@ def verdict(check: str, name: str, session: Session) -> NotebookNode:
     """What a check says of an answer, without the expected values: an output, or an error."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), sandbox.in_memory(2 * sandbox.LIMITS["memory"]):
+        with contextlib.redirect_stdout(said), memory.in_memory(2 * sandbox.LIMITS["memory"]):
             getattr(checks, check)(session.answer(name))
         return new_output("stream", name="stdout", text=said.getvalue())
     except checks.WrongAnswerError as error:

@@ -16,11 +16,12 @@ import platform
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import torch
 
 import course_lib
 from course_lib.cache import cache_dir
+from course_lib.grading import memory
 
 try:
     import resource
@@ -44,7 +46,7 @@ ANSWERS = ("exercise-*", "checkpoints", "demonstration/*/*small*")
 LIMITS = {"memory": 4096 * MB, "disk": 1024 * MB, "processes": 128, "files": 512}
 _NEW = 0x6C020000  # linux/sched.h: files, host name, memory segments, processes, network
 _USER = 0x10000000
-_BIND, _RECURSIVE, _PRIVATE, _READ_ONLY, _REMOUNT = 4096, 16384, 1 << 18, 1, 32
+_BIND, _RECURSIVE, _PRIVATE, _READ_ONLY = 4096, 16384, 1 << 18, 1
 _NOSUID, _NODEV, _DETACH = 2, 4, 2
 
 
@@ -52,18 +54,35 @@ class UnsafeError(RuntimeError):
     """This system cannot keep a learner's code in."""
 
 
+class SandboxError(BaseException):
+    """A sandbox could not be made: nobody's fault who is graded, so there is no grade."""
+
+
 def level() -> str:
     """How well this system keeps a learner's code in: "namespaces", "account" or "limits"."""
-    if sys.platform == "linux":
-        child = os.fork()
-        if not child:
-            with contextlib.suppress(OSError):
-                _unshare()
-                os._exit(0)
-            os._exit(1)
-        if os.waitpid(child, 0)[1] == 0:
-            return "namespaces"
+    if sys.platform == "linux" and _in_child(_try_namespaces) == 0:
+        return "namespaces"
     return "account" if hasattr(os, "getuid") and os.getuid() == 0 else "limits"
+
+
+def _try_namespaces() -> None:
+    """Whether it is allowed to make them, and to show a folder in them that cannot be written to."""
+    _unshare()
+    _mount("none", "/", "", _RECURSIVE | _PRIVATE)
+    _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV)
+    _bind("/usr", "/tmp/usr")
+
+
+def _in_child(work: Callable[[], object]) -> int:
+    """What a fork of this process ends with that does this and nothing else: 0 if it went well."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    try:
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 # --- the judge's end ------------------------------------------------------------------------------
@@ -89,8 +108,14 @@ class Nursery:
                 "system has no user namespaces, and you are not root. Grade in a Linux container. If "
                 "you trust this class, set c.Judge.unsafe = True in nbgrader_config.py."
             )
+        if self.level == "account" and _in_child(self._read_cache):
+            raise UnsafeError(
+                f"Learners' code runs as another user here, who may not read all of {cache_dir()}. "
+                "Set COURSE_CACHE to a folder that all users may read, and fetch the data again."
+            )
         self.folder = Path(tempfile.mkdtemp(prefix="nursery-"))
         self.folder.chmod(0o755)
+        self.group = memory.new_group(self.folder.name)
         lay_out(self.folder / "course")
         (self.folder / "root").mkdir()
         self.socket, other = socket.socketpair()
@@ -112,43 +137,94 @@ class Nursery:
         )
         other.close()
 
+    def _read_cache(self) -> None:
+        _drop(self.uid)
+        for place in (cache_dir(), *cache_dir().rglob("*")):
+            os.stat(place)
+            if not os.access(place, os.R_OK | (os.X_OK if place.is_dir() else 0)):
+                raise PermissionError(place)
+
     def start(self, files: Path | None) -> tuple[int, socket.socket, int]:
-        """A worker whose home holds copies of these files: its process, its socket, what it prints."""
+        """A worker whose home holds copies of these files: its process, its socket, what it prints.
+
+        Raises:
+            SandboxError: it could not be made; says why.
+        """
         mine, its = socket.socketpair()
         read, write = os.pipe()
         os.set_blocking(read, False)
         order: dict[str, Any] = {"files": files and str(files), "level": self.level}
-        hidden = [str(HOUSE), str(Path.cwd()), *map(str, HOUSE.parent.glob("[!.]*"))]
-        order |= {"uid": self.uid, "hidden": hidden}
-        socket.send_fds(self.socket, [json.dumps(order).encode()], [its.fileno(), write])
+        order |= {"uid": self.uid, "hidden": hidden()}
+        order["group"] = self.group and str(self.group)
+        try:
+            socket.send_fds(self.socket, [json.dumps(order).encode()], [its.fileno(), write])
+            answer = self.socket.recv(100)
+        except OSError as error:
+            answer, said = b"", str(error)
+        else:
+            said = "what starts workers has ended; its message stands above"
         its.close()
         os.close(write)
-        answer = self.socket.recv(100)
-        if not answer:
-            raise RuntimeError("What starts workers has ended; its message stands above.")
+        if answer:
+            mine.settimeout(120)
+            said = _first_words(mine)
+        if said:
+            mine.close()
+            os.close(read)
+            if answer:
+                self.end(int(answer))
+            raise SandboxError(f"The sandbox could not be made: {said}. There is no grade.")
         return int(answer), mine, read
+
+    def greedy(self, pid: int) -> bool:
+        """Whether the system has ended something of this worker's for its memory."""
+        return self.group is not None and memory.was_full(self.group / str(pid))
 
     def end(self, pid: int) -> None:
         """End a worker and all that it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.level == "namespaces":
                 os.kill(pid, signal.SIGTERM)  # the first process of the namespace passes it on
-            elif self.level == "account" and not (child := os.fork()):
-                _drop(self.uid)
-                os.kill(-1, signal.SIGKILL)  # whatever this user runs
-                os._exit(0)
             elif self.level == "account":
-                os.waitpid(child, 0)
+                _in_child(self._end_all)
             else:
                 os.killpg(pid, signal.SIGKILL)
             while True:  # until it is gone
                 os.kill(pid, 0)
                 time.sleep(0.005)
+        if self.group:
+            memory.remove(self.group / str(pid))
+
+    def _end_all(self) -> None:
+        _drop(self.uid)
+        os.kill(-1, signal.SIGKILL)  # whatever this user runs
 
     def close(self) -> None:
         self.socket.close()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.group:
+            memory.remove(self.group)
+
+
+def _first_words(mine: socket.socket) -> str:
+    """What a new worker says before it runs anything: "" if all is well."""
+    try:
+        said = mine.recv(1)
+        if said == b"+":
+            return ""
+        return (said + mine.recv(2000)).decode(errors="replace") or "it has ended at once"
+    except OSError as error:
+        return str(error)
+
+
+def hidden() -> list[str]:
+    """Where right answers, and what is the teacher's, may lie within what a worker is shown."""
+    checkout = HOUSE.parent
+    places = [HOUSE, Path.cwd(), Path("/usr/local/share/nbgrader")]
+    if (checkout / "solutions").is_dir():
+        places.append(checkout)
+    return [*dict.fromkeys(str(one) for place in places for one in (place, place.resolve()))]
 
 
 def lay_out(course: Path) -> None:
@@ -162,20 +238,6 @@ def lay_out(course: Path) -> None:
     shutil.copy(HOUSE / "grading" / "stand_in.py", checks / "__init__.py")
 
 
-def taken(pid: int) -> int:
-    """Bytes of memory that a worker and all that it has started have for themselves (Linux)."""
-    parents, sizes = {}, {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            pages, one = (entry / "statm").read_text().split(), int(entry.name)
-            parents[one] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            sizes[one] = (int(pages[1]) - int(pages[2])) * resource.getpagesize()
-    family = {pid}
-    while more := {one for one, parent in parents.items() if parent in family} - family:
-        family |= more
-    return sum(sizes.get(one, 0) for one in family)
-
-
 # --- the nursery ----------------------------------------------------------------------------------
 
 
@@ -186,7 +248,7 @@ def main(control: socket.socket) -> None:
     warm(sys.argv[2])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     while True:
-        order, fds, _, _ = socket.recv_fds(control, 4096, 2)
+        order, fds, _, _ = socket.recv_fds(control, 2**16, 2)
         if not order:
             return
         child = os.fork()
@@ -195,9 +257,14 @@ def main(control: socket.socket) -> None:
                 os.close(fd)
             control.sendall(str(child).encode())
             continue
-        control.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _live(json.loads(order), *fds)
+        try:
+            control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _live(json.loads(order), *fds)
+        except BaseException as error:
+            os.write(fds[0], f"{type(error).__name__}: {error}"[:2000].encode())
+        finally:
+            os._exit(1)
 
 
 def warm(imports: str) -> None:
@@ -213,6 +280,8 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
     """A worker's whole life, in the process that the nursery has just forked; it does not return."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _prctl(1, signal.SIGKILL)  # it does not outlive the nursery
+    if order["group"]:
+        memory.join(Path(order["group"], str(os.getpid())), LIMITS["memory"])
     if order["level"] == "namespaces":
         _unshare()
         inner = os.fork()
@@ -222,7 +291,7 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
                 os.waitpid(inner, 0)
             os._exit(0)
         _prctl(1, signal.SIGKILL)
-        _own_root(order["files"], order["hidden"])
+        _own_root(order)
         inner = os.fork()
         if inner:  # the first process of the namespace: all others end with it
             with contextlib.suppress(ChildProcessError):
@@ -232,10 +301,10 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
     else:
         home = tempfile.mkdtemp(dir=Path(os.environ["PYTHONPATH"]).parent)
         if order["files"]:
-            shutil.copytree(order["files"], home, dirs_exist_ok=True)
+            shutil.copytree(order["files"], home, symlinks=True, dirs_exist_ok=True)
         if order["level"] == "account":
             for place in (home, *map(str, Path(home).rglob("*"))):
-                os.chown(place, order["uid"], order["uid"])
+                os.chown(place, order["uid"], order["uid"], follow_symlinks=False)
         os.environ |= {"HOME": home, "IPYTHONDIR": f"{home}/.ipython"}
         os.chdir(home)
         os.setsid()
@@ -247,6 +316,7 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
     os.closerange(fd + 1, 256)
     from course_lib.grading import worker
 
+    os.write(fd, b"+")  # from here on it speaks as a learner's
     with contextlib.suppress(BaseException):
         worker.serve(socket.socket(fileno=fd))
     os._exit(0)
@@ -264,7 +334,7 @@ def _unshare() -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
-def _own_root(files: str | None, hidden: list[str]) -> None:
+def _own_root(order: dict[str, Any]) -> None:
     """A root folder that holds Python, the course without answers, the cache, and a home."""
     _mount("none", "/", "", _RECURSIVE | _PRIVATE)
     root = str(Path(os.environ["PYTHONPATH"]).with_name("root"))
@@ -272,12 +342,12 @@ def _own_root(files: str | None, hidden: list[str]) -> None:
     _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, size)
     system = ["/usr", "/lib", "/lib64", "/bin", "/etc"]
     python = [sys.prefix, sys.base_prefix, os.environ["PYTHONPATH"]]
-    for path in dict.fromkeys(map(os.path.realpath, [*system, *python])):
+    python += [*map(os.path.realpath, python)]  # a home may be a link: both names must lead there
+    for path in dict.fromkeys([*map(os.path.realpath, system), *python]):
         if os.path.isdir(path):
             _bind(path, root + path)
-    for path in [*hidden, "/usr/local/share/nbgrader"]:  # where one of these lies in what is shown
-        if os.path.isdir(root + path) and not any(one.startswith(path) for one in python):
-            _mount("tmpfs", root + path, "tmpfs", _READ_ONLY)
+    for path in order["hidden"]:
+        _hide(path, root, python)
     for path in system:  # /bin → usr/bin
         if os.path.islink(path):
             os.symlink(os.readlink(path), root + path)
@@ -291,11 +361,11 @@ def _own_root(files: str | None, hidden: list[str]) -> None:
         os.chmod(f"{root}/{name}", 0o1777)
     _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV)
     _cache(root)
-    if files:
-        shutil.copytree(files, root + HOME, symlinks=True, dirs_exist_ok=True)
-        for one in Path(root + HOME).rglob("*"):
-            if not one.is_symlink():
-                one.chmod(0o777 if one.is_dir() else 0o666)
+    if order["files"]:
+        shutil.copytree(order["files"], root + HOME, symlinks=True, dirs_exist_ok=True)
+    for one in (Path(root + HOME), *Path(root + HOME).rglob("*")):
+        if not one.is_symlink():
+            one.chmod(0o777 if one.is_dir() else 0o666)
     os.chdir(root)
     old = f"{root}/old"
     os.mkdir(old)
@@ -308,37 +378,71 @@ def _own_root(files: str | None, hidden: list[str]) -> None:
 
 
 _PIVOT_ROOT = 41 if platform.machine() == "aarch64" else 155  # the number of this system call
+_MOUNT_SETATTR = 442  # of this one, everywhere
+_OF_PYTHON = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg"}
+
+
+def _hide(path: str, root: str, python: list[str]) -> None:
+    """Nothing lies at this path any more, but for Python."""
+    if path in ("/", "/tmp") or not os.path.isdir(root + path):  # a worker's own are others
+        return
+    inner = [one for one in dict.fromkeys(python) if Path(one).is_relative_to(path)]
+    if path in inner:  # a virtual environment whose folder is the course's own
+        for name in set(os.listdir(root + path)) - _OF_PYTHON:
+            _cover(Path(root + path, name))
+        return
+    _cover(Path(root + path))
+    for one in inner:
+        _bind(one, root + one)
+
+
+def _cover(place: Path) -> None:
+    """Nothing is there any more."""
+    if place.is_dir():
+        _mount("tmpfs", str(place), "tmpfs", 0, "size=1m,mode=755")
+    else:
+        _mount("/dev/null", str(place), "", _BIND)
 
 
 def _cache(root: str) -> None:
     """The cache: what lies in it is read, what is written stays in the sandbox."""
-    real = os.environ["COURSE_CACHE"]
-    upper, work = Path(root, ".layers", "upper"), Path(root, ".layers", "work")
-    for folder in (upper, work):
-        folder.mkdir(parents=True)
-        folder.chmod(0o1777)
-    layers = f"lowerdir={real},upperdir={upper},workdir={work}"
-    cache = Path(root, "cache")
-    try:
-        _mount("overlay", str(cache), "overlay", _NOSUID | _NODEV, layers + ",userxattr")
-    except OSError:
-        return _bind(real, str(cache))  # then nothing can be written to it
+    real, cache, layers = os.environ["COURSE_CACHE"], Path(root, "cache"), Path(root, ".layers")
+    for name in ("upper", "work"):
+        (layers / name).mkdir(parents=True)
+        (layers / name).chmod(0o1777)
+    data = f"lowerdir={real},upperdir={layers}/upper,workdir={layers}/work"
+    for how in ("metacopy=on", "userxattr"):  # with the first, a new mode copies no file
+        with contextlib.suppress(OSError):
+            _mount("overlay", str(cache), "overlay", _NOSUID | _NODEV, f"{data},{how}")
+            break
+    else:
+        _bind(real, str(cache))  # then nothing can be written to it
+        for found in (path for pattern in ANSWERS for path in cache.glob(pattern)):
+            _cover(found)
+        return
+    _cover(layers)
     for found in (path for pattern in ANSWERS for path in cache.glob(pattern)):
         shutil.rmtree(found, ignore_errors=True)
-    for place, _, _ in os.walk(cache):
+    for place, _, names in os.walk(cache):  # the grader's files may be for the grader alone
         os.chmod(place, 0o777)
+        for file in (Path(place, name) for name in names):
+            mode = file.lstat().st_mode
+            if stat.S_ISREG(mode) and not mode & 0o004 and os.getuid() == 0:
+                file.chmod(0o666)
 
 
 def _bind(path: str, place: str) -> None:
+    """Show a folder, and all that is mounted in it, for reading."""
     os.makedirs(place, exist_ok=True)
     _mount(path, place, "", _BIND | _RECURSIVE)
-    with contextlib.suppress(OSError):  # of a user namespace not all flags may go
-        _mount("none", place, "", _BIND | _REMOUNT | _READ_ONLY | _NOSUID | _NODEV)
+    flags = (ctypes.c_uint64 * 4)(_READ_ONLY | _NOSUID | _NODEV, 0, 0, 0)
+    where = ctypes.c_int(-100), place.encode(), ctypes.c_uint(0x8000)  # from here, and below it
+    _check(_libc().syscall(_MOUNT_SETATTR, *where, flags, ctypes.c_size_t(32)))
 
 
 def _drop(uid: int) -> None:
     """No rights: another user where root may choose one, no capabilities in any case."""
-    if os.getuid() == 0:
+    if os.getuid() == 0 and _mapped(uid):
         os.setgroups([])
         os.setgid(uid)
         os.setuid(uid)
@@ -349,6 +453,14 @@ def _drop(uid: int) -> None:
         _libc().capset(header, none)
 
 
+def _mapped(uid: int) -> bool:
+    """Whether that user is there: a user namespace may know one user alone."""
+    if sys.platform != "linux":
+        return True
+    rows = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(int(start) <= uid < int(start) + int(n) for start, _, n in rows)
+
+
 def _limit() -> None:
     mapped = LIMITS["memory"] + 4096 * MB  # libraries map much that they never touch
     limits = {"AS": mapped, "FSIZE": LIMITS["disk"], "NPROC": LIMITS["processes"]}
@@ -357,18 +469,6 @@ def _limit() -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-@contextlib.contextmanager
-def in_memory(most: int) -> Iterator[None]:
-    """What asks for more memory stops with an error: a network of a learner's may be made to."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _libc() -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,40 @@ class Restore(NbGraderPreprocessor):
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         said = resources["nbgrader"]
         places = CourseDirectory(config=self.config)
-        folder = places.format_path(places.release_directory, ".", said["assignment"])
-        released = nbformat.read(Path(folder) / f"{said['notebook']}.ipynb", as_version=4)
-        nb.cells, missing = restored(released.cells, nb.cells)
+        name = f"{said['notebook']}.ipynb"
+        ours = nbformat.read(released(places, said) / name, as_version=4)
+        if (submitted(places, said) / name).is_symlink():  # to the solution, perhaps
+            nb.cells = []
+        nb.cells, missing = restored(ours.cells, nb.cells)
         for name in missing:
             who, where = said["student"], said["notebook"]
             self.log.warning("%s has deleted the cell %r of %s: it was put back.", who, name, where)
         return nb, resources
+
+
+def submitted(places: CourseDirectory, said: Any) -> Path:
+    """The folder that the learner has handed in."""
+    names = said["student"], said["assignment"]
+    return Path(places.format_path(places.submitted_directory, *names))
+
+
+def released(places: CourseDirectory, said: Any) -> Path:
+    """The folder that the learner has got."""
+    return Path(places.format_path(places.release_directory, ".", said["assignment"]))
+
+
+def take_away_links(folder: Path, copied: Path, ours: Path) -> list[str]:
+    """nbgrader has copied what links in a folder lead to, and that may be a file of the teacher's.
+
+    Not the notebooks of the lab, which it has written anew.
+    """
+    links = [one.relative_to(folder) for one in folder.rglob("*") if one.is_symlink()]
+    links = [name for name in links if name.suffix != ".ipynb" or not (ours / name).exists()]
+    for name in links:
+        if (copied / name).is_dir():
+            shutil.rmtree(copied / name)
+        (copied / name).unlink(missing_ok=True)
+    return list(map(str, links))
 
 
 def grade_id(cell: NotebookNode) -> str:
@@ -41,17 +69,17 @@ def grade_id(cell: NotebookNode) -> str:
 
 
 def restored(
-    released: list[NotebookNode], submitted: list[NotebookNode]
+    ours: list[NotebookNode], handed_in: list[NotebookNode]
 ) -> tuple[list[NotebookNode], list[str]]:
     """The cells of the released notebook with the learner's answers, and the names of those missing.
 
     A cell without a name stands behind the same named cell as in the submission.
     """
-    names = [grade_id(cell) for cell in released if grade_id(cell)]
+    names = [grade_id(cell) for cell in ours if grade_id(cell)]
     theirs: dict[str, NotebookNode] = {}
     behind: dict[str, list[NotebookNode]] = {"": []}
     last = ""
-    for cell in submitted:
+    for cell in handed_in:
         name = grade_id(cell)
         if name in names and name not in theirs:
             theirs[name], last = cell, name
@@ -59,7 +87,7 @@ def restored(
             cell.metadata.pop("nbgrader", None)
             behind.setdefault(last, []).append(cell)
     cells = list(behind[""])
-    for cell in released:
+    for cell in ours:
         if name := grade_id(cell):
             found = copy.deepcopy(cell)
             if cell.metadata.nbgrader.solution and name in theirs:
@@ -94,9 +122,17 @@ class Judge(NbGraderPreprocessor):
         files = Path(resources["metadata"]["path"]).absolute()
         kinds = ("cell", "training", "notebook")
         seconds = {kind: getattr(self, f"{kind}_seconds") for kind in kinds}
+        said = resources["nbgrader"]
+        places = CourseDirectory(config=self.config)
+        links = take_away_links(submitted(places, said), files, released(places, said))
+        for name in links:
+            self.log.warning("%s submitted a link, %s: it was taken away.", said["student"], name)
         session = judge.Session(_nurseries[lab], files, seconds)
         try:
             judge.grade(nb.cells, session)
+        except sandbox.SandboxError as error:
+            _nurseries.pop(lab).close()
+            raise RuntimeError(str(error)) from None  # then nbgrader keeps no grade, and says so
         finally:
             session.stop()
         return nb, resources

@@ -30,13 +30,15 @@ from torch.nn.utils import parametrize
 
 # Bytes of the text and of the tensors of one message: SmolLM2, whole, takes 513 MB.
 LARGEST = 8 * 2**20, 768 * 2**20
+THING = 128  # bytes for which anything but a tensor counts
+FILES = 128 * 2**20  # bytes of a folder that an answer names
 UNREAD = 60.0  # seconds that a learner's side may leave a message unread
-# Where a class must come from that a learner's side names: its code is known.
+# How the name of a class must begin that a learner's side names: its code is known.
 KNOWN = (
     "torch.nn.modules.",
     "course_lib.models.",
     "course_lib.structured.",
-    "transformers.activations",
+    "transformers.activations:",
     *(f"transformers.models.{family}." for family in ("bert", "distilbert", "llama", "vit")),
 )
 _PLAIN = (bool, int, float, str, type(None))
@@ -84,6 +86,7 @@ class Peer:
         """Forget all numbers; the other side must do the same."""
         self.objects: dict[int, Any] = {}
         self.numbers: dict[Any, int] = {}
+        self.kinds: dict[int, tuple[Any, Any]] = {}
         self.next = 0
 
     def hold(self, value: Any, key: Any, number: int | None = None) -> int:
@@ -97,7 +100,8 @@ class Peer:
         """Ask the other side, and answer its own questions until the answer is there."""
         self.asked += 1
         number = self.asked
-        self._send({"ask": what, "id": number, "grad": torch.is_grad_enabled()}, values)
+        head = {"ask": what, "id": number, "grad": torch.is_grad_enabled()}
+        self._send(self._packed(head, values))
         while True:
             head, blob = self._receive()
             if "ask" in head:
@@ -115,21 +119,38 @@ class Peer:
                 self.answer(head, blob)
 
     def answer(self, head: Any, blob: bytes) -> None:
-        answer, found = {"id": head["id"]}, None
+        answer = {"id": head["id"]}
         try:
             values = Unpacking(self, blob).value(head["value"])
             with torch.set_grad_enabled(bool(head["grad"])):
                 found = self.serve(head["ask"], *values)
+            packed = self._packed(answer, found)
         except GoneError:
             raise
         except BaseException as error:
-            answer["error"] = said_of(error)
-        self._send(answer, found)
+            if self.guest and not isinstance(error, Exception | SystemExit):
+                raise  # Ctrl-C, or time is up: meant for this side
+            packed = self._packed(answer | {"error": said_of(error)}, None)
+        self._send(packed)
 
-    def _send(self, head: dict[str, Any], value: Any) -> None:
-        packing = Packing(self)
-        text = json.dumps(head | {"value": packing.node(value)}).encode()
-        blob = safetensors.torch.save(packing.bytes) if packing.bytes else b""
+    def _packed(self, head: dict[str, Any], value: Any) -> tuple[bytes, bytes]:
+        """The text and the tensors of a message; where it cannot be made, no number is given."""
+        before, packing = self.next, Packing(self)
+        try:
+            text = json.dumps(head | {"value": packing.node(value)}).encode()
+            blob = safetensors.torch.save(packing.bytes) if packing.bytes else b""
+            for found, most in zip((text, blob), LARGEST, strict=True):
+                if len(found) > most:
+                    raise ValueError(f"{len(found):,} bytes are to travel; at most {most:,} may")
+        except BaseException:
+            self.numbers = {key: n for key, n in self.numbers.items() if n < before}
+            self.objects = {n: one for n, one in self.objects.items() if n < before}
+            self.next = before
+            raise
+        return text, blob
+
+    def _send(self, packed: tuple[bytes, bytes]) -> None:
+        text, blob = packed
         try:
             self.sock.sendall(struct.pack("<II", len(text), len(blob)) + text)
             self.sock.sendall(blob)
@@ -168,7 +189,9 @@ def said_of(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(ours)]
     kinds = [kind.__name__ for kind in type(error).__mro__]
-    text = [str(error)[:2000]] if error.args else []
+    text = ["its text cannot be shown"]
+    with suppress(Exception):  # a learner's class may do anything here
+        text = [str(error)[:2000]] if error.args else []
     return {"kinds": kinds, "text": text, "at": (own[-1].line or "")[:200] if own else ""}
 
 
@@ -239,7 +262,9 @@ class Packing:
         if number in self.done:
             return {"n": number}
         self.done.add(number)
-        return {"n": number} | pack(self, value)
+        node = {"n": number} | pack(self, value)
+        self.peer.kinds[number] = node["k"], node.get("class")
+        return node
 
     def function(self, value: Any) -> Any:
         return {"k": "function"}
@@ -345,6 +370,40 @@ def _travels(value: Any) -> bool:
 _CONFIGS = ("PretrainedConfig", "PreTrainedConfig")
 
 
+def weight(value: Any) -> int:
+    """Bytes of a value as somebody meets them who walks through it: what is shared counts each time.
+
+    Example:
+        >>> row = [0] * 9
+        >>> weight([row] * 1000) // weight(row)
+        1000
+    """
+    known: dict[int, int] = {}
+
+    def of(one: Any) -> int:
+        if isinstance(one, Tensor | np.ndarray):
+            return int(one.nbytes)  # of an expanded one, all that it seems to hold
+        is_object = isinstance(one, nn.Module | torch.optim.Optimizer) or _is(one, *_CONFIGS)
+        if not is_object and not isinstance(one, Mapping | list | tuple | set):
+            return THING + (len(one) if isinstance(one, str) else 0)
+        if id(one) not in known:
+            known[id(one)] = 0 if is_object else 2 * LARGEST[1]  # a list within itself has no end
+            inner = vars(one) if is_object else one
+            parts = (*inner, *inner.values()) if isinstance(inner, Mapping) else inner
+            found = THING + sum(map(of, parts))
+            if not is_object:
+                known[id(one)] = found
+            return found
+        return known[id(one)]
+
+    return of(value)
+
+
+def _is_ours(value: Any) -> bool:
+    """Whether the other side may name it without sending it: to call it, or for its gradient."""
+    return isinstance(value, Tensor) or callable(value)
+
+
 def _pack(value: Any) -> Any:
     """How a value of this kind is packed; None if it cannot travel."""
     if isinstance(value, nn.Module | torch.optim.Optimizer) or _is(value, *_CONFIGS):
@@ -382,11 +441,15 @@ class Unpacking:
 
     def __init__(self, peer: Peer, blob: bytes) -> None:
         self.peer, self.blob = peer, blob
+        self.done, self.weight = set[int](), 0
 
     def value(self, node: Any) -> Any:
         try:
             self.bytes = safetensors.torch.load(self.blob) if self.blob else {}
-            return self._value(node)
+            found = self._value(node)
+            if self.peer.guest and self.weight + weight(found) > LARGEST[1]:
+                raise GoneError(f"an answer of more than {LARGEST[1]:,} bytes, once it is unfolded")
+            return found
         except GoneError:
             raise
         except Exception as error:  # whatever a message can do that no `Packing` has made
@@ -397,16 +460,22 @@ class Unpacking:
             return node
         if "n" not in node:
             return getattr(self, f"_make_{node['k']}")(node["v"], node)
-        number, objects = int(node["n"]), self.peer.objects
+        number, objects, guest = int(node["n"]), self.peer.objects, self.peer.guest
         if "k" not in node:
+            if guest and number not in self.done and not _is_ours(objects[number]):
+                raise ValueError("only what this message holds can be named again")
             return objects[number]
+        self.done.add(number)
         if number not in objects:
-            if self.peer.guest and node["k"] in ("function", "remote"):
+            if guest and node["k"] in ("function", "remote"):
                 raise ValueError("code of the other side's")
             found = getattr(self, f"_new_{node['k']}")(node, number)
             key = ("storage", found.data_ptr()) if node["k"] == "storage" else id(found)
             self.peer.hold(found, key, number)
+            self.peer.kinds[number] = node["k"], node.get("class")
         elif not isinstance(objects[number], Opaque):
+            if guest and self.peer.kinds[number] != (node["k"], node.get("class")):
+                raise ValueError("it was of another kind")
             getattr(self, f"_renew_{node['k']}", lambda *_: None)(objects[number], node)
         return objects[number]
 
@@ -432,7 +501,9 @@ class Unpacking:
         return Path(v)
 
     def _make_iterator(self, v: Any, node: Any) -> Any:
-        return iter(self._list(v))
+        found = self._list(v)
+        self.weight += weight(found)  # who walks over it does so once
+        return iter(found)
 
     def _make_opaque(self, v: Any, node: Any) -> Any:
         return type(str(node["class"]), (Opaque,), {})(str(v))
@@ -492,6 +563,8 @@ class Unpacking:
     def _seen(self, node: Any) -> Tensor:
         name, shape, stride = node["as"]
         if node["storage"] is None:
+            if 0 not in shape:
+                raise ValueError("no memory for a tensor that has elements")
             return torch.empty(shape, dtype=getattr(torch, name))
         store = self._value(node["storage"])
         flat = torch.empty(0, dtype=getattr(torch, name)).set_(store)
@@ -520,12 +593,13 @@ class Unpacking:
     def _class(self, name: Any) -> Any:
         """A class by its name; of a learner's side, one whose code is known."""
         module, _, path = str(name).partition(":")
-        if self.peer.guest and not module.startswith(KNOWN):
+        if self.peer.guest and not str(name).startswith(KNOWN):
             return None
         found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part, None)
-        return found if isinstance(found, type) else None
+        # A module holds what it has imported, too: only its own classes are meant.
+        return found if isinstance(found, type) and _name(found) == name else None
 
     def _new_object(self, node: Any, number: int) -> Any:
         kind = self._class(node["class"])
@@ -545,7 +619,9 @@ class Unpacking:
         return found
 
     def _renew_object(self, known: Any, node: Any) -> None:
-        known.__dict__.update(self._said(type(known), node))
+        """What went there comes back; hooks and the like, which did not, stay as they are."""
+        said, mine = self._said(type(known), node), vars(known)
+        known.__dict__.update({n: v for n, v in said.items() if n not in mine or _travels(mine[n])})
 
     def _said(self, kind: type, node: Any) -> dict[str, Any]:
         found = self._pairs(node["v"]).items()

@@ -5,6 +5,7 @@ It runs in the sandbox, in a copy of the course that holds no right answer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -15,10 +16,11 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
-from course_lib.checks.guarding import SECONDS, at_most, untouched
+from course_lib.checks.guarding import PATIENCE, SECONDS, at_most, untouched
 from course_lib.grading import wire
 
-FILES = 128 * 2**20  # bytes of a folder that an answer names
+# Seconds of the clock for a call: the worker gives up a sleeper before the judge's own clock ends.
+CLOCK = SECONDS * (PATIENCE - 1)
 
 
 def serve(sock: socket.socket) -> None:
@@ -26,6 +28,9 @@ def serve(sock: socket.socket) -> None:
     shell: Any = InteractiveShell.instance()
     shell.showtraceback = lambda *given, **more: None  # told to the judge instead
     shell.showsyntaxerror = shell.showtraceback
+    streams: list[Any] = [sys.stdout, sys.stderr]
+    for stream in streams:  # one after the other, as they were written
+        stream.reconfigure(line_buffering=True)
 
     def answer(what: str, *values: Any) -> Any:
         try:
@@ -52,7 +57,7 @@ def serve(sock: socket.socket) -> None:
 
 def call(names: dict[str, Any], name: str, given: Any, more: Any, seed: int) -> Any:
     """What the function gives, and its arguments, which it may have changed."""
-    with untouched(seed), at_most(SECONDS):
+    with untouched(seed), at_most(SECONDS, CLOCK):
         return [names[name](*given, **more), given, more]
 
 
@@ -65,9 +70,12 @@ def run(shell: InteractiveShell, source: str, seconds: float) -> dict[str, Any]:
     error = result.error_before_exec or result.error_in_exec
     if error is None:
         return {}
-    lines = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-    shown = [line[:2000] for line in lines[-20:]]
-    return {"name": type(error).__name__, "text": str(error)[:2000], "lines": shown}
+    name, text, shown = type(error).__name__, "its text cannot be shown", [""]
+    with contextlib.suppress(Exception):  # a learner's class may do anything here
+        text = str(error)[:2000]
+        lines = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        shown = [line[:2000] for line in lines[-20:]]
+    return {"name": name, "text": text, "lines": shown}
 
 
 def folder(value: Any) -> dict[str, Any]:
@@ -76,7 +84,7 @@ def folder(value: Any) -> dict[str, Any]:
         return {}
     if not os.path.isdir(value):
         return {"files": None}
-    found, left = {}, FILES
+    found, left = {}, wire.FILES
     for path in sorted(Path(value).iterdir()):
         if path.is_file() and path.stat().st_size <= left:
             content = bytearray(path.read_bytes() or b" ")

@@ -59,7 +59,10 @@ def load_tokenizer(name: str = MINILM) -> Any:
         >>> load_tokenizer().tokenize("unwatchable")
         ['un', '##watch', '##able']
     """
-    return load_pretrained(transformers.AutoTokenizer, name)
+    tokenizer = load_pretrained(transformers.AutoTokenizer, name)
+    if tokenizer.is_fast:  # a length that the file brings is not the one that texts are cut at
+        tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
 
 
 def load_pretrained(auto: Any, name: str, **settings: Any) -> Any:

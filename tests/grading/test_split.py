@@ -10,19 +10,22 @@ import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from nbformat.v4 import new_code_cell
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tools/ is not installed
 
 from course_lib import checks
+from course_lib.checks import guarding
 from course_lib.checks.checking import IMPORTED, Check, edited
-from course_lib.checks.guarding import Seen
-from course_lib.grading import judge, wire, worker
+from course_lib.checks.guarding import Seen, TooLongError
+from course_lib.grading import judge, steps, wire, worker
 from course_lib.pruning import sparsity
 from tools import exercises, notebooks
 
@@ -56,6 +59,9 @@ class Here:
         os.close(write)
         return child, mine, read
 
+    def greedy(self, pid):
+        return False
+
     def end(self, pid):
         os.kill(pid, 9)
         os.waitpid(pid, 0)
@@ -63,7 +69,7 @@ class Here:
 
 @pytest.fixture
 def session(monkeypatch):
-    monkeypatch.setattr(judge.sandbox, "taken", lambda pid: 0)
+    monkeypatch.setattr(judge.memory, "taken", lambda pid: 0)
     nursery: Any = Here()
     one = judge.Session(nursery, None, {"cell": 60, "training": 60, "notebook": 600})
     yield one
@@ -186,3 +192,208 @@ def test_a_path_names_nothing_outside_of_the_sandbox(session, monkeypatch, tmp_p
 def test_a_class_whose_code_is_not_known_stays_a_name(name):
     value = told_by_a_liar({"n": 0, "k": "object", "class": name, "v": []})
     assert isinstance(value, wire.Opaque) and type(value).__name__ == name.partition(":")[2]
+
+
+BYTES = TENSOR | {"as": ["uint8", [10**6, 10**6], [0, 0]], "grad": None, "storage": STORE}
+SELF = {"n": 0, "k": "list", "v": [{"n": 0}]}
+
+
+def nested(depth):
+    """A list of ten times the same list of ten times the same list, and so on."""
+    inner = {"n": depth, "k": "list", "v": [0]}
+    for number in reversed(range(depth)):
+        inner = {"n": number, "k": "list", "v": [inner, *[{"n": number + 1}] * 9]}
+    return inner
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        BYTES,
+        {"k": "tuple", "v": [nested(9)]},
+        {"k": "iterator", "v": [nested(9)]},
+        SELF,
+        TENSOR | {"as": ["float32", [4], [1]], "grad": None},
+    ],
+    ids=["expanded", "nested", "iterator", "within itself", "no memory"],
+)
+def test_little_that_stands_for_much_is_refused(value):
+    """Before, the judge walked over it without an end, or read memory that was another's."""
+    with pytest.raises(wire.GoneError):
+        told_by_a_liar(value)
+
+
+def test_what_is_shared_comes_over_shared():
+    first, second, *_ = told_by_a_liar(nested(3))
+    assert first is second and wire.weight(first) == wire.weight(second)
+    assert told_by_a_liar(BYTES | {"as": ["uint8", [3, 8], [0, 1]]}).tolist() == [[0] * 8] * 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch.nn.modules.linear:math",
+        "torch.nn.modules.module:torch.optim.SGD",
+        "course_lib.models.zoo:PreTrainedModel",
+        "course_lib.models.zoo:Path",
+        "transformers.activations_tf:Anything",
+    ],
+)
+def test_a_class_is_named_where_it_is_defined(name):
+    """Before, all that a known module had imported was known, too."""
+    value = told_by_a_liar({"n": 0, "k": "object", "class": name, "v": []})
+    assert isinstance(value, wire.Opaque)
+
+
+class Watched(torch.nn.Linear):
+    """Such as a check makes: it sees how it is used."""
+
+
+Watched.__module__ = "course_lib.checks.lesson1"
+
+
+def sent(*values):
+    """The judge's end of a connection, after it has sent these."""
+    peer = wire.Peer(socket.socketpair()[0], print, guest=True)
+    peer._packed({}, values)
+    return peer
+
+
+@pytest.mark.parametrize("kind", ["object", "dict", "list", "tensor"])
+def test_a_checks_own_module_is_not_changed_from_there(kind):
+    """Before, whoever named its number could put anything into it."""
+    module = Watched(1, 1)
+    node = {"n": 0, "k": kind, "class": "torch.nn.modules.linear:Linear", "v": [["bias", None]]}
+    with pytest.raises(wire.GoneError):
+        wire.Unpacking(sent(module), b"").value(node)
+    assert "bias" not in vars(module) and module.bias is not None
+
+
+def test_hooks_stay_on_a_module_that_comes_back():
+    module, seen = torch.nn.Linear(1, 1), []
+    module.register_forward_hook(lambda *given: seen.append(given))
+    name = "torch.nn.modules.linear:Linear"
+    state = [["_forward_hooks", {"n": 99, "k": "dict", "v": [], "open": False, "class": ""}]]
+    node = {"n": 0, "k": "object", "class": name, "v": [["training", False], *state]}
+    wire.Unpacking(sent(module), b"").value(node)
+    module(torch.zeros(1))
+    assert len(seen) == 1 and not module.training
+
+
+def test_what_an_earlier_message_held_cannot_be_named_again():
+    peer = sent([1], torch.zeros(1))
+    with pytest.raises(wire.GoneError):
+        wire.Unpacking(peer, b"").value({"n": 0})
+    assert wire.Unpacking(peer, b"").value({"n": 1}).tolist() == [0]  # for its gradient
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TooLongError, SystemExit, ValueError])
+@pytest.mark.parametrize("guest", [True, False])
+def test_ctrl_c_and_the_times_end_stop_the_judge(error, guest):
+    """Before, they were sent to the learner's side, which went on."""
+
+    def serve(*given):
+        raise error
+
+    mine, its = socket.socketpair()
+    peer = wire.Peer(mine, serve, guest=guest)
+    ask = {"ask": "call", "id": 1, "grad": True, "value": {"k": "tuple", "v": []}}
+    if guest and error in (KeyboardInterrupt, TooLongError):
+        with pytest.raises(error):
+            peer.answer(ask, b"")
+    else:
+        peer.answer(ask, b"")
+        assert error.__name__.encode() in its.recv(1000)
+
+
+def test_an_interrupted_judge_goes_on_with_a_new_worker(session, monkeypatch):
+    assert session.run("def f(x):\n    return x", 20) == []
+    answer, before = session.answer("f"), session.pid
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(session, "wait", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        session.peer.wait = session.wait
+        answer(1)
+    with pytest.raises(SystemExit):
+        answer(1)
+    assert session.answer("f")(2) == 2 and session.pid != before
+
+
+CANNOT_TRAVEL = """
+class Broken(dict):
+    def items(self):
+        raise ValueError("no items")
+class Silent(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+def broken(x):
+    return Broken()
+def silent(x):
+    raise Silent(1)
+def huge(x):
+    return "x" * 9_000_000
+"""
+
+
+def test_what_cannot_travel_is_an_error_of_that_answer_alone(session):
+    """Before, the worker ended; and the cells ran again."""
+    assert session.run(CANNOT_TRAVEL, 20) == []
+    before = session.pid
+    for name, text in (("broken", "no items"), ("silent", "cannot be shown"), ("huge", "at most")):
+        with pytest.raises(Exception, match=text):
+            session.answer(name)(torch.zeros(1))
+    (error,) = session.run("raise Silent(1)", 20)
+    assert error.evalue == "its text cannot be shown"
+    assert session.run("kept = [1]", 20) == [] and session.answer("kept") == [1]
+    assert session.pid == before
+
+
+def test_a_folder_is_limited_by_the_judge_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "FILES", 10)
+    files = {"../a": torch.zeros(8, dtype=torch.uint8), "b": torch.zeros(3, dtype=torch.uint8)}
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        judge._copy(tmp_path, {"files": files})
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_message_names_the_limit_that_was_reached(session):
+    session.ready()
+    session.end = 0.0, "the notebook's time is over"
+    (error,) = session.run("import time\ntime.sleep(9)", 60)
+    assert error.evalue == "This cell has ended Python: the notebook's time is over."
+
+
+def test_a_sleeper_is_given_up_by_its_worker_first():
+    """Before, worker and judge stopped at the same second, in the middle of a message."""
+    assert worker.CLOCK + 5 < guarding.SECONDS * guarding.PATIENCE
+    with pytest.raises(TooLongError), guarding.at_most(60, 0.1):
+        while True:
+            time.sleep(0.01)
+
+
+def test_a_sandbox_that_cannot_be_made_gives_no_grade(session, monkeypatch):
+    """Before, a mount that failed gave everybody 0 points."""
+
+    def start(files):
+        raise judge.sandbox.SandboxError("mount: not permitted")
+
+    monkeypatch.setattr(session.nursery, "start", start)
+    for cell in (new_code_cell("1"), new_code_cell("checks.sparsity(sparsity)")):
+        cell.metadata.nbgrader = {"grade": cell.source != "1"}
+        with pytest.raises(judge.sandbox.SandboxError, match="not permitted"):
+            judge.grade([cell], session)
+
+
+def test_links_are_taken_away(tmp_path):
+    """nbgrader copies what they lead to: the solution, perhaps."""
+    submitted, copied = tmp_path / "submitted", tmp_path / "autograded"
+    for folder in (submitted, copied):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "data.csv").write_text("1")
+    (submitted / "sub" / "stolen").symlink_to("/etc/hostname")
+    (copied / "sub" / "stolen").write_text("secret")
+    (submitted / "all").symlink_to("/etc")
+    (copied / "all").mkdir()
+    links = steps.take_away_links(submitted, copied, tmp_path / "release")
+    assert sorted(links) == ["all", "sub/stolen"]
+    left = sorted(str(path.relative_to(copied)) for path in copied.rglob("*"))
+    assert left == ["data.csv", "sub"]

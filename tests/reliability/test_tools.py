@@ -32,7 +32,8 @@ def test_ci_installs_what_is_missing(tmp_path, there, installed):
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("make", "apt-get", *there):
-        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/calls"\n')
+        told = f'echo ${{HOSTILE_CLASS:+HOSTILE_CLASS=1}} {name} "$@" >> "{tmp_path}/calls"'
+        (programs / name).write_text(f"#!/bin/sh\n{told}\n")
         (programs / name).chmod(0o755)
     for name in ("dirname", "sh"):
         (programs / name).symlink_to(shutil.which(name) or name)
@@ -41,8 +42,9 @@ def test_ci_installs_what_is_missing(tmp_path, there, installed):
     calls = (tmp_path / "calls").read_text().splitlines()
     asked = [line.split()[4:] for line in calls if line.startswith("apt-get install")]
     assert asked == ([installed] if installed else [])
-    tested = [line for line in calls if line.startswith("make test")]
-    assert tested == ["make test", "make test ARGS=tests/test_bundle.py"]
+    tested = [line for line in calls if "make test" in line]
+    hostile = "HOSTILE_CLASS=1 make test ARGS=tests/grading/test_class.py"
+    assert tested == ["make test", hostile, "make test ARGS=tests/test_bundle.py"]
 
 
 @pytest.fixture
