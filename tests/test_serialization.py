@@ -215,13 +215,14 @@ def test_a_person_without_the_library_loads_it_with_the_file_in_the_folder(name,
     assert repr(again) == repr(model)
 
 
-@pytest.mark.parametrize("name", ["Llama"])
+@pytest.mark.parametrize("name", ["Llama", "T5"])
 def test_a_person_without_the_library_loads_other_families_so(name, tmp_path):
     model = family(name)
     model = remove(model, uneven(model))  # another width in each group
     again = loaded_by_its_own_file(save(model, tmp_path / "small"))
     assert_same(again, model)
-    assert torch.equal(says(again), says(model))
+    # Another layout in memory may add in another order.
+    assert torch.allclose(says(again), says(model), rtol=0, atol=1e-12)
     assert repr(again) == repr(model)
 
 

@@ -7,7 +7,7 @@ one. No class of `transformers` is named here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -239,15 +239,23 @@ def _tie_by_position_bias(
         return
     for name in names:
         del found[name]
-    parts = groups.values()
-    whole = Group(
-        "",
-        "heads",
-        groups[names[0]].units,
-        tuple(s for g in parts for s in g.slices),
-        tuple(c for g in parts for c in g.counts),
-    )
-    found[f"{prefix}heads"] = [_with_tables(whole, [t for tables in own.values() for t in tables])]
+    tables = [table for tables in own.values() for table in tables]
+    found[f"{prefix}heads"] = [_with_tables(_tied(groups.values()), tables)]
+    # The bias of cross-attention, all zeros, is made by the first layer and handed to the others, too.
+    crossed: dict[str, list[Group]] = {}
+    for name, layouts in list(found.items()):
+        inside = re.fullmatch(rf"{re.escape(prefix)}layer\.\d+\.(.+\.heads)", name)
+        if inside and not isinstance(layouts, str):
+            crossed.setdefault(inside[1], []).append(layouts[0])
+            del found[name]
+    found |= {f"{prefix}{block}": [_tied(parts)] for block, parts in crossed.items()}
+
+
+def _tied(groups: Collection[Group]) -> Group:
+    """One group of the heads of all layers."""
+    slices = tuple(one for group in groups for one in group.slices)
+    counts = tuple(one for group in groups for one in group.counts)
+    return Group("", "heads", next(iter(groups)).units, slices, counts)
 
 
 def _with_tables(group: Group, tables: list[Slice]) -> Group:

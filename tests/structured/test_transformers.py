@@ -121,6 +121,9 @@ def test_a_position_bias_that_all_layers_share_ties_their_heads():
         small = remove(model, {group: [0, 2]})
         assert small.get_submodule(bias).embedding_dim == 2
         assert "layer.0.heads" not in groups(model)
+    assert [name for name in groups(family("T5")) if name.endswith("Attention.heads")] == [
+        "decoder.EncDecAttention.heads"
+    ]
     bias = "beit.layers.{}.relative_position_bias"  # each layer has its own
     small = remove(family("BEiT"), {"layer.1.heads": [1]})
     shapes = [
