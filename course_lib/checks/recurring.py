@@ -100,7 +100,8 @@ def slips(source: str) -> tuple[Mistake, ...]:
         ['the sum for the mean', 'the largest for the mean', 'no mean is taken']
     """
     lines = source.strip().split("\n")
-    source, found = "\n".join(lines), {}
+    source = "\n".join(lines)
+    found: dict[str, str] = {}
     starts = [0, *itertools.accumulate(len(line.encode()) + 1 for line in lines)]
     tree = ast.parse(source)
     function = tree.body[0]
@@ -157,7 +158,7 @@ def _of(node: ast.AST, source: str, given: list[str]) -> Iterator[Slip]:
 
     def word(one: ast.AST) -> str:
         if isinstance(one, ast.Constant):
-            return f"{one.value}"
+            return str(one.value)
         return f"`{text(one)}`" if text(one) in given else "a part of it"
 
     if isinstance(node, ast.BinOp):

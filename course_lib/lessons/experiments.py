@@ -175,10 +175,10 @@ def results(name: str, *, verbose: bool = False) -> Results:
         raise ValueError(
             f"The results of {name} were made with {' and '.join(changed)}. {_renew(script)}"
         )
-    if verbose and (names := changed_library(record)):
-        rest = len(names) - 3
+    if verbose and (modules := changed_library(record)):
+        rest = len(modules) - 3
         more = f" and {rest} more module{'s' * (rest > 1)}" if rest > 0 else ""
-        note += f" · changed since then: {', '.join(names[:3])}{more}"
+        note += f" · changed since then: {', '.join(modules[:3])}{more}"
     here = Results(
         name=name,
         rows=found["rows"],
