@@ -55,7 +55,7 @@ folder:
 # All that a JupyterHub needs; docs/hub.md says how to start it.
 hub: EXTRAS = lab hub
 hub: setup
-	npm install --global --prefix "$(VENV)" --no-audit --no-fund configurable-http-proxy@5.1.0
+	npm install --global --prefix "$(VENV)" --ignore-scripts --no-audit --no-fund configurable-http-proxy@5.1.0
 
 # Offline, from the notebooks as they are.
 site: EXTRAS = lab site

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 GROUP = "learners"
+GROUPS = (GROUP, "teachers")  # the hub asks for both
 
 
 def names_in(text: str) -> list[str]:
@@ -28,6 +29,10 @@ def names_in(text: str) -> list[str]:
             f"These names cannot be accounts: {', '.join(wrong[:5])}. Use small letters, digits and "
             "hyphens, and begin with a letter."
         )
+    if wrong := [name for name in names if name in GROUPS]:
+        raise ValueError(
+            f"No account can be called {wrong[0]}, because a group is. Change that name."
+        )
     return names
 
 
@@ -40,8 +45,12 @@ def add(name: str) -> str:
         password = secrets.token_urlsafe(9)
     make = ["useradd", "--create-home", "--groups", GROUP, "--shell", "/bin/bash", name]
     subprocess.run(make, check=True)
-    Path(pwd.getpwnam(name).pw_dir).chmod(0o700)
-    subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
+    try:
+        Path(pwd.getpwnam(name).pw_dir).chmod(0o700)
+        subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # else it would be left alone the next time
+        subprocess.run(["userdel", "--remove", name], check=False)
+        raise
     return password
 
 
@@ -53,7 +62,7 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    for group in (GROUP, "teachers"):  # the hub asks for both
+    for group in GROUPS:
         subprocess.run(["groupadd", "--force", group], check=True)
     for name in names:
         if password := add(name):

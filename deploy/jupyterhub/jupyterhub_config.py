@@ -8,6 +8,7 @@ own. What can be set stands in SETTINGS; an environment variable of the same nam
 
 import grp
 import os
+import pwd
 import resource
 import shutil
 import sys
@@ -16,12 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner
+from tornado.web import HTTPError
 
 COURSE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(COURSE))
-
-from course_lib.cli.main import lab_arguments, lab_environment  # noqa: E402
-
 SETTINGS = {
     "HUB_ADDRESS": "http://127.0.0.1:8000",  # a web server with a certificate stands in front of it
     "HUB_STATE": "/var/lib/small-networks-hub",  # the hub's own files: its database, its secrets
@@ -62,7 +60,7 @@ def refuse(reason: str) -> None:
 
 def check_authenticator(chosen: str) -> None:
     """A hub where any name and password is right must not start by accident."""
-    given = [chosen, *(word for word in sys.argv if "authenticator" in word)]
+    given = [chosen, *sys.argv[1:]]
     if any("dummy" in word.lower() for word in given) and not SET["HUB_TEST_PASSWORD"]:
         refuse(
             "the dummy authenticator lets everybody in as anybody. Leave HUB_AUTHENTICATOR out: then "
@@ -91,6 +89,27 @@ def check_machine() -> None:
 def existing(*groups: str) -> set[str]:
     """Those of these groups that this machine has; JupyterHub lets nobody in where one is missing."""
     return {one.gr_name for one in grp.getgrall()} & {*groups}
+
+
+def refuse_strangers(spawner: Any) -> None:
+    """No server for an account outside both groups, however it came to be one of the hub's users."""
+    account = pwd.getpwnam(spawner.user.name)
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    allowed = existing(SET["HUB_LEARNERS"], SET["HUB_TEACHERS"])
+    if not any(grp.getgrnam(name).gr_gid in groups for name in allowed):
+        raise HTTPError(403, f"{account.pw_name} is no learner and no teacher of this hub.")
+
+
+def roles() -> list[dict[str, Any]]:
+    """What the culler and teachers may do. Nobody is an admin, who could open any account."""
+    members = {one for name in existing(SET["HUB_TEACHERS"]) for one in grp.getgrnam(name).gr_mem}
+    teachers = sorted(members & {one.pw_name for one in pwd.getpwall()})
+    stop = ["list:users", "read:servers", "delete:servers"]
+    return [
+        {"name": "culler", "services": ["culler"], "scopes": [*stop, "read:users:activity"]},
+        {"name": "teacher", "users": teachers, "scopes": [*stop, "admin-ui"]},
+        {"name": "admin", "users": []},
+    ]
 
 
 def find_proxy() -> list[str]:
@@ -136,26 +155,21 @@ def configure(c: Any) -> None:
     if SET["HUB_AUTHENTICATOR"] == "pam" and not allowed:
         refuse("nobody could log in. Make accounts with deploy/jupyterhub/add_learners.py first.")
     c.LocalAuthenticator.allowed_groups = allowed
-    c.PAMAuthenticator.admin_groups = existing(SET["HUB_TEACHERS"])
     c.PAMAuthenticator.open_sessions = False
     if SET["HUB_TEST_PASSWORD"]:
         c.DummyAuthenticator.password = SET["HUB_TEST_PASSWORD"]
         c.DummyAuthenticator.allow_all = True
 
-    os.environ["COURSE_CACHE"] = SET["HUB_CACHE"]
-    variables = lab_environment()
-    variables["HUB_CACHE"] = variables.pop("COURSE_CACHE")
-    c.Spawner.environment = variables | {"OMP_NUM_THREADS": SET["HUB_CPUS"]}
+    c.Spawner.environment = {"HUB_CACHE": SET["HUB_CACHE"], "OMP_NUM_THREADS": SET["HUB_CPUS"]}
+    c.Spawner.pre_spawn_hook = refuse_strangers
     c.Spawner.cmd = [sys.executable, str(COURSE / "deploy" / "jupyterhub" / "start_learner.py")]
-    c.Spawner.args = [one for one in lab_arguments([], root=False) if "_url=/lab" not in one][1:]
     c.Spawner.default_url = "/lab/tree/README.md"
     c.Spawner.start_timeout = c.Spawner.http_timeout = 120
     print("Limits for each learner:", choose_spawner(c).format(**SET), flush=True)
 
     culler = [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={SET['HUB_IDLE']}"]
     c.JupyterHub.services = [{"name": "culler", "command": culler}]
-    scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-    c.JupyterHub.load_roles = [{"name": "culler", "services": ["culler"], "scopes": scopes}]
+    c.JupyterHub.load_roles = roles()
 
 
 check_authenticator(SET["HUB_AUTHENTICATOR"])

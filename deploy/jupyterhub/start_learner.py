@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 COURSE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(COURSE))
+
+from course_lib.cli.main import lab_arguments, lab_environment  # noqa: E402
+
 COPIED = ("README.md", "CONTRIBUTING.md", "LICENSE", "docs", "exercises", "notebooks")
 # What learners share. Folders of models are linked whole: their reader refuses links inside of them.
 SHARED = (
@@ -27,7 +31,8 @@ def course_files() -> Iterator[Path]:
     for name in COPIED:
         for folder, folders, files in os.walk(COURSE / name):
             folders[:] = sorted(one for one in folders if one != "answers" and one[0] not in "._")
-            yield from (Path(folder, file).relative_to(COURSE) for file in sorted(files))
+            found = (Path(folder, file).relative_to(COURSE) for file in sorted(files))
+            yield from (file for file in found if file != Path("docs", "instructors.md"))
         if (COURSE / name).is_file():
             yield Path(name)
 
@@ -37,7 +42,9 @@ def copy_course(own: Path) -> None:
     for file in course_files():
         if not os.path.lexists(own / file):
             (own / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(COURSE / file, own / file)
+            part = own / f"{file}.part"  # half a copy would stay for ever
+            shutil.copyfile(COURSE / file, part)
+            os.replace(part, own / file)
 
 
 def link_cache(shared: Path, own: Path) -> None:
@@ -45,15 +52,15 @@ def link_cache(shared: Path, own: Path) -> None:
 
     What a learner makes anew stays in `own`. A link to what is gone is taken away.
     """
+    for link in own.rglob("*"):
+        if link.is_symlink() and not link.exists():
+            link.unlink()
     for pattern in SHARED:
         for source in shared.glob(pattern):
             target = own / source.relative_to(shared)
             if source.suffix != ".lock" and not os.path.lexists(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(source)
-    for link in own.rglob("*"):
-        if link.is_symlink() and not link.exists():
-            link.unlink()
 
 
 def main() -> None:
@@ -66,10 +73,12 @@ def main() -> None:
     own = home / "small-networks"
     copy_course(own)
     os.chdir(own)  # what JupyterLab shows
+    os.environ.update(lab_environment())
     if shared := os.environ.pop("HUB_CACHE", ""):
-        link_cache(Path(shared), home / ".cache" / "small-networks-course")
-    server = [sys.executable, "-m", "jupyterhub.singleuser", *sys.argv[1:]]
-    os.execv(sys.executable, server)
+        link_cache(Path(shared), Path(os.environ["COURSE_CACHE"]))
+    _, *options = lab_arguments(sys.argv[1:], root=False)  # the hub says which folder and page
+    options = [one for one in options if not one.startswith("--LabApp.default_url=")]
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterhub.singleuser", *options])
 
 
 if __name__ == "__main__":

@@ -129,6 +129,7 @@ def serve(folder: Path, **settings: str) -> Iterator[Hub]:
         "HUB_CACHE": str(share_cache(folder / "cache")),
         "HUB_AUTHENTICATOR": "dummy",
         "HUB_TEST_PASSWORD": hub.password,
+        "HUB_LIMITS": "process",  # on every machine; learners are then the hub's own processes
         **settings,
     }
     command = [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)]

@@ -32,6 +32,7 @@ PROXY = shutil.which(
     "configurable-http-proxy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 )
 NAMES = [f"ann-{os.getpid()}", f"ben-{os.getpid()}"]
+TEACHER = f"tea-{os.getpid()}"
 pytestmark = [
     pytest.mark.skipif(
         not hasattr(os, "geteuid") or os.geteuid() != 0, reason="accounts are made by root"
@@ -58,18 +59,16 @@ def open_doors() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def both(open_doors) -> Iterator[Class]:
-    with (
-        driver.open_folder() as folder,
-        driver.accounts(*NAMES) as passwords,
-        driver.serve(folder) as hub,
-    ):
-        with ThreadPoolExecutor(2) as pool:
-            learners = list(pool.map(lambda name: driver.log_in(hub, name), NAMES))
-            list(pool.map(lambda one: driver.start_server(hub, one), learners))
-            kernels = list(pool.map(driver.open_kernel, learners))
-        yield Class(hub, learners, kernels, folder, passwords)
-        for kernel in kernels:
-            kernel.close()
+    with driver.open_folder() as folder, driver.accounts(*NAMES, TEACHER) as passwords:
+        subprocess.run(["usermod", "--append", "--groups", "teachers", TEACHER], check=True)
+        with driver.serve(folder) as hub:
+            with ThreadPoolExecutor(2) as pool:
+                learners = list(pool.map(lambda name: driver.log_in(hub, name), NAMES))
+                list(pool.map(lambda one: driver.start_server(hub, one), learners))
+                kernels = list(pool.map(driver.open_kernel, learners))
+            yield Class(hub, learners, kernels, folder, passwords)
+            for kernel in kernels:
+                kernel.close()
 
 
 def first_cells(count: int = 5) -> list[str]:
@@ -96,13 +95,15 @@ import course_lib, getpass, os
 from course_lib.cache import cache_dir
 print(getpass.getuser(), os.getcwd(), course_lib.__file__)
 print(os.path.realpath(cache_dir() / "mnist_5k.safetensors"))
+print(os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0])
 """
     for kernel, name in zip(both.kernels, NAMES, strict=True):
-        user, place, library, data = driver.execute(kernel, code).split()
+        user, place, library, data, settings = driver.execute(kernel, code).split()
         assert user == name
         assert Path(place) == Path("~" + name).expanduser() / "small-networks"
         assert Path(library).is_relative_to(driver.ROOT)
         assert Path(data) == both.folder / "cache" / "mnist_5k.safetensors"
+        assert Path(settings) == driver.ROOT / "course_lib" / "cli" / "jupyter"
 
 
 REFUSED = {
@@ -168,6 +169,29 @@ def test_learners_move_the_slider_while_it_is_timed(both, monkeypatch):
     assert len(bench_hub.report(2, moves, 2.0).split()) == 7
 
 
+def test_a_teacher_sees_and_stops_servers_and_opens_none(both):
+    teacher, (ann, _) = driver.log_in(both.hub, TEACHER), both.learners
+    users, address = f"{both.hub.url}/hub/api/users", f"{both.hub.url}/hub/api/users/{ann.name}"
+    for one in (teacher, ann):  # who may open the page /hub/admin
+        may = driver.ask(one, f"{both.hub.url}/hub/api/user").json()["scopes"]
+        assert ("admin-ui" in may) == (one is teacher)
+    found = {one["name"]: one for one in driver.ask(teacher, users).json()}
+    assert found[ann.name]["servers"][""]["ready"]
+    assert driver.ask(teacher, f"{ann.server}/api/contents").status_code == 403
+    for place in ("tokens", "server"):
+        assert driver.ask(teacher, f"{address}/{place}", "POST").status_code in (403, 404)
+    assert driver.ask(teacher, f"{users}/someone", "POST").status_code == 403
+    assert driver.ask(teacher, f"{address}/server", "DELETE").status_code in (202, 204)
+    assert driver.ask(ann, f"{users}/{TEACHER}/server", "DELETE").status_code in (403, 404)
+
+
+def test_an_account_outside_both_groups_gets_no_server(both):
+    stranger = driver.log_in(both.hub, "nobody")  # the test's password lets everybody in
+    address = f"{both.hub.url}/hub/api/users/nobody/server"
+    refused = driver.ask(stranger, address, "POST")
+    assert refused.status_code == 403 and "no learner and no teacher" in refused.text
+
+
 # --- the config, without a hub --------------------------------------------------------------------
 
 
@@ -184,7 +208,6 @@ def cache(monkeypatch) -> Iterator[Path]:
 def load(open_doors, cache, tmp_path, monkeypatch):
     """A function: environment variables → the hub's config."""
     monkeypatch.setenv("HUB_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("COURSE_CACHE", str(cache))  # the config sets it, too
     monkeypatch.setenv("HUB_LEARNERS", "root")  # a group that every machine has
     monkeypatch.setattr("sys.argv", ["jupyterhub"])
     monkeypatch.setattr("sys.path", sys.path[:])
@@ -207,13 +230,12 @@ def test_a_hub_with_the_dummy_authenticator_does_not_start(tmp_path):
     assert done.returncode == 1 and DUMMY in done.stderr
 
 
-@pytest.mark.parametrize(
-    "word", ["dummy", "jupyterhub.auth.DummyAuthenticator", "the flag of jupyterhub"]
-)
+@pytest.mark.parametrize("word", ["dummy", "jupyterhub.auth.DummyAuthenticator", "=", " "])
 def test_the_dummy_authenticator_is_refused_however_it_is_chosen(load, monkeypatch, word):
-    if word == "the flag of jupyterhub":
+    if word in ("=", " "):  # after the flag of jupyterhub
+        flag = f"--JupyterHub.authenticator_class{word}dummy"
+        monkeypatch.setattr("sys.argv", ["jupyterhub", *flag.split()])
         word = "pam"
-        monkeypatch.setattr("sys.argv", ["", "--JupyterHub.authenticator_class=dummy"])
     with pytest.raises(SystemExit, match=DUMMY):
         load(HUB_AUTHENTICATOR=word)
     assert load(HUB_AUTHENTICATOR=word, HUB_TEST_PASSWORD="x").JupyterHub.authenticator_class
@@ -256,6 +278,7 @@ def test_every_setting_is_one_that_jupyterhub_knows(load, limits):
     chosen = config.JupyterHub.spawner_class
     assert chosen == "systemd" if limits == "systemd" else chosen.__name__ == "LimitedSpawner"
     assert config.JupyterHub.bind_url == "http://127.0.0.1:8000"
+    assert {"name": "admin", "users": []} in config.JupyterHub.load_roles
 
 
 def test_a_hub_without_data_says_where_to_read_how_to_fill_it(load, cache):
@@ -297,6 +320,8 @@ def test_a_changed_notebook_stays_and_a_deleted_one_comes_back(tmp_path):
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
     assert {"README.md", "notebooks/01_pruning_basics.ipynb", "docs/pictures/01.png"} <= names
     assert {name.partition("/")[0] for name in names} == {*start.COPIED} - {"LICENSE"}
+    assert "docs/instructors.md" not in names and "docs/hub.md" in names  # it has the answers
+    assert not [name for name in names if name.endswith(".part")]
     mine, gone = (tmp_path / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS)
     mine.write_text("mine")
     gone.unlink()
@@ -307,20 +332,52 @@ def test_a_changed_notebook_stays_and_a_deleted_one_comes_back(tmp_path):
 NOTEBOOKS = ("01_pruning_basics", "03_distillation_loss")
 
 
+def test_an_interrupted_copy_is_not_taken_for_the_learners(tmp_path, monkeypatch):
+    def interrupted(source: Path, target: Path) -> None:
+        target.write_text("half")
+        raise OSError
+
+    start = script("start_learner")
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr("shutil.copyfile", interrupted)
+        start.copy_course(tmp_path)
+    start.copy_course(tmp_path)
+    assert (tmp_path / "README.md").read_bytes() == (start.COURSE / "README.md").read_bytes()
+
+
+def test_jupyterlab_has_the_courses_settings_whoever_starts_it(tmp_path, monkeypatch):
+    started: list[str] = []
+    monkeypatch.setattr("os.environ", {"HOME": str(tmp_path), "PATH": "/bin"})
+    monkeypatch.setattr("os.execv", lambda _, command: started.extend(command))
+    monkeypatch.setattr("sys.argv", ["start_learner.py", "--ip=0.0.0.0"])
+    monkeypatch.chdir(tmp_path)
+    before = os.umask(0o022)
+    try:
+        script("start_learner").main()
+    finally:
+        os.umask(before)
+    assert started[1:3] == ["-m", "jupyterhub.singleuser"] and started[-1] == "--ip=0.0.0.0"
+    assert {"--LabApp.news_url=None", "--LabApp.extension_manager=readonly"} < {*started}
+    assert not [one for one in started if "default_url" in one or "root_dir" in one]
+    assert os.environ["JUPYTER_CONFIG_PATH"] == str(driver.ROOT / "course_lib" / "cli" / "jupyter")
+    assert Path(os.environ["COURSE_CACHE"]).is_relative_to(tmp_path)
+
+
 def test_shared_data_are_read_through_links_and_what_is_made_anew_is_the_learners(
     tmp_path, monkeypatch
 ):
     shared, own = cache_dir(), tmp_path / "own"
     monkeypatch.setenv("COURSE_CACHE", str(own))
     own.mkdir()
-    (own / "of-last-week").symlink_to(tmp_path / "gone")
+    data = "mnist_5k.safetensors"
+    for name in ("of-last-week", data):
+        (own / name).symlink_to(tmp_path / "gone")
     start = script("start_learner")
     start.link_cache(shared, own)
     assert not os.path.lexists(own / "of-last-week") and not list(own.rglob("*.lock"))
     assert (own / "sources" / "minilm").resolve() == (shared / "sources" / "minilm").resolve()
     checked_folder(own / "sources" / "minilm")  # it refuses links inside of a folder
 
-    data = "mnist_5k.safetensors"
     assert (own / data).is_symlink() and cached_file(data, pytest.fail) == own / data
     (own / data).unlink()
     cached_file(data, lambda path: path.write_text("mine"))  # in place of one that is damaged
@@ -332,6 +389,23 @@ def test_shared_data_are_read_through_links_and_what_is_made_anew_is_the_learner
 def test_a_name_that_is_no_account_is_refused(name):
     with pytest.raises(ValueError, match="These names cannot be accounts"):
         script("add_learners").names_in(f"ann\n{name}\n")
+
+
+@pytest.mark.parametrize("name", ["learners", "teachers"])
+def test_a_name_that_is_a_group_is_refused(name):
+    with pytest.raises(ValueError, match=f"No account can be called {name}, because a group is"):
+        script("add_learners").names_in(f"ann\n{name}\n")
+
+
+def test_an_account_without_a_password_is_taken_away(both, tmp_path, monkeypatch):
+    name, broken = f"cat-{os.getpid()}", tmp_path / "chpasswd"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(subprocess.CalledProcessError):
+        script("add_learners").add(name)
+    assert subprocess.run(["id", name], capture_output=True).returncode == 1
+    assert not Path("/home", name).exists()
 
 
 def test_an_account_that_exists_is_left_alone(both, tmp_path):

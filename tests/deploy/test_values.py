@@ -81,6 +81,7 @@ def test_not_everybody_may_log_in():
     config = VALUES["hub"]["config"]
     assert config["JupyterHub"]["authenticator_class"] == "native"
     assert config["NativeAuthenticator"]["open_signup"] is False
+    assert "Authenticator" not in config  # allow_all would hold for another log-in, too
 
 
 def test_the_cache_is_the_one_that_the_job_fills_and_read_only():
