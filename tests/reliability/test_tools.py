@@ -21,10 +21,11 @@ pytestmark = pytest.mark.reliability
 @pytest.mark.parametrize(
     ("there", "installed"),
     [
-        ([], ["chromium", "fonts-dejavu-core", "strace"]),
-        (["chromium"], ["strace"]),
-        (["strace"], ["chromium", "fonts-dejavu-core"]),
-        (["chromium", "strace"], []),
+        ([], ["chromium", "fonts-dejavu-core", "strace", "nodejs", "npm"]),
+        (["chromium", "npm"], ["strace"]),
+        (["strace", "npm"], ["chromium", "fonts-dejavu-core"]),
+        (["chromium", "strace"], ["nodejs", "npm"]),
+        (["chromium", "strace", "npm"], []),
     ],
 )
 def test_ci_installs_what_is_missing(tmp_path, there, installed):
