@@ -301,7 +301,7 @@ plots.lines(curves, title=title, xlabel="step after the pruning", ylabel="sparsi
 # - **(a) The gradient** of a pruned weight is its input times the loss's gradient at its output neuron. The weight's own
 #   value is not part of that product. So the gradient is usually *not* zero, and plain SGD moves the weight. If a weight
 #   reads a pixel that is blank in all images, its input is 0. Its gradient is then 0, too, and the weight stays at zero.
-#   The other zeros probably belong to neurons whose ReLU outputs 0 whenever their pixel has ink.
+#   The other zeros probably lead to neurons that output 0 on every image with ink at that pixel.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
@@ -630,12 +630,12 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in 
 # How do we compare two networks on the *same* 1,000 images? Images that both get right, or both get wrong, say
 # nothing about the difference. Let $a$ images be right only with the first network and $b$ only with the second. Then
 # the accuracies on $n$ images differ by $(a - b) / n$. Each of the $a + b$ images adds 1 or −1 to $a - b$, like a
-# coin flip. The sum of that many flips has a standard deviation of about $\sqrt{a + b}$. With 95 %
-# probability, the sum lies within 1.96 of these, so the interval is about ± $1.96 \sqrt{a + b} / n$.
+# coin flip. The sum of that many flips has a standard deviation of about $\sqrt{a + b}$. With 95 % probability, the sum is at most 1.96 standard
+# deviations from its mean, so the interval is about ± $1.96 \sqrt{a + b} / n$.
 #
 # The networks are those of the first figure's experiment, at 97 % sparsity. `on_test_set(way)`, from that figure's
-# folded cell, looks up which test images they get right. The next cell compares two networks of one seed. The figure
-# after it uses all three seeds: for each image, how many of the three pruned and of the three dense networks are right. The
+# folded cell, looks up which test images they get right. The next cell compares two networks of one seed. The figure after it uses all three seeds: for each image, it
+# compares how many of the three pruned and of the three dense networks are right. The
 # intervals cover the choice of **test examples** only, so new seeds could give another order.
 
 # %%
@@ -672,17 +672,15 @@ claims
 # %% [markdown]
 # The interval of iterative pruning lies wholly below 0, so these networks lost accuracy. On validation, their average was
 # above dense. We trust the test set: it is larger, and we chose nothing on it. Whether they lost more than a point, we
-# cannot tell: 1,000 images are too few for this margin. One possible reason for the loss:
-# iterative pruning trained only the last 8 of its 20 epochs at 97 % sparsity, and one-shot pruning all 20. But gradual
-# pruning also had only 8.
+# cannot tell: 1,000 images are too few for this margin. We do not know the reason: iterative pruning
+# trained only the last 8 of its 20 epochs at 97 % sparsity, but so did gradual pruning, which lost less.
 #
 # **With a network of your own**: train the dense network for the extra epochs, too, and compare on validation. Start
 # with one-shot pruning, the simplest schedule.
 #
 # ## Recap
 #
-# - How many weights can go? Without training, at least half of them: the smallest ones. With training, 97 % cost about a
-#   point or less on average, but we cannot tell whether each schedule stays within a point.
+# - How many weights can go? Without training, at least half of them: the smallest ones. With training, 97 % cost about a point on average, but we cannot tell whether each schedule stays within a point.
 # - A zero stays a zero only if you enforce it: mask the weight at every use, or set the zeros again after each step.
 # - Layers differ in how much they tolerate. Here, the small last layer suffers first.
 # - A fair comparison changes one thing: the dense network trains for the same number of epochs.

@@ -282,7 +282,7 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 #
 # **Predict first.** Two tools prune 8 of the 16 channels of `stem`, and no other layer. The first removes them, the second sets them to zero. What happens at the first sum? Which layer must lose the same channels as `stem`? And which one the same as `expand`?
 #
-# We do both to the output of `stem`. When we remove 8 channels, the branch still reads all 16, so only the sum can fail.
+# We do both to the output of `stem`. In the first case we still give the branch all 16 channels, so that only the sum can fail.
 
 # %%
 resnet = models.build(models.SmallResNet).eval()
@@ -455,7 +455,7 @@ sliders.amount_explorer(variants)
 #
 # <details><summary>Answers</summary>
 #
-# 1. First `fc1`. Almost half of its neurons score 0, because their ReLU outputs 0 for all scored images. Then `conv2`, which has the lowest mean score per parameter. A channel of `conv1` takes few parameters with it, so its score *per parameter* is high. All 32 channels stay, even when 5 % of the parameters are left.
+# 1. First `fc1`. Almost half of its neurons score 0, because their ReLU outputs 0 for all scored images. Then `conv2`, which has the lowest mean score per parameter. A channel of `conv1` takes few parameters with it, and its mean score is the highest, so its score *per parameter* is high. All 32 channels stay, even when 5 % of the parameters are left.
 # 2. Operations. A weight of `fc1` is used once for each image, a weight of a convolution at every pixel. The parameters that went were mostly weights of `fc1`.
 # 3. Between 40 % and 20 %. At 40 % left the two curves are close, at 20 % far apart.
 # </details>
@@ -558,7 +558,7 @@ shares.map("{:.1%}".format)
 # All intervals contain zero, so on the validation set we cannot tell which kind is more accurate. Section 8 looks again, on more images.
 #
 # The table shows the costs. For "bytes left", each matrix is stored densely or sparsely, whichever is smaller. A network with zeros
-# does every operation of the dense one, and takes as long. Neurons also give the smaller file, because a sparse format must store the position of each weight.
+# does every operation of the dense one, and takes as long. At the same number of parameters, neurons also give the smaller file, because a sparse format must store the position of each weight.
 #
 # ## 8 · The claims
 #
@@ -587,7 +587,7 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals cover only the choice of the test images. The intervals of section 7 are over seeds, and they contain zero.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. That is true of these trained networks. With other seeds it may differ: section 7's intervals, over seeds, contain zero.
 #
 # The rows about time depend on your machine. With one image per batch, removed neurons save less time, probably because each call has a fixed cost. One claim fails: as section 6 showed, the CNN saves far less time than operations.
 #

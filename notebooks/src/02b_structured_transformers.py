@@ -217,7 +217,7 @@ plots.unit_map(importance, "layer", "head", "importance (Taylor)", title=title)
 # %% [markdown]
 # Fewer than 36 do. The importance is spread unevenly, so it should matter which heads go.
 #
-# **Your turn (2 of 2).** Half of the heads go. Rank the heads of *all* layers together, and say which stay in each layer. The check compares with `library_heads`, from the same folded cell.
+# **Your turn (2 of 2).** Half of the heads go. Rank the heads of *all* layers together, and say which stay in each layer. The check compares with the library's function, as before.
 
 
 # %%
@@ -281,7 +281,7 @@ plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=x
 # %% [markdown]
 # With one FFN neuron left in layer 6, the accuracy hardly changes, as Taylor predicted. But compare layers 1 and 4. Taylor kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, both layers cost about the same.
 #
-# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. How wrong the estimate is may differ between layers. If so, it is better to rank each layer by itself. Michel et al. 2019 do this, too: they normalize the scores of each layer.
+# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. How wrong the estimate is may differ between layers. If so, it is better to rank each layer by itself. Michel et al. 2019 normalize the scores of each layer, perhaps for a similar reason.
 #
 # ## 4 · Which score is best?
 #
@@ -395,7 +395,7 @@ plots.layer_widths(faster.widths, title=title, narrowest=narrowest)
 # Why did so many *heads* go? Look at the two printed sums: all heads together have only about a tenth of the importance of all FFN neurons. Two reasons may explain this. A head's gradient is added up over 32 numbers before the absolute
 # value, so positive and negative parts cancel. Also, a layer's sum has 12 terms for heads, but 1,536 for neurons. So a *sum* of scores does not prove that heads matter less.
 #
-# We asked for the speed-up at a batch of 8 sentences. We had claimed at least 1.8 × at batches of 1 and 8 (section 8).
+# We asked for the speed-up at a batch of 8 sentences. Before measuring, we claimed at least 1.8 × at batches of 1 and 8 (section 8).
 #
 # **Predict first.** Is the speed-up the same for 1, 8 and 32 sentences?
 

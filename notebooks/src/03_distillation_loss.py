@@ -143,8 +143,7 @@ plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
 #
 # $v_i$ is the teacher's logit of class $i$, and $p_i$ its probability. $T = 1$ is the ordinary softmax. A larger $T$ moves all probabilities closer together.
 #
-# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A gradient step on our loss (section 4) changes the student's logit $i$ in proportion to
-# $T \, (p_i - 1/10)$. This number is the **push** (section 5 derives it). It is positive if the teacher gives more than $1/10$, and negative if less.
+# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A step on our loss (section 4) moves the student's logit $i$ in proportion to the **push** $T \, (p_i - 1/10)$. Section 5 explains the factor T. It is positive if the teacher gives more than $1/10$, and negative if less.
 #
 # **Predict first.** Which logits does the image of the 8 raise at T = 1, and which at T = 20? Does an image of a 4 raise or lower the logit of class 3?
 
@@ -302,7 +301,7 @@ plots.lines(curves, title="A higher bias finds more 3s, but too high a bias cost
 # %% [markdown]
 # Without the raise, the student recognizes few 3s (printed line). With a higher bias the student finds more 3s, but also takes other digits for 3s.
 # So we choose the bias by the accuracy on *all* digits. That curve is almost flat from + 3 to + 8, while the share of the 3s rises steeply.
-# So a few validation images choose the bias, and with it the share of 3s.
+# There, a few images decide the best bias, and so the share of 3s.
 #
 # ## 5 · Where T² comes from
 #
@@ -486,7 +485,7 @@ for name, model in {"teacher": teacher, "CNN, no label": trained.model}.items():
 # The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs).
 #
 # An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. The label of a whole sentence may not fit its half, so a half gets no label. The rest are newspaper editorials and near-neutral movie sentences.
-# "All sentences" are 14,482. One part is from this set. The other part, as large, is the teacher's training sentences without their labels.
+# "All sentences" are 14,482. Half are from this set. Half are the teacher's training sentences, without their labels.
 #
 # **Predict first.** One student learns from 200 labels, another from the teacher's answers to all sentences. How far apart are they?
 

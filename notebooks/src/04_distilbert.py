@@ -347,8 +347,7 @@ tables.differences({"without the fine-tuned start": (taught[pretrained], taught[
 # Why does the teacher add so little? Two reasons are likely. First, the fine-tuned start has already learned from all 7,241 labels. The lesson's first table fits this: the teacher adds about one point from MiniLM's layers, and almost nothing from its own. Second, the teacher was trained on these labels, so most of its
 # answers repeat them (section 7 prints how many). With so small an effect, we cannot see which loss matters, and the paper's order may be right.
 #
-# **Where it stops being true.** A student with random weights gives every sentence the same answer after so little training (line above the figure). So our experiment does not show what pretraining is worth. The paper's
-# student could learn from the pretraining text, because it was distilled on all of it.
+# **Where it stops being true.** A student with random weights gives every sentence the same answer after so little training (line above the figure). So our experiment does not show what pretraining is worth. The paper's random start fares better, probably because it was distilled on all of the pretraining text.
 #
 # ## 6 · Is 97 % a lot?
 #
@@ -443,7 +442,7 @@ compared["both", "MiniLM's, three losses − teacher's, 200 labels alone"] = one
 tables.differences(compared).rename_axis(["start", "comparison"])
 
 # %% [markdown]
-# From either start, the teacher now adds six to eight points. That is more than the better start adds: MiniLM's layers, trained with all three losses, beat the teacher's layers trained on 200 labels alone (last row).
+# From either start, the teacher now adds six to eight points. That is more than the better start adds: the weaker start with the teacher beats the better one without (last row).
 #
 # But with these settings, the three losses are not better than hard answers. They even score about one point lower: just clear for the start from the teacher's layers, not clear for MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
 #
@@ -502,7 +501,7 @@ sliders.attention_explorer(tokens, both, pairs)
 # %% [markdown]
 # In this head, most tokens attend to [CLS] more in the student than in the teacher. Move the sliders: in most other heads it is the other way around.
 #
-# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So in this head, removing layers could explain the difference. Training did not bring the two closer, because no loss compares attention.
+# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So the student differed this much before training, once layers were gone. Training did not bring the two closer; no loss asks it to.
 #
 # Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it. They studied mostly recurrent networks with one attention layer, so their results need not hold for the heads of a transformer. Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.

@@ -70,7 +70,7 @@ print(f"{smallest}: {megabytes['teacher'] / megabytes[smallest]:.0f} × smaller 
 print(f"and it keeps {kept[smallest]} of its accuracy.")
 
 # %% [markdown]
-# The printed line names the smallest student with at least 98 % of the teacher's accuracy. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
+# The printed line names the smallest student whose measured share of the teacher's accuracy is at least 98 %. TF-IDF is a linear model on weighted word counts. A neural network is worth its megabytes only if it is more accurate than that.
 #
 # | student | layers | heads and FFN neurons | tokens | embedding columns | text it read |
 # |---|---|---|---|---|---|
@@ -80,7 +80,7 @@ print(f"and it keeps {kept[smallest]} of its accuracy.")
 # | narrow | six | about a seventh | seen at least twice | 56 | much |
 # | text CNN | no transformer | | seen at least twice | 64 | much |
 #
-# "Little" means the labeled sentences and as many unlabeled ones. Section 6 says what "much" is. Sections 1 and 4 explain tokens and embedding columns.
+# "Little" means the labeled sentences and as many unlabeled ones. "Much" means all the kinds of text of section 6. Sections 1 and 4 explain tokens and embedding columns.
 #
 # **How we judge.** As in lesson 3: for a difference, we average the seeds and compare sentence by sentence. In a picture, a thick bar is an interval over seeds, and a thin line is one over examples. Do not compare their lengths. All times come from one measuring run,
 # [lesson5_times.py](experiments/lesson5_times.py): one sentence of 32 tokens, one thread, all models in turns.
@@ -142,7 +142,7 @@ shown.loc["product of the column"] = shown.prod()
 shown.round(2)
 
 # %% [markdown]
-# The answer is at the lower right, and it is far less than 192. Two factors surely multiply only if the second technique shrinks everything that is left. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. The columns keep their factor only by coincidence: the share of the embeddings is about the same in the first and the fourth bar.
+# The answer is at the lower right, and it is far less than 192. Factors are sure to multiply only if the second technique shrinks everything equally. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. Narrow embeddings keep their factor only by coincidence: their share is about the same in the first and the fourth bar.
 #
 # So if you want a small file, shrink the embeddings.
 #
@@ -199,7 +199,7 @@ print(f"float32 in PyTorch → int8 in ONNX Runtime: {both.value:.2f} × as fast
 print(f"The accuracy changes by {100 * int8_costs.value:+.1f} points.")
 
 # %% [markdown]
-# Only the middle line is the gain of int8. Float32 in ONNX Runtime is the **control**: its gain over PyTorch comes from the runtime alone. The gain of int8 is much smaller than four. Softmax, normalization, and the rounding itself are still computed in floats. The accuracy hardly changes, although nothing was trained. The file is not quite four times smaller, because scales and biases stay in float32.
+# Only the middle line is the gain of int8. Float32 in ONNX Runtime is the **control**: its gain over PyTorch comes from the runtime alone. The gain of int8 is much smaller than four. One reason is that softmax, normalization, and the rounding itself are still computed in floats. The accuracy hardly changes, although nothing was trained. The file is not quite four times smaller, because scales and biases stay in float32.
 #
 # ### How small is DistilBERT in int8?
 #
@@ -357,13 +357,13 @@ for n, answers in {**order, "TF-IDF": linear[None]}.items():
 pd.DataFrame(table).T
 
 # %% [markdown]
-# "Distill, then prune" is last. "Distill, prune, recover" makes its cut only one stage earlier. In the table, its one seed is better than all three seeds of "distill, then prune". Only "distill, prune, distill" is above TF-IDF, and barely, so look at the order alone.
+# "Distill, then prune" is last. "Distill, prune, recover" makes its cut only one stage earlier. In the table, its one seed is better than all three seeds of "distill, then prune". Only "distill, prune, distill" is above TF-IDF, and barely, so compare the orders only with each other.
 #
 # So the rule is: **cut before the training ends.** "Distill, prune, distill" is the only order whose whole interval lies above pruning first. Pruning first is simpler, and every stage trains a small model. Section 6's students were pruned first.
 #
 # ## 6 · The stack
 #
-# The five students differ in shape, tokens, text, and training at once, so no single difference is the reason for a result. The transformers stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
+# The five students differ in shape, tokens, text, and training at once (first table), so no single difference is the reason for a result. The transformers stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
 #
 # The teacher can label any text, so the students read more than the labeled sentences:
 #
@@ -411,7 +411,7 @@ pd.DataFrame(table).T
 #
 # ### A test set that nobody looked at
 #
-# Here is a confession. The recipes of "six layers", "narrow", and "text CNN" were not our first ones. Earlier recipes missed the goals on the same test set, so the search went on. Validation chose each recipe, but the test set told us whether to keep searching. So these numbers are a little too good.
+# Here is a confession. The recipes of "six layers", "narrow", and "text CNN" were not our first ones. Earlier recipes failed the claims below on this test set, so the search went on. Validation chose each recipe, but the test set told us whether to keep searching. So these numbers are a little too good.
 #
 # A fair test needs text that no recipe met: short reviews of IMDb, labeled by their authors. No student read anything from this part of IMDb. We classify them with the stored models of the first seed. "A quarter wide" is not stored, because lesson 6 makes it.
 #
@@ -449,14 +449,14 @@ pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"}
 #
 # ## 7 · The compression explorer
 #
-# Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). "Zeros" is the share of the weights set to 0, as in lesson 1. A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6. The lines leave them out, because most of them trained longer.
+# Here is every combination of layers, width, tokens, bits, and zeros, from [lesson5_grid.py](experiments/lesson5_grid.py). "Zeros" is the share of the weights set to 0, as in lesson 1. A student was distilled for each of twelve shapes. Fewer tokens, fewer bits, and zeros came on top, without more training. The diamonds are the students of section 6.
 #
 # - The tokens: all, those in the labeled sentences, or those that are there at least three times.
 # - The bytes are computed. Zeros count as if the file skipped them.
-# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32. The largest one computes what the teacher computes, and took about a tenth less time in the same run. So take a difference of a tenth as noise.
+# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32. The largest does the teacher's work, yet took about a tenth less time than the teacher in that run. So take a difference of a tenth as noise.
 # - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
-# A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line is the front of accuracy and size at the left, of accuracy and latency at the right. Hover over a point to see its name.
+# A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line is the front of accuracy and size at the left, of accuracy and latency at the right. It leaves out the diamonds, because most of them trained longer. Hover over a point to see its name.
 #
 # **Predict first.** Which sliders move the point sideways in the left picture and never in the right one?
 
@@ -580,7 +580,7 @@ claims
 #
 # ## Recap
 #
-# - Two factors surely multiply only if the second technique shrinks everything that is left. int8 does.
+# - Factors are sure to multiply only if the second technique shrinks everything equally. int8 does.
 # - Embeddings decide how small a small transformer becomes: remove tokens, lower the rank, use one byte a number.
 # - Cut before the training ends. A model that is cut at the end stays damaged.
 # - For speed, remove layers or width. Unused rows of the embedding table cost bytes and no time.
@@ -611,4 +611,4 @@ claims
 # - Frantar et al. 2023, *GPTQ*: section 3.
 # - Lan et al. 2020, *ALBERT*: section 3.1. Eckart & Young 1936, *The approximation of one matrix by another of lower rank*.
 # - Jiao et al. 2020, *TinyBERT*: sections 3.1 and 3.2. Maas et al. 2011, *Learning word vectors for sentiment analysis*: section 4.3.2.
-# - Sanh et al. 2019, *DistilBERT*: section 3.
+# - Sanh et al. 2019, *DistilBERT*: section 3. Tunstall, von Werra & Wolf 2022, *Natural language processing with transformers*: chapter 8.

@@ -110,7 +110,7 @@ pd.DataFrame(classify(lines), index=lines, columns=["label", "probability"]).rou
 # %% [markdown]
 # Add texts of your own: a mistake on an easy text can show that something is wrong. The first sentence is hard, because it begins with criticism. If the student is wrong here, is the teacher wrong, too? Section 4 asks the teacher.
 #
-# The folder also holds a **model card**. The card says where the model comes from, how good it is, and where it should not be used (Mitchell et al. 2019, section 4). It counts a few more tokens than the log above, because special tokens and single characters always stay.
+# The folder also holds a **model card**. The card says where the model comes from, how good it is, and where it should not be used (Mitchell et al. 2019, section 4). The card has a few more tokens than the log: special tokens and single characters always stay.
 
 # %%
 with open(f"{OUT}/README.md", encoding="utf-8") as card:
@@ -297,9 +297,9 @@ plots.intervals(accuracy, title=title, xlabel="validation accuracy")
 # %% [markdown]
 # The random choice is far behind the Taylor score: the intervals do not overlap. Another seed gives another accuracy.
 #
-# With either score, a cut this deep costs a lot. In the log at the top, training brought most of it back for a student that had also lost tokens. So judge a cut only after training.
+# With either score, a cut this deep costs a lot. The log's student, which had also lost tokens, got most of it back by training. So judge a cut only after training.
 #
-# The tokens that occur in no training text go, too. Here the teacher and then the student split three words:
+# Tokens that occur in no labeled training text go, too. Here the teacher and then the student split three words:
 
 # %%
 _model, smaller = shapes.cut(
@@ -357,7 +357,7 @@ print(f"The small model answers the last text: {label}, {probability:.2f}")
 plots.class_bars(answers, names, title="The teacher answers texts that have no label")
 
 # %% [markdown]
-# Compare the last panel with the printed answer. In our run both models call this text negative: the student may learn the teacher's mistakes.
+# Compare the last panel with the printed answer. In our run both models call this text negative, so here the student shares the teacher's mistake.
 #
 # A teacher can answer any text. So **unlabeled text** of the same kind is worth collecting: mails, tickets, or reviews. Lesson 3, section 8, measures the gain: it is large with few labels and small with many. Without such text, the teacher answers parts of your labeled texts, and versions with some words replaced.
 #
