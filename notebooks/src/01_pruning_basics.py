@@ -301,7 +301,7 @@ plots.lines(curves, title=title, xlabel="step after the pruning", ylabel="sparsi
 # - **(a) The gradient** of a pruned weight is its input times the loss's gradient at its output neuron. The weight's own
 #   value is not part of that product. So the gradient is usually *not* zero, and plain SGD moves the weight. If a weight
 #   reads a pixel that is blank in all images, its input is 0. Its gradient is then 0, too, and the weight stays at zero.
-#   The other zeros probably lead to neurons that output 0 on every image with ink at that pixel.
+#   The rest probably lead to neurons that output 0 whenever the weight's own pixel has ink.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
@@ -635,7 +635,7 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in 
 #
 # The networks are those of the first figure's experiment, at 97 % sparsity. `on_test_set(way)`, from that figure's
 # folded cell, looks up which test images they get right. The next cell compares two networks of one seed. The figure after it uses all three seeds: for each image, it
-# compares how many of the three pruned and of the three dense networks are right. The
+# counts the right networks, pruned minus dense. The
 # intervals cover the choice of **test examples** only, so new seeds could give another order.
 
 # %%
@@ -672,15 +672,16 @@ claims
 # %% [markdown]
 # The interval of iterative pruning lies wholly below 0, so these networks lost accuracy. On validation, their average was
 # above dense. We trust the test set: it is larger, and we chose nothing on it. Whether they lost more than a point, we
-# cannot tell: 1,000 images are too few for this margin. We do not know the reason: iterative pruning
-# trained only the last 8 of its 20 epochs at 97 % sparsity, but so did gradual pruning, which lost less.
+# cannot tell: 1,000 images are too few for this margin. Why iterative pruning lost
+# accuracy, we do not know. It trained for only 8 epochs at 97 % sparsity, but so did gradual pruning.
 #
 # **With a network of your own**: train the dense network for the extra epochs, too, and compare on validation. Start
 # with one-shot pruning, the simplest schedule.
 #
 # ## Recap
 #
-# - How many weights can go? Without training, at least half of them: the smallest ones. With training, 97 % cost about a point on average, but we cannot tell whether each schedule stays within a point.
+# - How many weights can go? Without training, at least half of them: the smallest ones. With training, even 97 % cost
+#   little on average, but 1,000 test images cannot tell whether it is less than a point.
 # - A zero stays a zero only if you enforce it: mask the weight at every use, or set the zeros again after each step.
 # - Layers differ in how much they tolerate. Here, the small last layer suffers first.
 # - A fair comparison changes one thing: the dense network trains for the same number of epochs.

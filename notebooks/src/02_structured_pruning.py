@@ -282,7 +282,7 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 #
 # **Predict first.** Two tools prune 8 of the 16 channels of `stem`, and no other layer. The first removes them, the second sets them to zero. What happens at the first sum? Which layer must lose the same channels as `stem`? And which one the same as `expand`?
 #
-# We do both to the output of `stem`. In the first case we still give the branch all 16 channels, so that only the sum can fail.
+# We do both to the output of `stem`. In the first case `basic1` still gets all 16 channels, so that only the sum can fail.
 
 # %%
 resnet = models.build(models.SmallResNet).eval()
@@ -467,7 +467,7 @@ sliders.amount_explorer(variants)
 #
 # **Predict first.** The last row of section 5's table says by which factor the operations fell. Does the time fall by the same factor? If not, what still takes time?
 #
-# We time both networks, and in each the **first block**: `conv1` with its batch norm, ReLU and pooling.
+# We time the whole CNN and the smallest, and in each the **first block**: `conv1` with its batch norm, ReLU and pooling.
 
 
 # %% jupyter={"source_hidden": true}
@@ -587,7 +587,7 @@ claims.add(said, value=faster, margin=round(fewer / 2), unit="×")
 claims
 
 # %% [markdown]
-# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. That is true of these trained networks. With other seeds it may differ: section 7's intervals, over seeds, contain zero.
+# With the fewest parameters left, weights beat neurons. With more left, we cannot tell. These intervals are over test images. Those of section 7, over seeds, contain zero, so other seeds may differ.
 #
 # The rows about time depend on your machine. With one image per batch, removed neurons save less time, probably because each call has a fixed cost. One claim fails: as section 6 showed, the CNN saves far less time than operations.
 #

@@ -281,7 +281,7 @@ plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=x
 # %% [markdown]
 # With one FFN neuron left in layer 6, the accuracy hardly changes, as Taylor predicted. But compare layers 1 and 4. Taylor kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, both layers cost about the same.
 #
-# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. How wrong the estimate is may differ between layers. If so, it is better to rank each layer by itself. Michel et al. 2019 normalize the scores of each layer, perhaps for a similar reason.
+# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. The error of the estimate may differ between layers. If so, it is better to rank each layer by itself. Michel et al. 2019 normalize the scores of each layer, perhaps for a similar reason.
 #
 # ## 4 · Which score is best?
 #

@@ -143,7 +143,7 @@ plots.picture_and_bars(validation[eight], softened, names, title=title, top=0.3)
 #
 # $v_i$ is the teacher's logit of class $i$, and $p_i$ its probability. $T = 1$ is the ordinary softmax. A larger $T$ moves all probabilities closer together.
 #
-# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A step on our loss (section 4) moves the student's logit $i$ in proportion to the **push** $T \, (p_i - 1/10)$. Section 5 explains the factor T. It is positive if the teacher gives more than $1/10$, and negative if less.
+# What does a student learn from this? A new student gives each digit a probability of about $1/10$. A step on our loss (section 4) moves the student's logit $i$ in proportion to the **push** $T \, (p_i - 1/10)$. It is positive if the teacher gives more than $1/10$, and negative if less. Section 5 explains the factor T.
 #
 # **Predict first.** Which logits does the image of the 8 raise at T = 1, and which at T = 20? Does an image of a 4 raise or lower the logit of class 3?
 
@@ -388,8 +388,8 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 #
 # The law $1/T^2$ predicts a gradient a hundred times smaller. The measured one shrinks less (first printed line), because the law holds at large T only.
 #
-# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but $(z_i - v_i) / N$ has no such limit. So the ratio is below 1 (right panel).
-# - At medium T the ratio is above 1: the largest probability of the teacher is above its approximation (second printed line).
+# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but $(z_i - v_i) / N$ has no such limit. So the measured size is below the expected one (right panel).
+# - At medium T it is above: the largest probability of the teacher is above its approximation (second printed line).
 #
 # Without T², raising T would shift the balance from teacher to labels. With T², this balance still changes at small T, but hardly at large T.
 #
@@ -485,7 +485,7 @@ for name, model in {"teacher": teacher, "CNN, no label": trained.model}.items():
 # The next figure has three seeds, [stored by a script](experiments/lesson3_text.py). All students make about the same number of steps. The baseline is a linear model on **TF-IDF** (weighted counts of words and word pairs).
 #
 # An **unlabeled transfer set** is a set of examples that only the teacher labels. Ours is mostly halves of longer training sentences. The label of a whole sentence may not fit its half, so a half gets no label. The rest are newspaper editorials and near-neutral movie sentences.
-# "All sentences" are 14,482. Half are from this set. Half are the teacher's training sentences, without their labels.
+# "All sentences" are 14,482. Of these, 7,241 are from this set, and 7,241 are the teacher's training sentences, without labels.
 #
 # **Predict first.** One student learns from 200 labels, another from the teacher's answers to all sentences. How far apart are they?
 

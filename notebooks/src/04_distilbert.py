@@ -396,7 +396,7 @@ tables.shares(rows | {"TF-IDF": linear}, teacher_right, floor=linear)
 
 # %% [markdown]
 # All three keep more than 90 % of the accuracy, even TF-IDF. So a share like 97 % says little without the shares of a simple model and of the same student without a teacher.
-# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. The comparison is fair: TF-IDF and the teacher, from which the students start, both learned from all 7,241 labels.
+# For the *gain*, both students' intervals contain zero, so we cannot tell our students from TF-IDF. The comparison is fair: TF-IDF learned from all 7,241 labels, and so did the teacher, whose layers the students copy.
 #
 # The intervals of the shares come from a **bootstrap**: draw a test sentence at random, 2,000 times, so that some come twice and some never. Compute the share for the drawn ones. Do this many times, and keep the middle 95 %. <!-- not measured: what an interval is -->
 #
@@ -444,7 +444,7 @@ tables.differences(compared).rename_axis(["start", "comparison"])
 # %% [markdown]
 # From either start, the teacher now adds six to eight points. That is more than the better start adds: the weaker start with the teacher beats the better one without (last row).
 #
-# But with these settings, the three losses are not better than hard answers. They even score about one point lower: just clear for the start from the teacher's layers, not clear for MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
+# But with these settings, the three losses are not better than hard answers. They even score about one point lower: barely clear for the start from the teacher's layers, not clear for MiniLM's. So the gain comes from more labeled text, and the teacher is the labeler.
 #
 # **Where it stops being true.** We cannot tell hard answers from 2,560 true labels. But the teacher was trained on these sentences, so most of its answers repeat their labels (line above the figure). On new text, the teacher is wrong more often, so expect a smaller gain.
 #
@@ -501,7 +501,7 @@ sliders.attention_explorer(tokens, both, pairs)
 # %% [markdown]
 # In this head, most tokens attend to [CLS] more in the student than in the teacher. Move the sliders: in most other heads it is the other way around.
 #
-# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So the student differed this much before training, once layers were gone. Training did not bring the two closer; no loss asks it to.
+# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So removing the layers made the difference, not training. Training did not bring the two closer; no loss asks it to.
 #
 # Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it. They studied mostly recurrent networks with one attention layer, so their results need not hold for the heads of a transformer. Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.

@@ -142,7 +142,7 @@ shown.loc["product of the column"] = shown.prod()
 shown.round(2)
 
 # %% [markdown]
-# The answer is at the lower right, and it is far less than 192. Factors are sure to multiply only if the second technique shrinks everything equally. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. Narrow embeddings keep their factor only by coincidence: their share is about the same in the first and the fourth bar.
+# The answer is at the lower right, and it is far less than 192. Each technique shrinks only a part of the model: without half of the layers, it is not half as large. Two factors are sure to multiply only if one of the two techniques shrinks everything equally. int8 does, so its factor is almost the same in both columns. The width does not: once half of the layers are gone, it removes fewer weights, so its factor falls. Then most of the model is embeddings, so the factor of the tokens rises. Narrow embeddings keep theirs by coincidence: just before that step, the table is again about half of the model.
 #
 # So if you want a small file, shrink the embeddings.
 #
@@ -453,7 +453,7 @@ pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"}
 #
 # - The tokens: all, those in the labeled sentences, or those that are there at least three times.
 # - The bytes are computed. Zeros count as if the file skipped them.
-# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32. The largest does the teacher's work, yet took about a tenth less time than the teacher in that run. So take a difference of a tenth as noise.
+# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32. The largest has the teacher's shape, yet took about a tenth less time in the same run. So take a difference of a tenth as noise.
 # - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
 # A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line is the front of accuracy and size at the left, of accuracy and latency at the right. It leaves out the diamonds, because most of them trained longer. Hover over a point to see its name.
@@ -580,7 +580,7 @@ claims
 #
 # ## Recap
 #
-# - Factors are sure to multiply only if the second technique shrinks everything equally. int8 does.
+# - Two factors are sure to multiply only if one of the techniques shrinks everything equally. int8 does.
 # - Embeddings decide how small a small transformer becomes: remove tokens, lower the rank, use one byte a number.
 # - Cut before the training ends. A model that is cut at the end stays damaged.
 # - For speed, remove layers or width. Unused rows of the embedding table cost bytes and no time.

@@ -50,7 +50,7 @@ diagrams.compress_steps()
 # %% [markdown]
 # Our demonstration has a `.csv` with labeled sentences from movie reviews, a `.txt` with unlabeled ones, and a trained classifier.
 #
-# **For your own model**, change these four names and run the lesson again. The call below and sections 6 and 7 then use your files; sections 1 to 5 still explain the steps with the movie reviews.
+# **For your own model**, change these four names and run the lesson again. The call below and sections 6 and 7 then use your files; sections 1 to 5 still explain the steps with the movie reviews, but the finished model that they ask is then yours.
 #
 # `MY_MODEL` is a trained classifier: its folder, or its name on the Hugging Face Hub. It may also be an encoder such as `distilbert-base-uncased`, which `compress` first trains on your texts. Your `.csv` needs the columns `text` and `label`, and may have `split`.
 
@@ -110,7 +110,7 @@ pd.DataFrame(classify(lines), index=lines, columns=["label", "probability"]).rou
 # %% [markdown]
 # Add texts of your own: a mistake on an easy text can show that something is wrong. The first sentence is hard, because it begins with criticism. If the student is wrong here, is the teacher wrong, too? Section 4 asks the teacher.
 #
-# The folder also holds a **model card**. The card says where the model comes from, how good it is, and where it should not be used (Mitchell et al. 2019, section 4). The card has a few more tokens than the log: special tokens and single characters always stay.
+# The folder also holds a **model card**. The card says where the model comes from, how good it is, and where it should not be used (Mitchell et al. 2019, section 4). The card, printed below, counts a few more tokens than the log, because special tokens and single characters always stay.
 
 # %%
 with open(f"{OUT}/README.md", encoding="utf-8") as card:
@@ -226,7 +226,7 @@ plots.parts(sizes, unit, title="The embeddings stay, until tokens go")
 #
 # `compress` has a list of shapes, the largest first, and takes the first one that fits your megabytes. If you ask for milliseconds, it also times each shape before training, because training does not change the time.
 #
-# Here is the list for this teacher. Its second line is the shape of our third bar, but the size is a little larger. The list also counts biases, position embeddings, and everything else in the file.
+# Here is the list for this teacher. Its second line is our third bar, a little larger: the list also counts biases, position embeddings, and the rest of the file.
 
 # %%
 max_length = 64  # as chosen in section 1
@@ -249,7 +249,7 @@ for shape in shapes.ladder(teacher):
 #
 # $$I_u = \mathbb{E}_x \left| \frac{\partial L(x)}{\partial \xi_u} \right|$$
 #
-# The drawing shows the weight matrices of one layer, and in yellow what is removed. A head has a few rows in each of Q, K, and V, with their biases, and the matching columns in O. An FFN neuron has a row of *up* and a column of *down*. These rows and columns go together, so that the matrices still fit.
+# The drawing shows the weight matrices of one layer, and in yellow what is removed. Each head has a few rows, with biases, in the input matrices Q, K, and V, and the matching columns in the output matrix O. An FFN neuron has a row of the matrix *up* and a column of the matrix *down*. These rows and columns go together, so that the matrices still fit.
 
 # %%
 diagrams.attention_head()
