@@ -423,6 +423,8 @@ def _cache(root: str) -> None:
     _cover(layers)
     for found in (path for pattern in ANSWERS for path in cache.glob(pattern)):
         shutil.rmtree(found, ignore_errors=True)
+    for name in ("zoo", "checkpoints", "demonstration"):  # a grader's folder may be made later
+        (cache / name).mkdir(exist_ok=True)
     for place, _, names in os.walk(cache):  # the grader's files may be for the grader alone
         os.chmod(place, 0o777)
         for file in (Path(place, name) for name in names):

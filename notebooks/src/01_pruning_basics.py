@@ -301,7 +301,8 @@ plots.lines(curves, title=title, xlabel="step after the pruning", ylabel="sparsi
 # - **(a) The gradient** of a pruned weight is its input times the loss's gradient at its output neuron. The weight's own
 #   value is not part of that product. So the gradient is usually *not* zero, and plain SGD moves the weight. If a weight
 #   reads a pixel that is blank in all images, its input is 0. Its gradient is then 0, too, and the weight stays at zero.
-#   The rest probably lead to neurons that output 0 whenever the weight's own pixel has ink.
+#   The other zeros probably feed neurons that output 0 whenever
+#   that pixel has ink.
 # - **(b) Momentum** remembers gradients from before the pruning, so it moves pruned weights without a new gradient.
 # - **(c) Weight decay** shrinks a weight by a fraction of its value, and a fraction of zero is zero.
 #
@@ -635,7 +636,7 @@ pd.DataFrame({"validation accuracy": {name: str(accuracy(net)) for name, net in 
 #
 # The networks are those of the first figure's experiment, at 97 % sparsity. `on_test_set(way)`, from that figure's
 # folded cell, looks up which test images they get right. The next cell compares two networks of one seed. The figure after it uses all three seeds: for each image, it
-# counts the right networks, pruned minus dense. The
+# subtracts the number of dense networks that are right from the number of pruned ones. The
 # intervals cover the choice of **test examples** only, so new seeds could give another order.
 
 # %%

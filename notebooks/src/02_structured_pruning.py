@@ -86,7 +86,7 @@ plots.show(drawing)
 # "10 % left" means that a network keeps a tenth of its parameters. The blue network has zeros, and it takes about as long as the dense one. The orange
 # networks have lost whole neurons, and they take a fraction of the time. <!-- not measured: a name in the figure -->
 #
-# Every accuracy is the mean over five seeds. Every time is compared with the dense network's time *in the same round*, as in lesson 1. The intervals of the times are narrower than the dots.
+# Every accuracy is the mean over five seeds. Each latency is compared with the dense network's *in the same round*, as in lesson 1. The intervals of the times are narrower than the dots.
 #
 # All networks trained for the same number of epochs. Some pruned networks look better than the dense one, and we cannot say why. All accuracies are low for MNIST because we train on
 # 3,500 images.
@@ -280,7 +280,7 @@ print(f"removed against masked: {removed_against_masked(cnn, {'conv2': stay}):.0
 # logits = classifier(x.mean((2, 3)))
 # ```
 #
-# **Predict first.** Two tools prune 8 of the 16 channels of `stem`, and no other layer. The first removes them, the second sets them to zero. What happens at the first sum? Which layer must lose the same channels as `stem`? And which one the same as `expand`?
+# **Predict first.** Two tools prune 8 of the 16 channels of `stem`, and no other layer. The first removes them, the second sets them to zero. What happens at the first sum? Which layer must lose the same channels as `stem`? Which one is tied to `expand`?
 #
 # We do both to the output of `stem`. In the first case `basic1` still gets all 16 channels, so that only the sum can fail.
 
@@ -382,11 +382,11 @@ print(f"channels left: 50%, parameters left: {left:.0%}")
 # ## 5 · How much can go?
 #
 # Which units should go? In lesson 1, Taylor's score estimated how much the loss changes when a weight is set to zero. We do the same for a unit. We multiply its output $h_j$ by a **gate** $\xi_j$, which is 1.
-# Setting $\xi_j = 0$ removes the unit. To first order, this step from 1 to 0 changes the loss $L$ by $-\partial L / \partial \xi_j$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3). Lesson 1 took the absolute value of the *mean* gradient. Here we take it for each image first, because otherwise a gain on one image would cancel a loss on another:
+# Setting $\xi_j = 0$ removes the unit. To first order, this step from 1 to 0 changes the loss $L$ by $-\partial L / \partial \xi_j$. The score is the absolute value of this gradient, averaged over $n$ images $x$ (Molchanov et al. 2019, section 3). Lesson 1 took the absolute value of the *mean* gradient. Here we take it for each image first, because otherwise a rise of $L$ on one image would cancel a fall on another:
 #
 # $$I_j = \frac{1}{n} \sum_x \left| \frac{\partial L(x)}{\partial \xi_j} \right|$$
 #
-# Here it is by hand for the neurons of `fc1`. A gate multiplies what the next layer reads: a neuron after its ReLU, a channel after batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. Each image has its own row of gates. So one backward pass of the summed loss gives every image's gradients.
+# Here it is by hand for the neurons of `fc1`. A gate multiplies what the next layer reads: a neuron after its ReLU, a channel after batch norm, ReLU and pooling. A **hook** is a function that PyTorch calls before a layer runs. Our hook multiplies the input of `fc2` by the gates. A row of gates changes only its own image's loss. So one backward pass of the summed loss gives every image's gradients.
 
 
 # %%
@@ -415,17 +415,19 @@ print(f"The library's scores over {len(x)} images are the same:", same)
 rows = {}
 for name, group in structured.groups(cnn).items():
     scores = scorer(cnn, group)
-    one_less = structured.remove(cnn, {name: range(group.units - 1)})
+    one_less = structured.remove(cnn, {name: range(group.units - 1)})  # all units but one stay
     each = parameters(cnn) - parameters(one_less)
     per_million = f"{1e6 * scores.mean() / each:.1f}"
     zero = f"{int((scores == 0).sum())} of {group.units}"
     rows[name] = [f"{each:,}", f"{scores.mean():.4f}", per_million, zero]
+columns = ["parameters per unit", "mean score", "per million parameters", "scores of 0"]
+pd.DataFrame(rows, index=columns).T
+
+# %%
 cut = {a: structured.prune(cnn, a, scorer) for a in settings.amounts}
 recipe = training.Recipe(epochs=settings.recover_epochs, seed=1, select_from_last=1)
 trained = {a: training.fit(network, mnist, recipe).model for a, network in cut.items()}
 print(f"{len(cut)} networks, {recipe.epochs} more epochs for each")
-columns = ["parameters per unit", "mean score", "per million parameters", "scores of 0"]
-pd.DataFrame(rows, index=columns).T
 
 # %% [markdown]
 # **Predict first.** A fifth of the parameters is left. How accurate is the CNN as it was cut, and after the training?

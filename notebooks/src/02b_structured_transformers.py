@@ -281,7 +281,7 @@ plots.intervals(lost, title="MiniLM can do without the FFN of layer 6", xlabel=x
 # %% [markdown]
 # With one FFN neuron left in layer 6, the accuracy hardly changes, as Taylor predicted. But compare layers 1 and 4. Taylor kept almost all neurons of layer 1, and about a quarter of those of layer 4. Yet with one neuron left, both layers cost about the same.
 #
-# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. The error of the estimate may differ between layers. If so, it is better to rank each layer by itself. Michel et al. 2019 normalize the scores of each layer, perhaps for a similar reason.
+# This is the limit of Taylor. It estimates what happens when the gate of *one* unit *begins* to close, not what happens when hundreds of units go at once. If its error differs between layers, their scores cannot be compared, and each layer should be ranked by itself. Michel et al. 2019 normalize the scores of each layer, perhaps for a similar reason.
 #
 # ## 4 · Which score is best?
 #
@@ -416,7 +416,7 @@ plots.intervals(ratios, title=title, xlabel=xlabel, margin={"1.8 × (our claim)"
 # A single sentence gains least, and in our run 32 sentences gained a little more than 8. The probable reason is a **fixed cost**: Python and PyTorch need some time to start each layer's computation, however small it is. This cost weighs most when there is little to compute. So
 # ask for a speed-up at the batch size that you will use.
 #
-# And measure twice, because a model may pass by a lucky measurement. Here the search and the figure agree.
+# And measure twice, because a model may pass by a lucky measurement. Here both measurements at batch 8 agree.
 #
 # ## 7 · Recovery: fine-tune or distill?
 #
@@ -545,7 +545,7 @@ claims
 # %% [markdown]
 # After distilling, the interval of model A ends just below the margin, so the claim does not hold. After fine-tuning, we cannot tell. Taylor beats random for FFN neurons. For heads ranked over all layers, three seeds are too few.
 #
-# The last two rows depend on your machine. On ours, the batch of 1 ends so close to the margin that we cannot tell.
+# The last two rows depend on your machine. On ours, the interval at batch 1 contains the margin, so we cannot tell.
 #
 # **In practice**: start with a simple cut by Taylor, and measure its time. In our run, that was enough. Use the search if you must reach a certain speed. Train both models briefly, and keep the more accurate one.
 #

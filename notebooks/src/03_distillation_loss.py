@@ -301,7 +301,7 @@ plots.lines(curves, title="A higher bias finds more 3s, but too high a bias cost
 # %% [markdown]
 # Without the raise, the student recognizes few 3s (printed line). With a higher bias the student finds more 3s, but also takes other digits for 3s.
 # So we choose the bias by the accuracy on *all* digits. That curve is almost flat from + 3 to + 8, while the share of the 3s rises steeply.
-# There, a few images decide the best bias, and so the share of 3s.
+# On this flat part, a few images decide the best bias, and so the share of 3s.
 #
 # ## 5 · Where T² comes from
 #
@@ -388,7 +388,7 @@ plots.line_panels(panels, title=title, logs=("xy", "x"), **look)
 #
 # The law $1/T^2$ predicts a gradient a hundred times smaller. The measured one shrinks less (first printed line), because the law holds at large T only.
 #
-# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but $(z_i - v_i) / N$ has no such limit. So the measured size is below the expected one (right panel).
+# - At T = 1 an entry $q_i - p_i$ of the gradient is at most 1, but a confident teacher's logits are so large that $(z_i - v_i) / N$ is often larger (right panel).
 # - At medium T it is above: the largest probability of the teacher is above its approximation (second printed line).
 #
 # Without T², raising T would shift the balance from teacher to labels. With T², this balance still changes at small T, but hardly at large T.
@@ -421,7 +421,7 @@ title = f"No setting is clearly ahead of no teacher ({few} labels)"
 plots.heat_map(shown, rows, columns, title=title, unit="points ahead")
 
 # %% [markdown]
-# Each cell has the difference from "no teacher", with its interval over the seeds. The best setting is about two points ahead on average. But almost all intervals contain zero, and its own begins at about zero. The best of ten is also partly the luckiest. So this experiment cannot choose T or α.
+# Each cell has the difference from "no teacher", with its interval over the seeds. The best setting is about two points ahead on average. But almost all intervals contain zero, and that of the best setting begins there. The best of ten is also partly the luckiest. So this experiment cannot choose T or α.
 #
 # **Where to start.** Use α = 1 if most examples have no label. Otherwise try 0.5, too. Try T = 1, 2, and 4, and compare on your validation set. If a class is missing, try T = 8 and 20, too.
 #

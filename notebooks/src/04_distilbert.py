@@ -314,7 +314,7 @@ tables.differences({"with teacher − labels alone": pair})
 
 # %% [markdown]
 # Both land a few points above the untrained student, and well below the teacher. The student with teacher is ahead, and the interval leaves out 0. But this is one seed, on fewer sentences.
-# In the second row of the first table, the student with teacher is behind in one of three seeds. We trust the three seeds.
+# With three seeds, the student with teacher is slightly ahead on average, and behind in one of them (first table, second row). We trust the three seeds.
 #
 # ## 5 · Start, losses, or teacher?
 #
@@ -501,7 +501,7 @@ sliders.attention_explorer(tokens, both, pairs)
 # %% [markdown]
 # In this head, most tokens attend to [CLS] more in the student than in the teacher. Move the sliders: in most other heads it is the other way around.
 #
-# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So removing the layers made the difference, not training. Training did not bring the two closer; no loss asks it to.
+# The title on the right says how much the two have in common. In each cell we take the smaller of the two weights, sum each row, and average the rows. The untrained copy has about as much in common with the teacher (line above the figure). So the share fell short of 100 % before training already. Training did not bring the two closer; no loss asks it to.
 #
 # Does attention explain *why* a model answers as it does?
 # Jain & Wallace 2019 doubt it. They studied mostly recurrent networks with one attention layer, so their results need not hold for the heads of a transformer. Wiegreffe & Pinter 2019 reply that it depends on what you ask of an explanation.

@@ -50,7 +50,7 @@ diagrams.compress_steps()
 # %% [markdown]
 # Our demonstration has a `.csv` with labeled sentences from movie reviews, a `.txt` with unlabeled ones, and a trained classifier.
 #
-# **For your own model**, change these four names and run the lesson again. The call below and sections 6 and 7 then use your files; sections 1 to 5 still explain the steps with the movie reviews, but the finished model that they ask is then yours.
+# **For your own model**, change these four names and run the lesson again. The call below and sections 6 and 7 then use your files; sections 1 to 5 still use the movie reviews; only the small model that answers in section 4 is yours.
 #
 # `MY_MODEL` is a trained classifier: its folder, or its name on the Hugging Face Hub. It may also be an encoder such as `distilbert-base-uncased`, which `compress` first trains on your texts. Your `.csv` needs the columns `text` and `label`, and may have `split`.
 
@@ -299,7 +299,7 @@ plots.intervals(accuracy, title=title, xlabel="validation accuracy")
 #
 # With either score, a cut this deep costs a lot. The log's student, which had also lost tokens, got most of it back by training. So judge a cut only after training.
 #
-# Tokens that occur in no labeled training text go, too. Here the teacher and then the student split three words:
+# Tokens that occur in no labeled training text go, too. Here is how the teacher, and then the student, reads three words:
 
 # %%
 _model, smaller = shapes.cut(

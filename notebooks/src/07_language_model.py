@@ -444,9 +444,9 @@ print("the distilled model writes:", write(distilled, prompt))
 #
 # Was distillation better than fine-tuning on the same text? **No.** Review by review, fine-tuning was a little ahead. This is one run, with one learning rate for both. We measure perplexity on movie reviews, and fine-tuning on movie reviews trains just that. Distillation may pay where the teacher knows more than the text shows, for example how to converse. We did not measure that.
 #
-# Now read the last printed line. The model writes about a film again, but no good review. The students read plain reviews, and a prompt has the chat template. Perplexity on reviews does not measure answers.
+# Now read the last printed line. The model writes about a film again, but no good review. The students read plain reviews, and a prompt has the chat template. We measured only reviews, which does not say how well a model answers.
 #
-# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained each student once, for longer, and measured in between. For more steps, change its `measured_after`; a thousand take hours on two cores. In its figure, compare the last points: how much is back, and which student is ahead? At step 20 its learning rate is still high, so that point differs from the numbers printed above.
+# Twenty steps are few. The script [lesson7_recovery.py](experiments/lesson7_recovery.py) trained each student once, for longer, and measured in between. For more steps, change its `measured_after`; a thousand take hours on two cores. In its figure, compare the last points: how much is back, and which student is ahead? At step 20 its learning rate is still high, so the values differ from ours.
 #
 # <details><summary>Answer</summary>More steps bring back more, but ever more slowly. The fine-tuned student stays ahead, and neither reaches the four fifths that we had hoped for.</details>
 

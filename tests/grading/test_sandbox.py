@@ -61,6 +61,13 @@ def test_a_cache_for_its_owner_alone_is_read_and_stays_as_it_is(session, cache):
     assert said(session, "print((cache_dir() / 'exercise-5').exists())") == "False\n"
 
 
+def test_a_folder_that_the_grader_makes_later_can_be_written_to(session, cache):
+    """Before, a fresh cache had no such folder yet, and then one that was not the learner's."""
+    assert said(session, "from course_lib.cache import cache_dir\nprint('begun')") == "begun\n"
+    (cache / "checkpoints").mkdir()
+    assert said(session, "print((cache_dir() / 'checkpoints/x').write_text('y'))") == "1\n"
+
+
 def test_home_is_the_learners(session):
     """Before, it had the submission's own mode: nothing new could be written to it."""
     assert said(session, "n = open('new.txt', 'w').write(open('data.txt').read())") == ""
