@@ -363,7 +363,7 @@ pd.DataFrame(table).T
 #
 # ## 6 · The stack
 #
-# The five students differ in shape, tokens, text, and training at once (first table), so no single difference is the reason for a result. The transformers stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
+# The five students differ in shape, tokens, text (first table), and training at once, so we cannot tell which difference causes a result. The transformers stack several techniques: fewer heads and FFN neurons → fewer tokens → narrow embeddings → distillation → int8.
 #
 # The teacher can label any text, so the students read more than the labeled sentences:
 #
@@ -403,7 +403,7 @@ plots.show(drawing)
 pd.DataFrame(table).T
 
 # %% [markdown]
-# Three layers are faster than six of about the same width, because layers run one after the other. But width counts, too: "narrow" has six layers and is nearly as fast as "three layers".
+# Three layers are faster than six of about the same width, because half of the layers is about half of the work. But width counts, too: "narrow" has six layers and is nearly as fast as "three layers".
 #
 # "Three layers" is hardly better than TF-IDF, so its speed buys little here. But it read little text, and only once. "Six layers" is much more accurate, but it also read far more text, so we cannot say that depth is the reason.
 #
@@ -453,7 +453,7 @@ pd.DataFrame(rows).T.rename(columns={"share": "share of the teacher's accuracy"}
 #
 # - The tokens: all, those in the labeled sentences, or those that are there at least three times.
 # - The bytes are computed. Zeros count as if the file skipped them.
-# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32. The largest has the teacher's shape, yet took about a tenth less time in the same run. So take a difference of a tenth as noise.
+# - The times are those of untrained models of the same shapes: int8 at eight bits, else float32. The largest has the teacher's shape, yet took about a tenth less time than the teacher. So take a difference of a tenth as noise.
 # - The accuracies are on the validation set. Each point is one seed, so the best of hundreds looks better than it is.
 #
 # A model beats another one if it is at least as good in each respect, and better in one. The models that no other beats are the **Pareto front**. The line is the front of accuracy and size at the left, of accuracy and latency at the right. It leaves out the diamonds, because most of them trained longer. Hover over a point to see its name.

@@ -299,7 +299,7 @@ plots.perplexities(narrow, title="Neurons or heads removed, as cut", reference={
 # %% [markdown]
 # Activation is ahead of Taylor here. But Taylor read only the first half of each calibration review, because gradients take memory. Both are far better than random.
 #
-# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two rows of the figure show what its removal costs. A head chosen by Taylor costs about as much as the neurons, although fewer parameters go. A head chosen at random costs far more than one chosen by Taylor.
+# `remove` takes the neurons out of gate, up, and down at once. Key–value heads are removed in the same way, with the groups that end in `heads`. A layer has three such heads: one is a third of its attention, and has less than half as many parameters as a quarter of the FFN neurons. The last two rows of the figure show what its removal costs. A head chosen by Taylor costs about as much as the neurons chosen by activation, although fewer parameters go. A head chosen at random costs far more than one chosen by Taylor.
 #
 # ## 5 · Single weights: Wanda
 #
@@ -536,7 +536,7 @@ print(f"memory: {4 * 16 + 8 * 2} GB for the student with AdamW, and the teacher 
 # ## Recap
 #
 # - Perplexity is the exponential of the mean loss per token. Compare two models review by review.
-# - Most layers between the ends can go, one at a time. Block influence needs only one pass, but leaving out each layer in turn chose better. Number the kept layers anew.
+# - Most layers between the ends cost little when one is left out alone. Block influence needs only one pass, but leaving out each layer in turn chose better. Number the kept layers anew.
 # - For single weights, Wanda was far better than magnitude: a small weight on a large input matters.
 # - A short training brought back more than half of the lost log-perplexity, distilled or fine-tuned. Look out for padding, −∞, top-k, and the chat template.
 # - int8 made reading and writing faster. Rounding the weights cost almost nothing. But rounding the inputs with one scale for a whole batch cost much.
@@ -586,7 +586,7 @@ claims
 # <details><summary>Answer</summary>It tells the student that all other tokens are impossible, although the teacher gives them 15 %. Count them as one more class.</details>
 #
 # **5.** Half of the weights are zero after Wanda, and the file is as large and the model as slow as before. Why?
-# <details><summary>Answer</summary>A dense file stores a zero like any other number, and the processor multiplies by it. It takes a GPU that computes with 2:4.</details>
+# <details><summary>Answer</summary>A dense file stores a zero like any other number, and the processor multiplies by it. With zeros in the pattern 2:4, some GPUs are faster.</details>
 #
 # ## Try it yourself
 #
