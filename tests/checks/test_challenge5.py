@@ -108,7 +108,7 @@ def test_the_challenge_says_what_is_missing(shipped, looks, mistake, sizes, ms, 
         ("there is no such folder", lambda folder: folder / "elsewhere"),
         ("a folder of another kind", lambda folder: folder.parent),
         ("the model for its folder", lambda folder: nn.Linear(2, 2)),
-        ("none that this check knows", lambda folder: {"model": folder}),
+        ('"dict" where "a folder" is expected', lambda folder: {"model": folder}),
     ],
 )
 def test_the_challenge_wants_a_folder(shipped, looks, mistake, answer):
