@@ -66,7 +66,12 @@ WALKED = {
     "list({})[:-1]": "the last of several is left out",
     "list({})[::-1]": "in the reverse order",
 }
-NUMBERS = {"({} + 1)": "1 more", "({} - 1)": "1 less", "(2 * {})": "twice", "({} / 2)": "half"}
+NUMBERS = {
+    "({} + 1)": "1 more than",
+    "({} - 1)": "1 less than",
+    "(2 * {})": "twice what",
+    "({} / 2)": "half of what",
+}
 WHY = (
     "With this slip in it the right answer gives just what yours gives, in all that was tried. Compare "
     "the text of the exercise with your code, word by word."
@@ -187,7 +192,7 @@ def _of(node: ast.AST, source: str, given: list[str]) -> Iterator[Slip]:
         yield "one of two cases for both", node.test, "False"
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         for form, name in NUMBERS.items():
-            yield f"{name} than it should be: a number in it", node, form.format(text(node))
+            yield f"{name} it should be: a number in it", node, form.format(text(node))
     if isinstance(node, ast.Name) and node.id in given and isinstance(node.ctx, ast.Load):
         yield f"`{node.id}` has no effect in one place", node, "int(1)"  # a bare 1 makes warnings
         yield f"`{node.id}` is detached in one place", node, f"{node.id}.detach()"

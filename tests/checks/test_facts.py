@@ -29,7 +29,7 @@ turn = Check(
 size = Check(
     name="size",
     right='def size(n):\n    return "large" if n > 9 else "small"',
-    tries={f"size({n})": call(n) for n in (3, 7, 9, 10, 44)},
+    tries={f"size({n})": call(n) for n in (3, 4, 9, 10, 44)},
     mistakes="always small | no\n  > 9 => > 99",
     checked="",
     not_checked="",
