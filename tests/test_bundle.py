@@ -1,6 +1,6 @@
 """A bundle installs and runs without a network, and holds what it should.
 
-The whole of it runs where BUNDLE is set, as `.ci/run` does: it takes minutes and gigabytes.
+The whole of it runs where BUNDLE is set: it takes minutes and gigabytes.
 """
 
 from __future__ import annotations
