@@ -35,7 +35,8 @@ test-fast: EXTRAS = lab grading site test
 test-fast: setup data
 	"$(BIN)/ruff" check .
 	COURSE_PROFILE=quick "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" \
-	    tests/lessons tests/notebooks tests/deploy/test_values.py tests/test_*.py
+	    tests/lessons tests/notebooks tests/deploy/test_values.py \
+	    tests/test_docs.py tests/test_house.py tests/test_links.py tests/test_pictures.py
 
 notebooks: setup data
 	"$(BIN)/python" tools/notebooks.py run $(ARGS)
