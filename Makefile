@@ -31,12 +31,13 @@ test: setup data
 	"$(BIN)/mypy" & COURSE_PROFILE=quick "$(BIN)/python" -m pytest $(or $(ARGS),$(ALL)) && wait $$!
 
 # What an edit of a text or a figure can break, without running lessons, labs or a browser.
+FAST := tests/lessons tests/notebooks tests/deploy/test_values.py \
+    tests/test_docs.py tests/test_house.py tests/test_links.py tests/test_pictures.py
+
 test-fast: EXTRAS = lab grading site test
 test-fast: setup data
 	"$(BIN)/ruff" check .
-	COURSE_PROFILE=quick "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" \
-	    tests/lessons tests/notebooks tests/deploy/test_values.py \
-	    tests/test_docs.py tests/test_house.py tests/test_links.py tests/test_pictures.py
+	COURSE_PROFILE=quick "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" $(FAST)
 
 notebooks: setup data
 	"$(BIN)/python" tools/notebooks.py run $(ARGS)
