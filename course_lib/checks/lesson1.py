@@ -299,6 +299,8 @@ a list of masks, the names are lost | Give a dict: a mask without its layer's na
   {layer: weight.abs() > threshold for layer, weight in weights.items()} => [weight.abs() > threshold for weight in weights.values()]
 the pruned weights for the masks | A mask says True or False for each weight. You have multiplied already.
   weight.abs() > threshold => weight * (weight.abs() > threshold)
+a count for each layer, rounded by itself, and added up | Rounded three times, the count is another one than rounded once. Count all weights, then round.
+  round(amount * row.numel()) => sum(round(amount * w.numel()) for w in weights.values())
 a share of the largest weight for the threshold | Half of the largest weight is not the middle of all weights: the amount comes out by chance. Rank them.
   row.kthvalue(round(amount * row.numel())).values => amount * row.max()
 a quantile for the last one that goes | A quantile interpolates, and lies beside the weights. kthvalue counts.

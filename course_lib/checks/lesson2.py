@@ -364,6 +364,12 @@ def silence_channels(conv, bn, following, gone):
         (*_WIDE, [0, 3, 4]),
         _BLOCK,
         what_they_make_of_a_picture=_block(_PICTURE),
+    )
+    | _looks(
+        "no channel falls silent, gone = []: ",
+        (*_CHANNELS, []),
+        _BLOCK,
+        what_the_next_convolution_makes_of_a_pixel_of_1=_block(1.0),
     ),
     mistakes="""
 batch norm speaks for a filter of zeros | Zeros go in, and β − γ · mean / √(variance + ε) comes out, the same for each picture. The next layer hears it, unless it is negative.
@@ -412,7 +418,7 @@ nobody falls silent | The three layers say what they said before. Did you change
   = 0 => .clone().zero_()
 """,
     checked="the answers to two pixels and a picture, in eval mode, and that the sizes stay",
-    not_checked="an empty list; training mode, where batch norm uses the batch's own statistics; other "
+    not_checked="training mode, where batch norm uses the batch's own statistics; other "
     "nonlinearities",
 )
 
@@ -437,6 +443,15 @@ def _attention() -> dict[str, nn.Module]:
 def _four_heads() -> dict[str, nn.Module]:
     """Four heads of five numbers."""
     layers = _irregular(nn.Linear(6, 20), nn.Linear(6, 20), nn.Linear(6, 20), nn.Linear(20, 6))
+    return dict(zip(_ATTENTION, layers, strict=True))
+
+
+def _stale_heads() -> dict[str, nn.Module]:
+    """Two heads of three numbers, as an earlier cut has left them: the sizes beside the tensors are old."""
+    layers = _irregular(nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 4))
+    for layer in layers[:3]:
+        layer.out_features = 12
+    layers[3].in_features = 12
     return dict(zip(_ATTENTION, layers, strict=True))
 
 
@@ -489,6 +504,12 @@ def remove_heads(layers, heads, keep):
         (_four_heads(), 4, [0, 1, 3]),
         _ATTENTION,
         what_they_say_of_three_tokens=_attend(5),
+    )
+    | _looks(
+        "two heads of three numbers, head 1 stays, in_features and out_features are old: ",
+        (_stale_heads(), 2, [1]),
+        _ATTENTION,
+        what_they_say_of_three_tokens=_attend(3),
     ),
     mistakes="""
 the output layer is cut like the others | It reads what the heads say: cut its columns, and let its rows and its bias stay.
@@ -503,6 +524,9 @@ the output layer's bias is cut, too | That bias belongs to what the attention gi
 the size of a head, computed from what is left | A head keeps its size. It is the old width divided by the *old* number of heads; divided by the new one it grows as heads go, and every row moves.
   // heads => // len(keep)
   [head * size + i for head in keep for i in range(size)] => [p for p in (head * size + i for head in keep for i in range(size)) if p < len(layers["query"].weight)]
+a size that the layer says, which may be old | An earlier cut has left the numbers beside the tensors as they were. The shape of a weight cannot be out of date.
+  len(layers["query"].weight) // heads => layers["query"].out_features // heads
+  for i in range(size)] => for i in range(size) if head * size + i < len(layers["query"].weight)]
 one row for each head | A head is as many neighboring rows as it has numbers, not one.
   [head * size + i for head in keep for i in range(size)] => list(keep)
 only the first row of each head | A head is as many neighboring rows as it has numbers: size of them.

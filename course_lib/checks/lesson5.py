@@ -296,6 +296,19 @@ _OTHER = {
     "amount": 0.5,
 }
 
+_LIVELY = {  # a step wakes weights up that are then larger than others
+    "start": torch.tensor([-2.8, 0.5, 0.1, 0.7, -0.3, -1.2, -2.4]),
+    "x": torch.tensor(
+        [
+            [0.0, 0.1, -1.2, 0.6, 0.4, 1.3, 0.9],
+            [0.1, 0.5, -0.7, 0.9, 0.9, -0.7, -1.0],
+            [-0.6, 0.8, 0.5, -0.4, -1.4, -0.2, -0.7],
+        ]
+    ),
+    "y": torch.tensor([-5.9, 0.6, 1.6]),
+    "amount": 0.6,
+}
+
 
 class _Course:
     """Distillation of a few weights by hand; it remembers who asked for which batch."""
@@ -396,6 +409,9 @@ def three_orders(start, step, mask_of, steps, amount):
         "the same with six weights, three steps, amount 0.5: all weights at the end | three steps": _ordered(
             lambda course, given: {name: given[name] for name in _ORDERS}, _OTHER
         ),
+        "seven weights, three steps, amount 0.6: together: the weights at the end": _ordered(
+            lambda course, given: given["together"], _LIVELY
+        ),
     },
     mistakes=f"""
 the mask is upside down | mask_of says True where a weight stays. Yours removes what should stay.
@@ -453,6 +469,8 @@ together: pruned behind each step, not before it | Then the last weights go when
   + both = step(both, t) * mask
   +         mask = mask_of(both, amount * (t + 1) / steps)
   +         both = both * mask
+together: another mask behind each step | The zeros of a step are those that were made before it. A second mask lets them come back, in exchange for others.
+  step(both * mask, t) * mask => step(both * mask, t); both = both * mask_of(both, amount * (t + 1) / steps)
 together: the masks come from the start | Each step chooses anew, among the weights as they are by then.
   mask_of(both, amount * (t => mask_of(start, amount * (t
 together: the mask is not laid on before the step | The step then trains with weights that should be gone. Prune, then step, then hold the zeros.

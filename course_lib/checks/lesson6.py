@@ -175,6 +175,9 @@ def loses_less(only_large, only_small, n, points):
         "40 and 0 of 100, 30.39 points": call(40, 0, 100, 30.39),
         "300 and 150 of 1,000, 10.95 points": call(300, 150, 1000, 10.95),
         "300 and 150 of 1,000, 19.05 points": call(300, 150, 1000, 19.05),
+        "100 and 0 of 100, 100 points": call(100, 0, 100, 100),
+        "0 and 0 of 50, 0 points": call(0, 0, 50, 0),
+        "70 and 30 of 1,000, 1.5 points": call(70, 30, 1000, 1.5),
     },
     mistakes="""
 the accuracies alone decide | Another test set would give another change. The interval says by how much.
@@ -196,6 +199,12 @@ a gain counts as a loss | Who answers more rightly than before has lost nothing:
   (only_small - only_large) / n => -abs(only_small - only_large) / n
 the change is rounded first | Rounding belongs to printing: near the bar it turns the answer.
   change = (only_small - only_large) / n => change = round(100 * (only_small - only_large) / n) / 100
+an interval that ends at the limit counts as above it | "Above" means more than −points. What touches it is neither above nor below.
+  low > -points => low >= -points
+an interval that ends at the limit counts as below it | "Below" means less than −points. What touches it is neither above nor below.
+  high < -points => high <= -points
+"no" as soon as the change is below 0 | You can lose `points`. Only an interval that lies below −points says no.
+  "no" if high < -points => "no" if high < 0
 fractions for points | The change is a fraction: 0.01 is one point.
   100 * (change - half), 100 * (change + half) => change - half, change + half
 two texts for the models, as if they were not the same | Both models answer the same texts. Only those on which they differ count.
@@ -229,6 +238,7 @@ True and False, not the words | Three answers do not fit into two.
 # --- 4 · who reads which ids? -----------------------------------------------------------------------
 
 _TEXTS = ["good film", "dull", "so good", "film", "dull film"]
+_TWICE = ["film", "good film", "film"]
 
 
 def _large(text: str) -> list[int]:
@@ -243,11 +253,11 @@ def _teacher(ids: list[int]) -> Tensor:
     return torch.tensor([sum(ids) / 100, len(ids) - 2.5])
 
 
-def _rows(held_out: set[str]) -> Callable[[Answer], Any]:
+def _rows(held_out: set[str], texts: list[str] = _TEXTS) -> Callable[[Answer], Any]:
     """A try: ids and logits of each row, as one flat list of numbers."""
 
     def attempt(answer: Answer) -> Any:
-        rows = call(list(_TEXTS), set(held_out), _large, _small, _teacher)(answer)
+        rows = call(list(texts), set(held_out), _large, _small, _teacher)(answer)
         try:
             if any(isinstance(ids, str) for ids, _ in rows):
                 return "texts in place of ids"
@@ -271,6 +281,7 @@ def teaching_rows(texts, held_out, large, small, teacher):
         "five texts, two of them held out": _rows({"so good", "dull"}),
         "five texts, one of two words held out": _rows({"dull film"}),
         "five texts, all held out": _rows(set(_TEXTS)),
+        'three texts, "film" twice, none held out': _rows(set(), _TWICE),
     },
     mistakes="""
 the teacher reads the student's ids | The student has another vocabulary: the same id is another token for the teacher. No error comes up, and the answers are about other texts.
@@ -298,6 +309,8 @@ it stops at the first held-out text | Texts behind it may be taught. `continue` 
 ids and answers of different texts | zip() pairs by place. Leave the held-out texts out on both sides.
   = answers = [teacher(large(text)) for text in texts if text not in held_out]
   = return list(zip(map(small, texts), answers))
+a text that comes twice has one row | A dict or a set holds each text once. Each place in `texts` has its row.
+  for text in texts if => for text in dict.fromkeys(texts) if
 two lists, not a list of pairs | Give a list with one pair (ids, logits) for each text.
   = rows = [text for text in texts if text not in held_out]
   = return [small(text) for text in rows], [teacher(large(text)) for text in rows]

@@ -98,6 +98,7 @@ def wanda_mask(weight, inputs, amount):
         "the same, 30 % go (1.2 of four weights)": call(_WEIGHT, _INPUTS, 0.3),
         "one row of six, two thirds go": call(_WIDE, _SPIKE, 2 / 3),
         "one row of six, nothing goes": call(_WIDE, _SPIKE, 0.0),
+        "one row of five, half of them go (2.5 weights)": call(_WIDE[:, :5], _SPIKE[:, :5], 0.5),
         "two weights of 1; one input is 4, 0, 0 and the other 2.1 each time": call(
             torch.ones(1, 2), _PEAK, 0.5
         ),
@@ -153,6 +154,7 @@ _S = torch.tensor([[1.2, 0.1, -0.7, 0.4], [0.3, -1.1, 2.4, 0.9]])
 _T = torch.tensor([[2.9, 1.3, -1.8, 0.2, 3.5], [0.4, 1.7, -0.2, 1.1, -0.8]])  # padded by one
 _NO = torch.tensor([[0.5, -_INF, 1.5], [-_INF, 0.2, -0.4], [0.6, 1.4, -_INF]])
 _ALSO = torch.tensor([[-0.5, -_INF, 0.8], [-_INF, 1.2, 0.3], [1.0, -0.2, -_INF]])
+_RARE, _FREQUENT = torch.tensor([[0.5, -30.0, 1.0]]), torch.tensor([[0.0, -1.0, 0.3]])
 
 padded_kl = Check(
     name="padded_kl",
@@ -169,6 +171,8 @@ def padded_kl(student, teacher, vocabulary):
         "both are padded, vocabulary 3": call(_S, _T, 3),
         "three tokens, vocabulary 3, −inf at one place in both": call(_ALSO, _NO, 3),
         "the same logits twice": call(_S, _S, 4),
+        "student's logits [0.5, -30, 1], teacher's [0, -1, 0.3], vocabulary 3 | a token of almost no "
+        "probability": call(_RARE, _FREQUENT, 3),
     },
     mistakes="""
 the padding is cut after the softmax | Padded rows have taken a part of the probability by then, and the rest no longer sums to 1. Cut the logits.

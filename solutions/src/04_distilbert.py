@@ -56,7 +56,7 @@ checks.layers_to_take(layers_to_take)
 #
 # **Goal** make a student that starts from its teacher's weights and is independent of the teacher. **10 minutes, difficulty 2 of 3**
 #
-# `student_from(teacher, layers)` takes a `BertForSequenceClassification` and a list of layer numbers, counted from 0. It returns a model of the same
+# `student_from(teacher, layers)` takes a `BertForSequenceClassification` and a list of layer numbers in rising order, counted from 0. It returns a model of the same
 # class with copies of these layers, in this order, and of the teacher's embeddings, pooler and classifier. The teacher's layers are in `teacher.bert.encoder.layer`, an
 # `nn.ModuleList`.
 #

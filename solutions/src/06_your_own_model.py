@@ -24,7 +24,7 @@ from course_lib.quantization import run_onnx
 # **Goal** choose a limit that cuts few texts and wastes little time. **8 minutes, difficulty 1 of 3**
 #
 # A text with more than `max_length` tokens loses its end. `choose_max_length(lengths, most_cut)` takes a list of the texts' lengths in tokens, in any order, and the share of the texts that may be cut, such as 0.25. It returns the
-# smallest number in `lengths` for which at most this share of the texts is longer. Exactly this share is allowed.
+# smallest number in `lengths` for which at most this share of the texts is longer. Exactly this share is allowed. Rounding errors of floating-point numbers do not matter.
 #
 # First, on paper: for lengths 5, 9, 9, 30, which limit cuts at most a quarter of the texts? And at most a half?
 #
@@ -32,7 +32,7 @@ from course_lib.quantization import run_onnx
 #
 # <details><summary>Hint 1</summary>A text with exactly max_length tokens is not cut.</details>
 # <details><summary>Hint 2</summary>Try the lengths as limits, from the smallest to the largest, and count how many texts are longer.</details>
-# <details><summary>Hint 3</summary>Turn the count into a share before you compare it. The other way, a share times the number of texts may be off by a rounding error.</details>
+# <details><summary>Hint 3</summary>Turn the count into a share before you compare it.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "choose_max_length", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -117,10 +117,6 @@ NO_MISTAKE: dict[str, dict[str, str]] = {
         "if left <= 1:": "a byte of a budget",
         "return min(left / (layers * 12 * hidden ** 2), 1.0)": "min knows no order",
     },
-    "loses_less": {
-        "if low >= -points:": "no counts have a limit of exactly −points",
-        "return 'no' if high <= -points else 'cannot tell'": "and none of these has",
-    },
     "padded_kl": {
         f"ratio = torch.where(log_p > -torch.inf, log_p - log_q, {other})": "times a p of 0"
         for other in ("1.0", "-1.0")
