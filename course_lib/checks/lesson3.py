@@ -386,6 +386,10 @@ def _came_with_gradients(answer: Any) -> bool:
     return all(p.grad is not None and p.grad.any() for p in teacher.parameters())
 
 
+def _flows(answer: Any, teacher: nn.Module, logits: Any) -> bool:
+    return bool(getattr(logits, "requires_grad", False))
+
+
 def _twice(answer: Any, teacher: nn.Module, logits: Any) -> bool:
     return agree(answer(teacher, _INPUTS), logits)
 
@@ -396,6 +400,7 @@ _STILL = "a teacher whose first layer came frozen: which parameters are trainabl
 _FROZEN = "is it still trainable, as it came?"
 _FLOWS = "does a gradient flow into its answer?"
 _MODE = "a teacher that came in eval mode: is it in training mode afterwards?"
+_AGAIN = "a teacher that came in eval mode: can backward() go through its answer?"
 _GRADS = "the teacher came with gradients of its own: are they still there?"
 _SAYS = "what it says of three inputs, a teacher with dropout and batch norm, in training mode"
 
@@ -410,8 +415,9 @@ def ask_teacher(teacher, inputs):
     tries={
         _SAME: _ask(_twice),
         _KEEPS: _ask(_changed),
-        _FLOWS: _ask(lambda answer, teacher, logits: bool(getattr(logits, "requires_grad", False))),
+        _FLOWS: _ask(_flows),
         _MODE: _ask(lambda answer, teacher, logits: teacher.training, training=False),
+        _AGAIN: _ask(_flows, training=False),
         _FROZEN: _ask(
             lambda _, teacher, logits: all(p.requires_grad for p in teacher.parameters())
         ),
@@ -428,6 +434,9 @@ the teacher is in training mode | Its dropout is on, so it says something else e
   ? {_FLOWS}: no
 the dropout is changed for good | Its p is a setting of the teacher: whoever trains it on finds no dropout. eval() switches it off for the question alone.
   ? {_KEEPS}: Dropout
+a gradient, if the teacher came in eval mode | Eval mode does not stop gradients: the context without them is needed each time.
+  ? before: right
+  ? {_AGAIN}: yes
 the weights are changed | The teacher is asked, not trained: its weights stay.
   ? {_KEEPS}: Linear
 what came frozen is trainable afterwards | requires_grad_(True) at the end does not give back what was there before. A context without gradients leaves no trace.

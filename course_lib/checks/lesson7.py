@@ -169,6 +169,7 @@ def padded_kl(student, teacher, vocabulary):
         "two tokens, vocabulary 4, no padding": call(_S, _T[:, :4], 4),
         "the teacher has one row of padding": call(_S, _T, 4),
         "both are padded, vocabulary 3": call(_S, _T, 3),
+        "both are padded by one, vocabulary 3": call(_S, _T[:, 1:], 3),
         "three tokens, vocabulary 3, −inf at one place in both": call(_ALSO, _NO, 3),
         "the same logits twice": call(_S, _S, 4),
         "student's logits [0.5, -30, 1], teacher's [0, -1, 0.3], vocabulary 3 | a token of almost no "
@@ -201,6 +202,9 @@ reverse KL | The teacher's probabilities weigh the terms.
   = return (log_q.exp() * torch.where(log_q > -torch.inf, log_q - log_p, 0.0)).sum(-1).mean()
 −inf gives NaN | −inf − (−inf) is NaN, and 0 · NaN is NaN. Such a token adds nothing: put 0 in its place.
   torch.where(log_p > -torch.inf, log_p - log_q, 0.0) => log_p - log_q
+cut only where the lengths differ | Both can have the same padding. Cut both to `vocabulary`, whatever their lengths.
+  student[:, :vocabulary] => (student if student.shape == teacher.shape else student[:, :vocabulary])
+  teacher[:, :vocabulary] => (teacher if student.shape == teacher.shape else teacher[:, :vocabulary])
 not weighted by the teacher | Unlikely tokens would count as much as likely ones.
   log_p.exp() * ratio => ratio
 cross-entropy | It is KL plus the teacher's own entropy, and not 0 if both agree.

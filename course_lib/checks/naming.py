@@ -371,7 +371,8 @@ def _of_one(came: Any, expected: Any) -> Mistake | None:
         return SHAPED if _same_numbers(number, wanted) else SHAPE
     if wanted.isfinite().all() and not number.isfinite().all():
         return NAN
-    if getattr(expected, "dtype", None) == torch.bool and agree(1 - number, expected):
+    both = len(wanted.unique()) == 2  # no wonder that a mask of one kind comes as the other
+    if both and getattr(expected, "dtype", None) == torch.bool and agree(1 - number, expected):
         return OPPOSITE
     return None
 

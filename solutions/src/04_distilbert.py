@@ -33,7 +33,7 @@ from course_lib.checks import lesson4
 #
 # **Goal** spread a student's layers evenly over its teacher's. **5 minutes, difficulty 1 of 3**
 #
-# `layers_to_take(of, take)` returns a list of the teacher's layers that the student copies, in rising order: integers that count from 0 and can index a list. Divide the teacher's `of` layers into `take` groups of
+# `layers_to_take(of, take)` returns a list of the teacher's layers that the student copies, in rising order: integers that count from 0 and can index a list. A tensor of them will do, too. Divide the teacher's `of` layers into `take` groups of
 # neighbors of equal size, and take the first layer of each group. `take` divides `of`. DistilBERT takes six of twelve layers.
 #
 # <details><summary>Hint 1</summary>Write down the layers for 6 of 12, and then for 2 of 6. Which is the first, and how far apart are they?</details>
