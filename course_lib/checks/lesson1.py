@@ -53,6 +53,7 @@ def _irregular() -> nn.Module:
         row = torch.arange(1.0, layer.weight.numel() + 1).mul(1.7).sin()
         row[:zeros], row[-1], row[-2] = 0, 0.004, 3e-7
         layer.weight.data = row.view(layer.weight.shape)
+    net[2].weight.requires_grad_(False)
     return net
 
 
@@ -100,6 +101,8 @@ the mean of the layers' sparsities | A layer of 10 weights then counts as much a
   sum(layer.weight.numel() for layer in layers) => len(layers)
 the number of zeros, not their share | Five zeros are much among nine weights and nothing among a million. Divide by the number of weights.
   / sum(layer.weight.numel() for layer in layers) =>
+frozen layers are left out | A frozen weight is a weight: it takes its place, and its zeros count.
+  isinstance(m, (nn.Linear, nn.Conv2d))] => isinstance(m, (nn.Linear, nn.Conv2d)) and m.weight.requires_grad]
 zeros for each weight that is left | Divide by all weights, those that are zero among them.
   layer.weight.numel() => (layer.weight != 0).sum().item()
 layers inside a block are missed | children() goes one step down only. Real networks have blocks inside blocks; modules() walks through all of them.
@@ -291,6 +294,10 @@ each layer is scaled first | Dividing by the layer's largest weight is a score o
   - def global_masks(weights, amount):
   + def global_masks(weights, amount):
   +     weights = {layer: weight / weight.abs().max() for layer, weight in weights.items()}
+each layer is scaled by its mean first | That is a score of its own, not magnitude. It makes layers alike whose sizes differ for a reason.
+  - def global_masks(weights, amount):
+  + def global_masks(weights, amount):
+  +     weights = {layer: weight / weight.abs().mean() for layer, weight in weights.items()}
 halves are rounded up | Python's round() takes the even neighbor of a half: round(2.5) is 2. The exercise asks for round().
   round( => math.floor(0.5 +
 one mask, the layers are lost | Each layer needs a mask of its own shape, under its own name. Cut the long one apart.

@@ -232,9 +232,11 @@ _CHANNELS = (
     _filled(nn.Conv2d(4, 3, 1), [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], [0.1, 0.2, 0.3]),
 )
 _WIDE = _irregular(
-    *(nn.Conv2d(2, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5, eps=0.4)),
-    nn.Conv2d(5, 3, 2, padding=1),
+    nn.Conv2d(2, 5, 3, stride=2, padding=1, dilation=2),
+    nn.BatchNorm2d(5, eps=0.4, momentum=0.3),
+    nn.Conv2d(5, 3, 2, padding=1, dilation=2),
 )
+_SETTINGS = ("kernel_size", "stride", "padding", "dilation", "eps", "momentum", "training")
 _PICTURE = torch.arange(98.0).view(1, 2, 7, 7).mul(0.37).sin()
 
 
@@ -242,6 +244,26 @@ def _block(x: float | Tensor) -> Callable[[dict[str, Any]], Any]:
     """What the next convolution says of a pixel or a picture: conv, batch norm, ReLU, conv."""
     seen = x if isinstance(x, Tensor) else torch.full((1, 1, 1, 1), x)
     return lambda layers: _through(seen, layers["conv"], layers["bn"], F.relu, layers["following"])
+
+
+def _settings(*given: Any) -> Callable[[dict[str, Any]], bool]:
+    """Whether the three layers have all the settings that they were built with."""
+
+    def look(layers: dict[str, Any]) -> bool:
+        pairs = [
+            (name, old, what) for name, old in zip(_BLOCK, given, strict=True) for what in _SETTINGS
+        ]
+        lost = [
+            f"{what} of {name}"
+            for name, old, what in pairs
+            if getattr(layers[name], what, None) != getattr(old, what, None)
+        ]
+        if lost:
+            why = "A layer that is built anew needs all that the old one was built with. A copy has it."
+            raise TroubleError(Mistake(f"lost: {', '.join(lost)}", why), "other settings")
+        return True
+
+    return look
 
 
 def _four_of_norm(layers: dict[str, Any]) -> dict[str, Tensor]:
@@ -269,10 +291,17 @@ def remove_channels(conv, bn, following, keep):
         what_the_next_convolution_makes_of_a_pixel_of_1=_block(1.0),
     )
     | _looks(
-        "channels [1, 2, 4] of 5 stay, kernels of 3 and 2, stride, padding: ",
+        "channels [1, 2, 4] of 5 stay, kernels of 3 and 2, stride, padding, dilation: ",
         (*_WIDE, [1, 2, 4]),
         _BLOCK,
         what_they_make_of_a_picture=_block(_PICTURE),
+        are_the_settings_as_before=_settings(*_WIDE),
+    )
+    | _looks(
+        "the same, a batch norm in training mode: ",
+        (_WIDE[0], copy.deepcopy(_WIDE[1]).train(), _WIDE[2], [1, 2, 4]),
+        _BLOCK,
+        are_the_settings_as_before=_settings(_WIDE[0], copy.deepcopy(_WIDE[1]).train(), _WIDE[2]),
     ),
     mistakes="""
 the batch norm stays whole | It holds four numbers for each channel. Left as it is, it still waits for the old number of channels.
@@ -323,20 +352,18 @@ filters set to zero instead of removed | Nothing became smaller; and batch norm'
   = gone = [i for i in range(len(conv.weight)) if i not in keep]
   = conv.weight.data[gone], conv.bias.data[gone] = 0, 0
   = return conv, bn, following
-the batch norm's ε is lost | A batch norm that is built anew needs all that the old one was built with. A copy has it.
-  return conv, bn, following => bn.eps = 1e-5; return conv, bn, following
-stride or padding is lost | A convolution that is built anew needs all that the old one was built with: stride and padding, too. A copy has them.
-  return conv, bn, following => conv.stride, conv.padding = (1, 1), (0, 0); return conv, bn, following
-padding is lost | A convolution that is built anew needs all that the old one was built with. A copy has it.
-  return conv, bn, following => conv.padding = following.padding = (0, 0); return conv, bn, following
-stride and padding of both are lost | A convolution that is built anew needs all that the old one was built with. A copy has it.
-  return conv, bn, following => conv.stride, conv.padding, following.padding = (1, 1), (0, 0), (0, 0); return conv, bn, following
 """,
     checked="two tensors of the convolution, four of the batch norm, two of the next one, the answers",
     not_checked="convolutions without bias or with groups; the sizes that layers say (exercise 6)",
 )
 
 # --- 3 · silence a channel ------------------------------------------------------------------------
+
+
+def _same_ones(answer: Answer) -> bool:
+    layers = copy.deepcopy(_CHANNELS)
+    return any(one is old for one in answer(*layers, []) for old in layers)
+
 
 silence_channels = Check(
     name="silence_channels",
@@ -370,8 +397,12 @@ def silence_channels(conv, bn, following, gone):
         (*_CHANNELS, []),
         _BLOCK,
         what_the_next_convolution_makes_of_a_pixel_of_1=_block(1.0),
-    ),
+    )
+    | {"no channel falls silent: is a layer the old one, not a copy?": _same_ones},
     mistakes="""
+an old layer is given back, not a copy | Whoever changes what you give back then changes the caller's layer, too.
+  ? before: right
+  ? is a layer the old one: yes
 batch norm speaks for a filter of zeros | Zeros go in, and β − γ · mean / √(variance + ε) comes out, the same for each picture. The next layer hears it, unless it is negative.
   following.weight[:, gone] = 0 => conv.weight[gone] = 0; conv.bias[gone] = 0
 the filter is zero, its bias is not | The bias still goes into the batch norm, which makes it louder. And without the bias there would still be batch norm's own constant.
@@ -527,6 +558,8 @@ the size of a head, computed from what is left | A head keeps its size. It is th
 a size that the layer says, which may be old | An earlier cut has left the numbers beside the tensors as they were. The shape of a weight cannot be out of date.
   len(layers["query"].weight) // heads => layers["query"].out_features // heads
   for i in range(size)] => for i in range(size) if head * size + i < len(layers["query"].weight)]
+all between the first and the last head that stay | `keep` names each of them; those between may go.
+  for head in keep for => for head in range(keep[0], keep[-1] + 1) for
 one row for each head | A head is as many neighboring rows as it has numbers, not one.
   [head * size + i for head in keep for i in range(size)] => list(keep)
 only the first row of each head | A head is as many neighboring rows as it has numbers: size of them.
@@ -593,6 +626,9 @@ def head_importance(answers, gradients, parameters):
         "[[[[2, 5], [1, 1]], [[-1, 0], [2, 7]]]], parameters 1": call(*_TWO_TOKENS, 1),
         "three sentences, two tokens, four heads of three numbers, parameters 7 | other sizes": call(
             *_LARGE, 7
+        ),
+        "one head of one number in three sentences, parameters 7": call(
+            *(one[:, :, :1, :1] for one in _LARGE), 7
         ),
     },
     mistakes="""

@@ -471,6 +471,11 @@ together: pruned behind each step, not before it | Then the last weights go when
   +         both = both * mask
 together: another mask behind each step | The zeros of a step are those that were made before it. A second mask lets them come back, in exchange for others.
   step(both * mask, t) * mask => step(both * mask, t); both = both * mask_of(both, amount * (t + 1) / steps)
+together: pruned behind each step, as if no step had come before | The last weights then go when no step is left to make up for them. Prune, then step, then hold the zeros.
+  - mask = mask_of(both, amount * (t + 1) / steps)
+  -         both = step(both * mask, t) * mask
+  + both = step(both, t)
+  +         both = both * mask_of(both, amount * (t + 1) / steps)
 together: the masks come from the start | Each step chooses anew, among the weights as they are by then.
   mask_of(both, amount * (t => mask_of(start, amount * (t
 together: the mask is not laid on before the step | The step then trains with weights that should be gone. Prune, then step, then hold the zeros.

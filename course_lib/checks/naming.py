@@ -367,8 +367,10 @@ def _of_one(came: Any, expected: Any) -> Mistake | None:
         return None if wanted is None and type(came) is type(expected) is list else KIND
     if wanted is None:  # a range
         return None if number.numel() == 1 else KIND
+    if number.shape != wanted.shape and _same_numbers(number, wanted):
+        return SHAPED
     if number.shape != wanted.shape and not number.numel() == wanted.numel() == 1:
-        return SHAPED if _same_numbers(number, wanted) else SHAPE
+        return SHAPE
     if wanted.isfinite().all() and not number.isfinite().all():
         return NAN
     both = len(wanted.unique()) == 2  # no wonder that a mask of one kind comes as the other
