@@ -580,8 +580,6 @@ the second call does nothing | Asking for more later must work: gradual pruning 
 the missing share as a quantile of what is left | From 50 % to 75 % half of those left must go. And a quantile lies beside a weight.
   = left, gone = weight[weight != 0].abs(), (weight == 0).float().mean().item()
   = return weight * (weight.abs() > left.quantile(amount - gone)) if amount > gone else weight.clone()
-the largest go | Pruning gives up the smallest weights: they add least to the sums they go into.
-  sizes > => sizes <=
 a quantile for the k-th value | A quantile interpolates between two weights, and lies beside them.
   sizes.kthvalue(round(amount * weight.numel())).values => sizes.quantile(amount)
 a share of the largest weight for the threshold | Half of the largest weight is not the middle of all weights: the amount comes out by chance. Rank them.

@@ -179,13 +179,7 @@ rows for columns in the next layer | A row of the next layer is one of *its own*
   [:, keep] => [keep]
 the bias is forgotten | Each neuron owns one number of the bias, beside its row. With the old bias the shapes no longer fit, or each neuron gets another one's.
   first.bias.data = first.bias.data[keep] =>
-the first bias numbers, not those of the neurons that stay | Each neuron keeps its own number of the bias: index with the same list.
-  first.bias.data[keep] => first.bias.data[: len(keep)]
 the first columns of the next layer, not those that stay | Each neuron keeps its own column: index with the same list.
-  [:, keep] => [:, : len(keep)]
-the first rows, not those that were asked for | `keep` names which neurons stay, not how many.
-  first.weight.data[keep] => first.weight.data[: len(keep)]
-  first.bias.data[keep] => first.bias.data[: len(keep)]
   [:, keep] => [:, : len(keep)]
 the next layer's bias is cut to the same length, too | @bias
   [:, keep] => [:, keep]; second.bias.data = second.bias.data[: len(keep)]
@@ -206,8 +200,6 @@ set to zero instead of removed | The answers are right, and nothing became small
   = gone = [i for i in range(len(first.weight)) if i not in keep]
   = first.weight.data[gone], first.bias.data[gone] = 0, 0
   = return first, second
-the two layers are exchanged | The order is first, second.
-  return first, second => return second, first
 """,
     checked="both weights, both biases, the sizes that the layers say, and the answer to an input",
     not_checked="layers without bias, an empty list, the order of `keep`",
@@ -309,8 +301,6 @@ the batch norm stays whole | It holds four numbers for each channel. Left as it 
   -         getattr(bn, name).data = getattr(bn, name).data[keep]
 running mean and variance are forgotten | They are buffers, not parameters, so parameters() does not list them. In eval mode each channel is normalized by them.
   , "running_mean", "running_var" =>
-only running_var is forgotten | The variance is counted for each channel, as the mean is.
-  , "running_var" =>
 only running_mean is forgotten | The mean is counted for each channel, as the variance is.
   "running_mean",  =>
 the batch norm's weight and bias are forgotten | The statistics are cut, γ and β are not. They scale and shift each channel, and belong to it as well.
@@ -321,8 +311,6 @@ the first numbers of γ and β, not those of the channels that stay | Each chann
   (bn, name).data[keep] => (bn, name).data[keep if name[0] == "r" else slice(len(keep))]
 the first running means and variances, not those that stay | Each channel keeps its own: index with the same list.
   (bn, name).data[keep] => (bn, name).data[keep if name[0] != "r" else slice(len(keep))]
-the first numbers of the batch norm, not those of channels that stay | Each channel keeps its own four: index with the same list.
-  (bn, name).data[keep] => (bn, name).data[: len(keep)]
 mean and variance are exchanged | running_mean is taken off, running_var is divided by.
   return conv, bn, following => bn.running_mean, bn.running_var = bn.running_var, bn.running_mean; return conv, bn, following
 a fresh batch norm | Its size is right, but all that it had learned is gone: γ is 1, β and the mean are 0. The smaller network is then another one than the masked.
@@ -331,10 +319,6 @@ a fresh batch norm | Its size is right, but all that it had learned is gone: γ 
   + bn = nn.BatchNorm2d(len(keep), bn.eps).eval()
 the batch norm's statistics are fresh | γ and β are copied, but the mean is 0 and the variance 1: in eval mode each channel is normalized by others.
   (bn, name).data[keep] => (bn, name).data[keep] if name[0] != "r" else torch.full((len(keep),), float("var" in name))
-the first bias numbers, not those of the channels that stay | Each channel keeps its own number of the bias: index with the same list.
-  conv.bias.data[keep] => conv.bias.data[: len(keep)]
-the next convolution reads the first channels, not those that stay | Its weight is [out, in, …]: index the second dimension with the same list.
-  [:, keep] => [:, : len(keep)]
 the convolution's bias is forgotten | Each channel has a filter and one number of the bias. Both go.
   conv.weight.data, conv.bias.data = conv.weight.data[keep], conv.bias.data[keep] => conv.weight.data = conv.weight.data[keep]
 the first channels, not those that were asked for | `keep` names which channels stay, not how many.
@@ -562,8 +546,6 @@ all between the first and the last head that stay | `keep` names each of them; t
   for head in keep for => for head in range(keep[0], keep[-1] + 1) for
 one row for each head | A head is as many neighboring rows as it has numbers, not one.
   [head * size + i for head in keep for i in range(size)] => list(keep)
-only the first row of each head | A head is as many neighboring rows as it has numbers: size of them.
-  for i in range(size)] => for i in range(1)]
 as many rows for a head as there are heads | The number of heads and the size of a head are two numbers; their product is the width.
   len(layers["query"].weight) // heads => heads
   for i in range(size)] => for i in range(size) if head * size + i < len(layers["query"].weight)]
@@ -571,8 +553,6 @@ every third row | The rows of a head are neighbors: first all of head 0, then al
   head * size + i for => head + heads * i for
 every third row, in rising order | The rows of a head are neighbors: first all of head 0, then all of head 1.
   [head * size + i for head in keep for i in range(size)] => [row for row in range(heads * size) if row % heads in keep]
-the output layer's first columns, not those of the heads that stay | Each head is read in its own columns: the same list of places.
-  [:, places] => [:, : len(places)]
 the first bias numbers, not those of the heads that stay | Each row has its own number of the bias: the same list of places.
   layer.bias.data[places] => layer.bias.data[: len(places)]
 the biases of query, key and value are forgotten | Each row has a number of the bias beside it. In BERT all three have one.
@@ -585,10 +565,6 @@ the value layer is forgotten | Query and key decide where a head looks, value wh
   , layers["value"]) => )
 the key layer is forgotten | A head compares its queries with its keys: it has rows in all three.
   layers["key"],  =>
-the query layer is forgotten | A head compares its queries with its keys: it has rows in all three.
-  (layers["query"],  => (
-only the query layer is cut | A head has rows in query, key and value, and columns in the output.
-  (layers["query"], layers["key"], layers["value"]) => (layers["query"],)
 the first heads, not those that were asked for | `keep` names which heads stay, not how many.
   for head in keep for => for head in range(len(keep)) for
 the list of those that stay, taken for those that go | @stay
@@ -634,10 +610,6 @@ def head_importance(answers, gradients, parameters):
     mistakes="""
 averaged first, then the absolute value | A head that helps one sentence and harms another averages to nothing, and looks dispensable. Take the absolute value of each example, then the mean.
   gates.abs().mean(0) => gates.mean(0).abs()
-the largest sentence for their mean | One loud sentence then decides. The importance is an average over the sentences.
-  .mean(0) => .amax(0)
-averaged over the heads, not over the sentences | The first dimension of the gates holds the sentences, the second the heads.
-  .mean(0) => .mean(1)
 the absolute value of each number | There is one gate for the whole head: the changes that its numbers make to the loss add up, and may cancel. Sum over the head's numbers first.
   (answers * gradients).sum => (answers * gradients).abs().sum
 the absolute value of each token | The gate closes the head for the whole sentence. Add up its tokens before you take the absolute value.
@@ -646,12 +618,6 @@ the absolute value of each number of the head | The head's numbers add up, and m
   (answers * gradients).sum((1, 3)) => (answers * gradients).sum(1).abs().sum(2)
 answers and gradients are added up apart | The product comes first, number by number, then the sum: a sum of products is not a product of sums.
   (answers * gradients).sum((1, 3)) => answers.sum((1, 3)) * gradients.sum((1, 3))
-the tokens are the heads | The dimensions are [sentences, tokens, heads, numbers].
-  .sum((1, 3)) => .sum((2, 3))
-summed over tokens and heads | The heads stay, and the numbers of a head are added up: dimensions 1 and 3.
-  .sum((1, 3)) => .sum((1, 2))
-the largest for the sum over a head's numbers | The gate's gradient is a sum over tokens and numbers.
-  .sum((1, 3)) => .amax((1, 3))
 a mean over the head's numbers and tokens, too | The gate's gradient is a sum. With a mean long sentences, and large heads, count less.
   .sum((1, 3)) => .mean((1, 3))
 a mean over the tokens | The gate's gradient is a sum over the tokens. With a mean long sentences count less.

@@ -98,8 +98,6 @@ logarithms of the probabilities | log_softmax is for the loss. Probabilities are
   return powers / powers.sum(-1, keepdim=True) => return z.log_softmax(-1)
 one sum for the whole batch | Each row must add up to 1, not the whole tensor: sum over the last dimension alone.
   powers.sum(-1, keepdim=True) => powers.sum()
-not divided by the sum | These powers do not add up to 1 yet.
-  / powers.sum(-1, keepdim=True) =>
 """,
     checked="one example and batches, T of 0.5, 1, 2 and 4, logits of ±1000, alone and beside others",
     not_checked="T of 0 or below, half precision",
@@ -155,8 +153,6 @@ Jensen–Shannon for KL | That compares both with their mean. Here p is compared
   = return sum(torch.special.xlogy(x, x / m).nansum() for x in (p, q)) / 2
 F.kl_div in the order of the paper | kl_div(input, target) takes log q first, then p. It never complains.
   = return F.kl_div(p, q, reduction="sum")
-F.kl_div without the logarithm | kl_div takes the *logarithm* of q, and never complains.
-  = return F.kl_div(q, p, reduction="sum")
 softmax of probabilities | p and q add up to 1 already. Softened again, they are nearly alike.
   = p, q = p.softmax(-1), q.softmax(-1)
   = return (p * (p.log() - q.log())).sum()
@@ -172,8 +168,6 @@ cross-entropy for KL | −Σ p log q is KL plus the teacher's own entropy. It ha
   p[some].log() - q[some].log() => -q[some].log()
 the entropy of the teacher is added, not taken off | KL is cross-entropy minus entropy. Which sign has Σ p log p?
   p[some].log() - q[some].log() => -p[some].log() - q[some].log()
-the difference without logarithms | KL compares logarithms of probabilities.
-  (p[some].log() - q[some].log()) => (p[some] - q[some])
 """,
     checked="three classes and four, two equal distributions, a class that the teacher excludes",
     not_checked="batches, a class that the student excludes",
@@ -234,17 +228,12 @@ one number for each example | Both parts are means over the batch: one number.
   labels) => labels, reduction="none")
 the teacher's argmax for its distribution | With hard labels, all that the teacher says about the other classes is gone.
   F.softmax(teacher_logits / T, dim=-1) => F.one_hot(teacher_logits.argmax(-1), teacher_logits.shape[-1]).float()
-over the examples instead of the classes | Each example's probabilities add up to 1, over the last dimension. With dim=0 the columns do.
-  student_logits / T, dim=-1 => student_logits / T, dim=0
-  teacher_logits / T, dim=-1 => teacher_logits / T, dim=0
 alpha on the wrong part | alpha is the teacher's share: at 1 the labels play no part. Yours weighs the other way round.
   alpha * soft + (1 - alpha) * => (1 - alpha) * soft + alpha *
 temperature on the hard labels, too | The label's part is plain cross-entropy at T = 1: that is how the student will be used.
   F.cross_entropy(student_logits, => F.cross_entropy(student_logits / T,
 temperature on the student alone | A soft student is then pulled to a hard teacher. Both sides need the same T.
   teacher_logits / T => teacher_logits
-temperature on the teacher alone | A hard student is then pulled to a soft teacher. Both sides need the same T.
-  student_logits / T => student_logits
 the labels are not used | The labels' part compares with what the data say, not with the student's own or the teacher's guess.
   (student_logits, labels) => (student_logits, teacher_logits.argmax(-1))
 the hard part looks at the teacher's logits | Cross-entropy with the labels must teach the student; the teacher does not learn.
@@ -259,10 +248,6 @@ the labels' part is missing | Where there are labels they help: 1 − alpha of t
   + (1 - alpha) * F.cross_entropy(student_logits, labels) =>
 both parts added without weights | Without alpha and 1 − alpha nobody can set the balance between the two.
   alpha * soft + (1 - alpha) * => soft +
-the labels' part has no weight | Without 1 − alpha the labels count in full, whatever the teacher's share is.
-  (1 - alpha) * =>
-the teacher's part has no weight | Without alpha the teacher counts in full, whatever its share should be.
-  alpha * soft => soft
 nothing is learned from the teacher | The value is right, but the teacher's part is cut off from the student: its gradient never arrives.
   F.log_softmax(student_logits / T => F.log_softmax(student_logits.detach() / T
 nothing is learned from the labels | The value is right, but the labels' part is cut off from the student: its gradient never arrives.
@@ -300,8 +285,6 @@ the inner derivative 1/T is missing | The student's logits are divided by T befo
   (q - p) / T => (q - p)
 T² is in it already | Here you look at KL alone, to see how its gradient shrinks. The factor comes after.
   (q - p) / T => (q - p) * T
-1/T² for 1/T | Only one 1/T stands in the formula. The other one comes by itself, because q and p become alike.
-  (q - p) / T => (q - p) / T**2
 the sum over the batch for the mean | The loss is a mean over the examples, so each gives 1/n of the gradient.
   / len(student_logits) =>
 the batch of the example for any batch | Count the examples that you are given.
@@ -320,11 +303,6 @@ student and teacher are swapped in kl_div | kl_div takes the student's logarithm
 no temperature in the softmaxes | Both distributions are those at T. At T = 1 nobody sees the difference.
   student_logits / T => student_logits
   teacher_logits / T => teacher_logits
-temperature on the student alone | Both distributions are those at T.
-  teacher_logits / T => teacher_logits
-over the examples instead of the classes | Each example's probabilities add up to 1, over the last dimension.
-  student_logits / T, -1 => student_logits / T, 0
-  teacher_logits / T, -1 => teacher_logits / T, 0
 the value for its gradient | The loss is one number. Its gradient has a number for each logit of the student.
   (q - p) / T / len(student_logits) => F.kl_div(q.log(), p, reduction="batchmean")
 the length for the gradient | Keep the gradient whole: one number for each logit. The next cell takes its length.
@@ -539,8 +517,6 @@ the mask of the first sentence for all | Each sentence has a length of its own, 
   = return losses[:, mask[0].bool()].mean()
 the number of real tokens, counted from the left | Padding may stand on either side: ask the mask where the tokens are.
   = return torch.cat([row[: int(m.sum())] for row, m in zip(losses, mask)]).mean()
-the real tokens' losses, without a mean | One number for the whole batch is asked for.
-  .mean() =>
 """,
     checked="sentences of different length, more padding, padding on the left, nan and infinity in it",
     not_checked="a batch of padding alone (0 / 0), masks of other values than 0 and 1",

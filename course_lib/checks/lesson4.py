@@ -60,19 +60,11 @@ steps of `take` | That many layers are wanted; they lie of // take apart.
   of // take => take
 first and last are both fixed | From end to end the steps are uneven: some neighbors stay and other gaps are wide. The first layer of each group is meant.
   list(range(0, of, of // take)) => torch.linspace(0, of - 1, take).round().long()
-the last one is missing | range() stops before its end: give it `of` itself.
-  (0, of, => (0, of - of // take,
-one too many | range() stops before its end, which is `of`: there is no layer of that number.
-  (0, of, => (0, of + 1,
 the numbers are not whole | layers[2.0] stops with an error. // divides whole numbers into whole ones.
   ? before: right
   ? index a list of layers?: no
 the first group is left out | Each group gives its first layer; that of the first group is 0.
   range(0, of, of // take) => range(of // take, of, of // take)
-the whole groups | The first one of each is asked for, in one list.
-  list(range(0, of, of // take)) => [list(range(i, i + of // take)) for i in range(0, of, of // take)]
-all layers | The groups are as large as of // take: that is the step.
-  range(0, of, of // take) => range(of)
 """,
     checked="6 of 12, 2 of 6, 1 of 6, all of 4 and 3 of 15",
     not_checked="numbers that do not divide; whether another choice is better after training",
@@ -234,8 +226,6 @@ a plain list, in which PyTorch finds no parameters | An optimizer would not trai
   + chosen = [encoder.layer[i] for i in layers]
   +     del encoder.layer
   +     encoder.layer = chosen
-in another order | The student's layers stand in the order in which they are asked for.
-  for i in layers => for i in layers[::-1]
 the layers that should go have stayed | `layers` names those that the student keeps.
   {_OWN}
   ? {_WHICH}: 0 and 2 and 3
@@ -297,8 +287,6 @@ def cosine_loss(student, teacher, mask):
     mistakes="""
 the cosine itself, not 1 − cosine | Training makes a loss smaller. A smaller cosine turns the student's thoughts away from the teacher's, in the end to their opposite.
   1 - F => F
-the sign is turned round | Training makes a loss smaller: 1 − cosine is 0 where both agree, and 2 where they are opposite.
-  (1 - F.cosine_similarity(mine, theirs, dim=-1)) => (F.cosine_similarity(mine, theirs, dim=-1) - 1)
 minus the cosine, without the 1 | It has the same gradient, but it is not 0 where both agree.
   (1 - F => (-F
 the absolute value of the cosine | Vectors that point in opposite directions are then as good as equal ones.
@@ -347,8 +335,6 @@ not divided by the lengths of the vectors | A product of two vectors also grows 
   F.cosine_similarity(mine, theirs, dim=-1) => (mine * theirs).sum(-1)
 the mean squared error | It looks at the lengths of the vectors, too. The cosine looks at the angle alone.
   = return F.mse_loss(student[mask.bool()], teacher.detach()[mask.bool()])
-the wrong side is detached | The student is to learn, the teacher is to stay: take the *teacher's* side out of the graph.
-  student[words], teacher.detach()[words] => student.detach()[words], teacher[words]
 the sum for the mean | A longer batch then weighs more against the other two losses.
   .mean() => .sum()
 """,
@@ -450,8 +436,6 @@ temperature on the hard loss, too | Labels know no temperature: the student will
   F.cross_entropy(student.logits => F.cross_entropy(student.logits / T
 the soft loss without T² | At T = 2 its gradient is four times too small, so that the weights 5 and 2 stand for something else.
   T**2 * =>
-T for T² | T makes up for one of the two divisions only.
-  T**2 * => T *
 cross-entropy with the teacher for KL | It is KL plus the teacher's own entropy: the same gradient, but not 0 where both agree.
   F.kl_div(log_q, p, reduction="batchmean") => -(p * log_q).sum(-1).mean()
 the soft loss at T = 1 | Both sides are divided by T = 2 before the softmax; at 1 the teacher's doubts are hardly heard.
@@ -487,8 +471,6 @@ the cosine itself, not 1 − cosine | A loss gets smaller: yours turns the stude
   1 - F.cosine => F.cosine
 the hard loss is shared out to unlabeled sentences, too | It is a mean over the sentences with a label. Divided by all, it fades the more unlabeled text there is.
   / known => / len(labels)
-the hard loss is a sum | It is a mean over the sentences with a label.
-  / known =>
 the soft loss is that of labeled sentences alone | The teacher has something to say of every sentence: that is what unlabeled text is for.
   F.kl_div(log_q, p, reduction="batchmean") => F.kl_div(log_q[labels != -100], p[labels != -100], reduction="sum") / (labels != -100).sum().clamp(min=1)
 label 0 is taken for no label | −100 alone means that there is none: class 0 is a class.
@@ -511,14 +493,10 @@ nothing is learned by the soft loss | The value is right, but this part is cut o
   F.log_softmax(student.logits / T => F.log_softmax(student.logits.detach() / T
 nothing is learned by the hard loss | The value is right, but this part is cut off from the student.
   F.cross_entropy(student.logits => F.cross_entropy(student.logits.detach()
-nothing is learned by the cosine loss | The value is right, but this part is cut off from the student: its hidden states never move.
-  student.hidden_states[-1][words] => student.hidden_states[-1].detach()[words]
 three losses instead of one | A loss is one number: add the three up, each with its weight.
   5 * soft + 2 * hard + cosine => 5 * soft, 2 * hard, cosine
 mean for batchmean | This reduction also divides by the number of classes: with three of them the soft loss is three times too small.
   batchmean => mean
-sum for batchmean | The soft loss then grows with the batch.
-  batchmean => sum
 """,
     checked="each loss apart and all three, padding, some and all labels missing, both sides' gradients",
     not_checked="logits of each word (as in masked language models), two widths, other T",
@@ -653,8 +631,6 @@ what came in eval mode is left in training mode | train() at the end is no way b
 the warm-up is among the timed calls | It is much slower than any later one: call each model once before you look at the clock, and forget that time.
   model(**batch)  # warm-up =>
   range(rounds) => range(rounds + 1)
-only the first model is warmed up | The first call of each model is slow.
-  model(**batch)  # warm-up => next(iter(models.values()))(**batch)
 the clock is started once a round | The second model's time then has the first one's in it: look at the clock right before each call.
   - for name, model in models.items():
   -                 start = clock()
@@ -686,8 +662,6 @@ not sorted before the middle is taken | The median is the middle of the *sorted*
   statistics.median(row) => row[len(row) // 2]
 the sum of all rounds | A latency is the time of one call.
   statistics.median(row) => sum(row)
-all rounds, not their median | One number for each model is asked for.
-  statistics.median(row) => row
 one model after the other, not in turns | A laptop that gets warm, or another program, then hits one model alone. In turns they share the noise.
   {_QUIET}
   ? {_ONE}: 2.0
@@ -816,8 +790,6 @@ sentences that both get right are taken for A's own | A's own are those that A g
   right_a & ~right_b => right_a & right_b
 sentences that both get right are taken for B's own | B's own are those that B gets right *and A does not*: ~ turns a mask round.
   right_b & ~right_a => right_b & right_a
-p is rounded | Rounding belongs to printing: near 5 % it changes the verdict.
-  binomtest(only_a, differ).pvalue => round(binomtest(only_a, differ).pvalue, 2)
 no significant difference, read as equal | A small test finds nothing in models that differ a lot. It cannot tell them apart: that is all it says.
   ? {_EQUAL}: yes
 p is read the wrong way round | p is how often equal models would split so unevenly by chance. A *small* one speaks against chance.

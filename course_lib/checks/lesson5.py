@@ -59,8 +59,6 @@ the numbers are still in float32 | You have added the scales, but the numbers ta
   (width + 4) => (4 * width + 4)
 how many times smaller, not the bytes | A ratio needs this number first. It is asked for below the exercise.
   words * (width + 4) => 4 * width / (width + 4)
-two numbers, not their sum | The bytes of the numbers and those of the scales: add them up.
-  words * (width + 4) => words * width, 4 * words
 the width of MiniLM for any table | `width` says how many numbers a row has.
   (width + 4) => (384 + 4)
 """,
@@ -189,8 +187,6 @@ small rows get a far too large scale | A lower bound for the scale is a way arou
   scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-2)
 a row of zeros changes the scales of the others | Only the scale of that row may be any number above 0; the others keep their own.
   scale[scale == 0] = 1.0 => scale = torch.ones_like(scale) if (scale == 0).any() else scale
-the sizes for the numbers | A whole number has the sign of its weight: only for the scale is it taken off.
-  (weight / scale) => (weight.abs() / scale)
 """,
     checked="sizes and signs of nine weights, one byte each, the scales' shape, small rows, a row of zeros",
     not_checked="weights that are nan or infinite, half precision, tensors of one or three dimensions",
@@ -576,8 +572,6 @@ equal models drive each other out | `<=` in all three holds for twins, too, in b
   = def beats(one, other):
   =     return all(x <= y for x, y in zip(one, other, strict=True))
   = return [n for n in costs if not any(m != n and beats(costs[m], costs[n]) for m in costs)]
-each model beats itself | Compared with itself a model is at least as good in everything, and then nobody is left.
-  other != mine and =>
 of equal models only one stays | Neither beats the other, so both stay. Which of them you take may depend on what was not measured.
   return [name for name, mine in costs.items() if not beaten(mine)] => return list({mine: name for name, mine in reversed(costs.items()) if not beaten(mine)}.values())
 a low accuracy counts as good | Bytes and milliseconds should be small, accuracy large. Turn one sign.
@@ -588,24 +582,14 @@ many bytes count as good | Fewer bytes are better, as fewer milliseconds are.
   (size, ms, -accuracy) => (-size, ms, -accuracy)
 worse in one respect is enough to be out | Then only a model that is best in everything stays, and there hardly ever is one. The front is made of compromises.
   other != mine and all(x <= y => any(x < y
-better in two of three is enough to beat | At least as good in *all* three: who is better in two and worse in the third is a compromise, and both stay.
-  all(x <= y for x, y in zip(other, mine, strict=True)) => sum(x <= y for x, y in zip(other, mine, strict=True)) >= 2
 accuracies are rounded first | Two models of 87.1 and 87.4 % are not alike. What the difference is worth is another question.
   -accuracy) for => -round(accuracy, 2)) for
 compared only with the models before it | A later one may beat it, too: compare each with all the others.
   for other in costs.values() => for other in list(costs.values())[: list(costs.values()).index(mine)]
-compared only with the models behind it | An earlier one may beat it, too: compare each with all the others.
-  for other in costs.values() => for other in list(costs.values())[list(costs.values()).index(mine) :]
 compared with the next smaller model alone | Any other model may beat it, not only its neighbor in the order of bytes.
   = costs = sorted((size, ms, -right, name) for name, (size, ms, right) in models.items())
   = pairs = zip([costs[0], *costs], costs)
   = return [b[3] for a, b in pairs if a[:3] == b[:3] or not all(x <= y for x, y in zip(a[:3], b[:3]))]
-in order of bytes, who is not more accurate is out | It may be faster: sorting by one respect and watching another forgets the third.
-  = stay, best = [], -1.0
-  = for name in sorted(models, key=lambda n: (*models[n][:2], -models[n][2])):
-  =     if models[name][2] > best:
-  =         stay, best = [*stay, name], models[name][2]
-  = return stay
 only the best in each respect | The smallest, the fastest and the most accurate are the ends of the front. What most people want lies between.
   = costs = {name: (size, ms, -accuracy) for name, (size, ms, accuracy) in models.items()}
   = least = [min(row[i] for row in costs.values()) for i in range(3)]

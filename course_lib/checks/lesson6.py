@@ -58,9 +58,6 @@ equal lengths are counted once | The share is that of all texts: three texts of 
 where all may be cut, the longest | An index of −1 is the last place. Where all may be cut, the smallest length will do.
   = row = sorted(lengths)
   = return row[len(row) - 1 - int(most_cut * len(row))]
-one text too many is cut | Try it with your limit: how many texts are longer, and how many may be?
-  = row = sorted(lengths)
-  = return row[max(0, len(row) - int(most_cut * len(row)) - 2)]
 how many are cut, not the limit | Give the limit in tokens.
   return limit => return cut
 the percentile between two texts | An interpolated percentile is no length of a text, and may cut more texts than allowed.
