@@ -134,8 +134,8 @@ def placed(came: Any, expected: Any) -> str:
     if len(a.unique()) == 1 and len(b.unique()) > 1:
         return "the same value everywhere"
     if close(a[1:], b[1:]):
-        return "only the first one is wrong"
-    return "only the last one is wrong" if close(a[:-1], b[:-1]) else ""
+        return "the first number is wrong, and the others are right"
+    return "the last number is wrong, and the others are right" if close(a[:-1], b[:-1]) else ""
 
 
 def as_function(a: Tensor, b: Tensor) -> Mistake | None:

@@ -515,8 +515,8 @@ def remove_heads(layers, heads, keep):
         what_it_says_of_three_tokens=_attend(2),
     )
     | _looks(
-        "four heads of five numbers, heads 0, 1 and 3 stay: ",
-        (_four_heads(), 4, [0, 1, 3]),
+        "four heads of five numbers, heads 1 and 3 stay: ",
+        (_four_heads(), 4, [1, 3]),
         _ATTENTION,
         what_they_say_of_three_tokens=_attend(5),
     )
@@ -542,6 +542,8 @@ the size of a head, computed from what is left | A head keeps its size. It is th
 a size that the layer says, which may be old | An earlier cut has left the numbers beside the tensors as they were. The shape of a weight cannot be out of date.
   len(layers["query"].weight) // heads => layers["query"].out_features // heads
   for i in range(size)] => for i in range(size) if head * size + i < len(layers["query"].weight)]
+one block from the first of them on | Those that stay need not be neighbors: each head has a block of its own.
+  [head * size + i for head in keep for i in range(size)] => [p for p in range(keep[0] * size, (keep[0] + len(keep)) * size) if p < heads * size]
 all between the first and the last head that stay | `keep` names each of them; those between may go.
   for head in keep for => for head in range(keep[0], keep[-1] + 1) for
 one row for each head | A head is as many neighboring rows as it has numbers, not one.
@@ -636,7 +638,7 @@ shares of the layer's importance | Scaled to add up to 1, a layer in which no he
 
 def _stale() -> nn.Sequential:
     """A network whose tensors were cut, and whose numbers say what was before."""
-    grouped = nn.Conv2d(8, 6, 3, groups=2)
+    grouped = nn.Conv2d(8, 6, 5, groups=2)
     deep: Any = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(9, 9), nn.BatchNorm2d(9)))
     net: Any = nn.Sequential(
         *(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.Sequential(nn.ReLU(), grouped)),
@@ -644,7 +646,7 @@ def _stale() -> nn.Sequential:
     )
     _cut_(net[0], 4)
     _cut_(net[1], 4)
-    grouped.weight.data = grouped.weight.data[:, :2]  # four channels in two groups
+    grouped.weight.data = grouped.weight.data[:, :3]  # six channels in two groups
     _cut_(net[6], 3)
     _cut_(net[4], 5)
     net[4].weight.data = net[4].weight.data[:, :12]
@@ -704,7 +706,7 @@ def _weights_stay(answer: Answer) -> bool:
 
 
 _WEIGHTS = "are its tensors as before?"
-_GROUPS = "a convolution inside a block, weight [6, 2, 3, 3], 2 groups, says [in, out]"
+_GROUPS = "a convolution inside a block, weight [6, 3, 5, 5], 2 groups, says [in, out]"
 
 set_sizes_ = Check(
     name="set_sizes_",
@@ -793,6 +795,8 @@ the linear layers are forgotten | They are cut like the convolutions, and say in
   layer.out_features, layer.in_features = layer.weight.shape => pass
 the convolutions are forgotten | They say in_channels and out_channels.
   nn.Conv2d => nn.Conv1d
+as many channels as there are groups | That is so only if each group reads one channel: in all there are groups times weight.shape[1].
+  within_group * layer.groups => layer.groups if layer.groups > 1 else within_group
 the groups are forgotten | With groups each filter sees its own group's channels alone: weight.shape[1] is in_channels divided by groups.
   within_group * layer.groups => within_group
 what a convolution computes is multiplied by the groups, too | The first size of the weight holds the filters of all groups; only the second is that of one group.

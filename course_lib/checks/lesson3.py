@@ -316,8 +316,18 @@ the length for the gradient | Keep the gradient whole: one number for each logit
 # --- 5 · the teacher: eval mode, no gradient ------------------------------------------------------
 
 
-def _teacher() -> nn.Sequential:
-    teacher = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
+class _Teacher(nn.Sequential):
+    """It remembers in which mode it was asked last; its own, not that of its layers."""
+
+    asked_in_training = False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.asked_in_training = self.training
+        return super().forward(inputs)
+
+
+def _teacher() -> _Teacher:
+    teacher = _Teacher(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
     for i, parameter in enumerate(teacher.parameters()):
         row = torch.linspace(-1, 2, parameter.numel()) ** 2 - 0.3
         parameter.data = row.view(parameter.shape) * (i + 1) / 3
@@ -374,6 +384,7 @@ def _twice(answer: Any, teacher: nn.Module, logits: Any) -> bool:
 
 _SAME = "asked twice, does it say the same?"
 _KEEPS = "which of its layers is another one afterwards, modes aside?"
+_ITSELF = "was the teacher itself in training mode when it was asked, and not only its layers?"
 _STILL = "a teacher whose first layer came frozen: which parameters are trainable afterwards?"
 _FROZEN = "is it still trainable, as it came?"
 _FLOWS = "does a gradient flow into its answer?"
@@ -400,6 +411,7 @@ def ask_teacher(teacher, inputs):
             lambda _, teacher, logits: all(p.requires_grad for p in teacher.parameters())
         ),
         _SAYS: _ask(lambda answer, teacher, logits: logits),
+        _ITSELF: _ask(lambda answer, teacher, logits: teacher.asked_in_training),
         _STILL: _came_frozen,
         _GRADS: _came_with_gradients,
     },
@@ -412,6 +424,9 @@ the teacher is in training mode | Its dropout is on, so it says something else e
   ? {_FLOWS}: no
 the dropout is changed for good | Its p is a setting of the teacher: whoever trains it on finds no dropout. eval() switches it off for the question alone.
   ? {_KEEPS}: Dropout
+the layers are in eval mode, the teacher itself is not | A model can read its own `training` in forward(). teacher.eval() switches it and all that is in it.
+  ? before: right
+  ? {_ITSELF}: yes
 a gradient, if the teacher came in eval mode | Eval mode does not stop gradients: the context without them is needed each time.
   ? before: right
   ? {_AGAIN}: yes

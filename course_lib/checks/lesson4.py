@@ -333,6 +333,8 @@ along the words instead of the hidden numbers | cosine_similarity takes dim=1 if
   = return (1 - F.cosine_similarity(student, teacher.detach())).mean()
 not divided by the lengths of the vectors | A product of two vectors also grows with their lengths. The cosine looks at the angle alone.
   F.cosine_similarity(mine, theirs, dim=-1) => (mine * theirs).sum(-1)
+the wrong side is detached | The student is to learn, the teacher is to stay: take the *teacher's* side out of the graph.
+  student[words], teacher.detach()[words] => student.detach()[words], teacher[words]
 the mean squared error | It looks at the lengths of the vectors, too. The cosine looks at the angle alone.
   = return F.mse_loss(student[mask.bool()], teacher.detach()[mask.bool()])
 the sum for the mean | A longer batch then weighs more against the other two losses.
@@ -515,6 +517,7 @@ class _Machine:
     def __init__(self, delays: tuple[float, ...]) -> None:
         self.now, self.looks, self.delays = 50.0, 0, delays  # seconds; ms
         self.calls: list[tuple[str, bool, bool]] = []  # model, training mode, gradient; when timed
+        self.trained = False  # whether a model was in training mode at any call
         self.models: dict[str, nn.Module] = {}
 
     def clock(self) -> float:
@@ -535,6 +538,7 @@ class _Timed(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         machine = self.machine
+        machine.trained |= self.training
         if machine.looks:
             machine.calls.append((self.name, self.training, torch.is_grad_enabled()))
         delay = machine.delays[self.called % len(machine.delays)] if self.called else 100.0
@@ -571,6 +575,7 @@ def _in_turns(machine: _Machine, given: Any) -> bool:
 
 
 _LOOKS = "does it look at the clock that it is given?"
+_EVER = "is a model ever called in training mode?"
 _BACK = "models that came in eval mode: is one in training mode afterwards?"
 _TRAINS = "is a model in training mode while it is timed?"
 _GRADS = "does autograd keep a record while a model is timed?"
@@ -601,6 +606,7 @@ def latency(models, tokenizer, line, rounds, clock):
         _LOOKS: _on_machine(lambda machine, given: machine.looks > 0, 5),
         _TRAINS: _on_machine(lambda machine, given: any(train for _, train, _ in machine.calls), 5),
         _GRADS: _on_machine(lambda machine, given: any(grad for _, _, grad in machine.calls), 5),
+        _EVER: _on_machine(lambda machine, given: machine.trained, 5),
         _BACK: _on_machine(
             lambda machine, given: any(m.training for m in machine.models.values()), 5, mode=False
         ),
@@ -654,6 +660,9 @@ the first round for all of them | Each round is measured so that one that was he
   statistics.median(row) => row[0]
 the last round for all of them | Each round is measured so that one that was held up does not decide. Take the median of all.
   statistics.median(row) => row[-1]
+the warm-up is in training mode | It draws dropout and moves the batch norms' averages: another computation than the one that is timed. eval() comes before the first call.
+  ? before: right
+  ? {_EVER}: yes
 the lower of the two middle times | For an even number of rounds the median is the mean of the two in the middle. torch.median and statistics.median_low take the lower one.
   statistics.median(row) => statistics.median_low(row)
 the upper of the two middle times | For an even number of rounds the median is the mean of the two in the middle.

@@ -32,6 +32,7 @@ def choose_max_length(lengths, most_cut):
             [12, 30, 40, 7, 90, 25, 18, 33], 0.25
         ),
         "the same, and 30 % may be cut": call([12, 30, 40, 7, 90, 25, 18, 33], 0.3),
+        "the same, and 35 % may be cut (2.8 of 8)": call([12, 30, 40, 7, 90, 25, 18, 33], 0.35),
         "lengths 20, 50, 20, 20, 20, and a fifth may be cut": call([20, 50, 20, 20, 20], 0.2),
         "lengths 5, 6, and all may be cut": call([5, 6], 1.0),
     },
@@ -55,6 +56,8 @@ the median length | Half of the texts are longer than that, whatever most_cut sa
 equal lengths are counted once | The share is that of all texts: three texts of one length are three.
   = lengths = sorted(set(lengths))
   = return next(n for n in lengths if sum(m > n for m in lengths) / len(lengths) <= most_cut)
+a count that is rounded up | 2.8 texts may be cut, so two may, and not three: the share would be larger than allowed.
+  cut / len(lengths) <= most_cut => cut <= round(most_cut * len(lengths))
 where all may be cut, the longest | An index of −1 is the last place. Where all may be cut, the smallest length will do.
   = row = sorted(lengths)
   = return row[len(row) - 1 - int(most_cut * len(row))]
@@ -98,7 +101,7 @@ def width_for(megabytes, tokens, layers, hidden):
 """,
     tries={
         "5 MB, 12,000 tokens, 6 layers, hidden size 312": call(5, 12_000, 6, 312),
-        "3 MB, 5,000 tokens, 3 layers, hidden size 256": call(3, 5_000, 3, 256),
+        "3.4 MB, 5,000 tokens, 4 layers, hidden size 256": call(3.4, 5_000, 4, 256),
         "40 MB, 12,000 tokens, 6 layers, hidden size 384 (all of it fits)": _raises(
             40, 12_000, 6, 384
         ),
@@ -124,6 +127,8 @@ a negative width, and nobody is told | If the embeddings alone take the budget, 
   + pass
 a width of 0, and nobody is told | A model without heads and units is none. Raise ValueError.
   raise ValueError("The embeddings alone do not fit.") => return 0.0
+the fraction of a megabyte is dropped | 3.4 megabytes are 3,400,000 bytes.
+  megabytes * 1e6 => int(megabytes) * 1e6
 a width of 0 where no room is left | If nothing is left, no width above 0 fits.
   left <= 0 => left < 0
 megabytes of 1,048,576 bytes | A megabyte is a million bytes here, as everywhere in this course.

@@ -97,6 +97,7 @@ def wanda_mask(weight, inputs, amount):
         "the same, 40 % go (1.6 of four weights)": call(_WEIGHT, _INPUTS, 0.4),
         "the same, 30 % go (1.2 of four weights)": call(_WEIGHT, _INPUTS, 0.3),
         "one row of six, two thirds go": call(_WIDE, _SPIKE, 2 / 3),
+        "one row of six, 22 % go (1.32 of six weights)": call(_WIDE, _SPIKE, 0.22),
         "one row of six, nothing goes": call(_WIDE, _SPIKE, 0.0),
         "one row of five, half of them go (2.5 weights)": call(_WIDE[:, :5], _SPIKE[:, :5], 0.5),
         "two weights of 1; one input is 4, 0, 0 and the other 2.1 each time": call(
@@ -130,6 +131,9 @@ the largest go | The lowest scores go first.
   scores.argsort(1).argsort(1) => (-scores).argsort(1).argsort(1)
 rounded up | 1.2 becomes 2, so that too much goes. Take the nearest number: round().
   round(amount * weight.shape[1]) => -int(-amount * weight.shape[1] // 1)
+a quantile for a count | It interpolates, and lies beside the scores: another number of weights falls below it. Count them.
+  = scores = weight.abs() * inputs.norm(dim=0)
+  = return scores >= scores.quantile(amount, dim=1, keepdim=True)
 weights compete within their column | Within a column the input is the same. Wanda compares the weights of a row.
   .argsort(1).argsort(1) => .argsort(0).argsort(0)
   weight.shape[1] => weight.shape[0]
@@ -279,6 +283,7 @@ def drop_layers(model, keep):
 """,
     tries={
         "layer_idx of the kept layers, 1, 2, 4 and 5 of 5": _dropped(_numbers),
+        "layer_idx of the kept layers, 2 and 5 of 5": _dropped(_numbers, [1, 4]),
         "config.num_hidden_layers": _dropped(lambda small, _: small.config.num_hidden_layers),
         "config.num_hidden_layers, only layer 3 kept": _dropped(
             lambda small, _: small.config.num_hidden_layers, [2]
@@ -299,6 +304,8 @@ layer_idx stays as it was | The cache has one place for each layer of the new mo
   + pass
 layer_idx counts from 1 | In code, places count from 0.
   enumerate(stay) => enumerate(stay, start=1)
+the first kept number is taken off each | That is right only if the layers that stay are neighbors. Count them anew.
+  layer.self_attn.layer_idx = place => layer.self_attn.layer_idx -= keep[0]
 all have the same layer_idx | Then they overwrite each other's keys and values in the cache.
   layer.self_attn.layer_idx = place => layer.self_attn.layer_idx = 0
 all have the layer_idx of the last one | The cache has one place for each layer: each needs its own number.

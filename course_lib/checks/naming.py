@@ -408,7 +408,8 @@ def _together(pairs: list[tuple[Any, Any]]) -> Mistake | None:
         return ROUNDED
     if factor := facts.ratio(a, b):
         return facts.times(factor)
-    if len(a) > 1 and close(a - b, (a - b)[:1].expand_as(a)):
+    masks = all(getattr(wanted, "dtype", None) == torch.bool for _, wanted in pairs)
+    if len(a) > 1 and not masks and close(a - b, (a - b)[:1].expand_as(a)):
         return OFFSET
     if len(a) > 2 and close(a.sort().values, b.sort().values) and len(a.unique()) > 2:
         return Mistake(facts.all_alike(pairs, facts.placed) or ORDER.name, ORDER.why)

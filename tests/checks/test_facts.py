@@ -58,7 +58,10 @@ names = Check(
         (lambda x: x.roll(1) / 2, "each in its neighbor's place"),
         (lambda x: x.flip(0) / 2, "in the reverse order"),
         (lambda x: torch.full_like(x, x.sum().item()), "the same value everywhere"),
-        (lambda x: torch.cat([x[:-1] / 2, x[-1:]]), "only the last one is wrong"),
+        (
+            lambda x: torch.cat([x[:-1] / 2, x[-1:]]),
+            "the last number is wrong, and the others are right",
+        ),
         (lambda x: x.sum() / 2, "the sum over a dimension that should stay"),
         (lambda x: x[-1] / 2, "the last over a dimension that should stay"),
         (lambda x: torch.stack([x / 2, 0 * x]), "the sum of what came is expected"),
