@@ -318,6 +318,11 @@ def call(*given: Any) -> Callable[[Any], Any]:
     return attempt
 
 
+def calls(rows: Mapping[str, tuple[Any, ...]]) -> Callable[[Any], Any]:
+    """A try that calls the answer many times: words → arguments. What comes has the same words."""
+    return lambda answer: {words: call(*given)(answer) for words, given in rows.items()}
+
+
 def slopes(
     of: Callable[..., Mapping[str, Tensor]],
     *given: Any,

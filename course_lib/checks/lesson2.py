@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib import datasets, evaluation, models
 from course_lib.checks.checking import Check, call
-from course_lib.checks.comparing import Range, show, unchanged
+from course_lib.checks.comparing import Range, agree, show, unchanged
 from course_lib.checks.guarding import Mistake, Seen, TroubleError
 from course_lib.pruning.masks import sparsity
 
@@ -163,8 +163,8 @@ def remove_neurons(first, second, keep):
         what_the_two_make_of_an_input=_two_linear,
     )
     | _looks(
-        "neurons [1, 2, 4] of 5 stay: ",
-        (*_irregular(nn.Linear(3, 5), nn.Linear(5, 2)), [1, 2, 4]),
+        "neurons [1, 2, 4, 5] of 6 stay: ",
+        (*_irregular(nn.Linear(3, 6), nn.Linear(6, 2)), [1, 2, 4, 5]),
         _PAIR,
         the_sizes_that_they_say=_sizes,
         what_they_make_of_an_input=_two_linear,
@@ -191,6 +191,8 @@ in_features of the next layer is stale | The first layer tells the truth now. Th
   first.out_features = second.in_features => first.out_features
 out_features of the first layer is stale | The second layer tells the truth now. The first one computes fewer numbers than before, too.
   first.out_features = second.in_features => second.in_features
+in_features of the second is what the first one reads | The second layer reads what the first one computes: as many numbers as neurons stay.
+  first.out_features = second.in_features = len(keep) => first.out_features, second.in_features = first.weight.shape
 the wrong sizes are changed | What the first layer computes (out) and what the second one reads (in) shrank. The other two stayed.
   first.out_features = second.in_features => first.in_features = second.out_features
 the list of those that stay, taken for those that go | @stay
@@ -344,6 +346,15 @@ filters set to zero instead of removed | Nothing became smaller; and batch norm'
 # --- 3 · silence a channel ------------------------------------------------------------------------
 
 
+def _silent(answer: Answer) -> bool:
+    """Whether a very bright and a very dark pixel are answered as if channels 1 and 2 were not there."""
+    without = dict(zip(_BLOCK, copy.deepcopy(_CHANNELS), strict=True))
+    without["following"].weight.data[:, [1, 2]] = 0
+    kinds = [type(one) for one in _CHANNELS]
+    layers = without, _copies(answer, (*_CHANNELS, [1, 2]), _BLOCK, kinds)
+    return all(agree(*(_block(pixel)(one) for one in layers)) for pixel in (1e5, -1e5))
+
+
 def _same_ones(answer: Answer) -> bool:
     layers = copy.deepcopy(_CHANNELS)
     return any(one is old for one in answer(*layers, []) for old in layers)
@@ -382,8 +393,14 @@ def silence_channels(conv, bn, following, gone):
         _BLOCK,
         what_the_next_convolution_makes_of_a_pixel_of_1=_block(1.0),
     )
-    | {"no channel falls silent: is a layer the old one, not a copy?": _same_ones},
+    | {
+        "no channel falls silent: is a layer the old one, not a copy?": _same_ones,
+        "channels [1, 2] of 4: are they silent for pixels of 100,000 and −100,000, too?": _silent,
+    },
     mistakes="""
+silent for small inputs only | However low β is, some input is large enough to pass. γ = 0 takes the input out.
+  ? before: right
+  ? silent for pixels of 100,000: no
 an old layer is given back, not a copy | Whoever changes what you give back then changes the caller's layer, too.
   ? before: right
   ? is a layer the old one: yes
@@ -626,6 +643,8 @@ a mean over the tokens | The gate's gradient is a sum over the tokens. With a me
   .sum((1, 3)) => .sum(3).mean(1)
 a mean over the head's numbers | The gate's gradient is a sum over the head's numbers. With a mean large heads count less.
   .sum((1, 3)) => .sum(1).mean(2)
+divided by the parameters of all heads | `parameters` are those of one head, and the importance is that of one head.
+  / parameters => / (parameters * answers.shape[2])
 shares of the layer's importance | Scaled to add up to 1, a layer in which no head matters looks like any other. To rank across layers keep the numbers as they are.
   return gates.abs().mean(0) / parameters => return gates.abs().mean(0) / gates.abs().mean(0).sum()
 """,
@@ -636,22 +655,30 @@ shares of the layer's importance | Scaled to add up to 1, a layer in which no he
 # --- 6 · spot the error: stale out_channels -------------------------------------------------------
 
 
+class _Block(nn.Module):
+    """Layers in a list, in a module that is no `nn.Sequential`."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
 def _stale() -> nn.Sequential:
     """A network whose tensors were cut, and whose numbers say what was before."""
-    grouped = nn.Conv2d(8, 6, 5, groups=2)
-    deep: Any = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(9, 9), nn.BatchNorm2d(9)))
+    grouped = nn.Conv2d(12, 9, 5, groups=3)
+    deep: Any = nn.Sequential(nn.ReLU(), _Block(nn.Linear(9, 9), nn.BatchNorm2d(9)))
     net: Any = nn.Sequential(
         *(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.Sequential(nn.ReLU(), grouped)),
         *(nn.Flatten(), nn.Linear(24, 10), deep, nn.Linear(6, 4, bias=False)),
     )
     _cut_(net[0], 4)
     _cut_(net[1], 4)
-    grouped.weight.data = grouped.weight.data[:, :3]  # six channels in two groups
+    grouped.weight.data = grouped.weight.data[:, :2]  # six channels in three groups
     _cut_(net[6], 3)
     _cut_(net[4], 5)
     net[4].weight.data = net[4].weight.data[:, :12]
-    _cut_(deep[1][0], 7)
-    _cut_(deep[1][1], 7)
+    for layer in deep[1].layers:
+        _cut_(layer, 7)
     return net
 
 
@@ -689,9 +716,9 @@ def _asked(what: Callable[[Any], Any], make: Callable[[], nn.Module] = _stale) -
 
 
 def _whole(net: Any) -> bool:
-    """Whether the sizes are whole numbers of Python, or act like them."""
+    """Whether the sizes are whole numbers of Python."""
     sizes = [_said(layer) for layer in net.modules() if _true(layer) is not None]
-    return all(hasattr(size, "__index__") and "." not in str(size) for size in _flat(sizes))
+    return all(type(size) is int for size in _flat(sizes))
 
 
 def _flat(sizes: list[Any]) -> list[Any]:
@@ -700,13 +727,14 @@ def _flat(sizes: list[Any]) -> list[Any]:
 
 def _weights_stay(answer: Answer) -> bool:
     module = _stale()
-    before = copy.deepcopy(dict(module.state_dict()))
+    before, old = copy.deepcopy(dict(module.state_dict())), list(module.parameters())
     answer(module)
-    return unchanged(before, dict(module.state_dict()))
+    same = all(one is other for one, other in zip(old, module.parameters(), strict=True))
+    return same and unchanged(before, dict(module.state_dict()))
 
 
 _WEIGHTS = "are its tensors as before?"
-_GROUPS = "a convolution inside a block, weight [6, 3, 5, 5], 2 groups, says [in, out]"
+_GROUPS = "a convolution inside a block, weight [9, 2, 5, 5], 3 groups, says [in, out]"
 
 set_sizes_ = Check(
     name="set_sizes_",
@@ -728,16 +756,16 @@ def set_sizes_(module):
         ),
         "a batch norm of four channels says": _asked(lambda net: _said(net[1])),
         _GROUPS: _asked(lambda net: _said(net[2][1])),
-        "are its groups still 2? | groups": _asked(lambda net: net[2][1].groups == 2),
+        "are its groups still 3? | groups": _asked(lambda net: net[2][1].groups == 3),
         "a linear layer with a weight of [5, 12] says [in, out]": _asked(lambda net: _said(net[4])),
         "a linear layer by itself, weight [5, 12], says [in, out]": _asked(
             _said, lambda: _stale()[4]
         ),
         "a linear layer two blocks down, weight [7, 9], says [in, out]": _asked(
-            lambda net: _said(net[5][1][0])
+            lambda net: _said(net[5][1].layers[0])
         ),
         "a batch norm two blocks down, of seven channels, says": _asked(
-            lambda net: _said(net[5][1][1])
+            lambda net: _said(net[5][1].layers[1])
         ),
         "a linear layer without a bias, weight [3, 6], says [in, out] | a layer without a bias": _asked(
             lambda net: _said(net[6])
@@ -759,7 +787,7 @@ something is returned | The name ends with _: it changes the module, and whoever
   ? before: right
   ? return nothing: no
 the groups are changed, too | They are right: what the layer reads is the second size of its weight, times the groups.
-  ? are its groups still 2?: no
+  ? are its groups still 3?: no
 a copy is set right, not the module | The name ends with _: the module itself is to be changed.
   = return copy.deepcopy(module)
 the kernel's height for what it reads | A convolution's weight is [out, in, height, width]: the second size counts.
@@ -795,6 +823,8 @@ the linear layers are forgotten | They are cut like the convolutions, and say in
   layer.out_features, layer.in_features = layer.weight.shape => pass
 the convolutions are forgotten | They say in_channels and out_channels.
   nn.Conv2d => nn.Conv1d
+the groups are counted from an old size | in_channels is what you are to mend, so nothing can be worked out from it. `groups` is right.
+  within_group * layer.groups => within_group * (layer.in_channels // within_group)
 as many channels as there are groups | That is so only if each group reads one channel: in all there are groups times weight.shape[1].
   within_group * layer.groups => layer.groups if layer.groups > 1 else within_group
 the groups are forgotten | With groups each filter sees its own group's channels alone: weight.shape[1] is in_channels divided by groups.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from course_lib import datasets, evaluation
-from course_lib.checks.checking import Check, call, slopes
+from course_lib.checks.checking import Check, call, calls, slopes
 from course_lib.checks.comparing import Range, show, unchanged
 from course_lib.checks.given import vit_student
 from course_lib.checks.given import vit_teacher as vit_teacher  # the labs ask for it here
@@ -35,6 +35,12 @@ def layers_to_take(of, take):
         "layers_to_take(of=6, take=1)": call(6, 1),
         "layers_to_take(of=4, take=4)": call(4, 4),
         "layers_to_take(of=15, take=3)": call(15, 3),
+        "many numbers of layers": calls(
+            {
+                f"{take} of {of}": (of, take)
+                for of, take in ((24, 3), (24, 8), (9, 3), (10, 5), (7, 1))
+            }
+        ),
         "can each of them index a list of layers?": lambda answer: all(
             hasattr(one, "__index__") and "." not in str(one) for one in answer(12, 6)
         ),
@@ -256,7 +262,7 @@ student or teacher is left frozen | requires_grad_(False) stays behind: a frozen
 
 _S3 = torch.tensor([[[1.0, 0.2], [0.0, 2.0], [1.0, 1.3]], [[3.0, 4.0], [5.0, 0.0], [0.4, 1.0]]])
 _T3 = torch.tensor([[[2.0, 0.0], [3.0, -1.7], [-1.0, 1.1]], [[4.0, 2.9], [0.0, 1.0], [0.0, -1.0]]])
-_MASK3 = torch.tensor([[1, 1, 1], [1, 1, 0]])
+_MASK3 = torch.tensor([[1, 1, 1], [1, 0, 1]])
 _NAN3 = torch.where(_MASK3[..., None] == 1, _T3, torch.nan)
 
 cosine_loss = Check(
@@ -305,6 +311,8 @@ the square of the cosine | Vectors that point in opposite directions are then as
   F.cosine_similarity(mine, theirs, dim=-1) => F.cosine_similarity(mine, theirs, dim=-1).square()
 negative cosines are cut off | Below 0 there is more to learn than at 0: leave the sign.
   F.cosine_similarity(mine, theirs, dim=-1) => F.cosine_similarity(mine, theirs, dim=-1).clamp(min=0)
+as many places from the left as there are words | The padding need not stand at the end: the mask says where it is.
+  words = mask.bool() => words = torch.arange(mask.shape[1]) < mask.sum(1, keepdim=True)
 the mask is not used | The padding counts like words. In a batch of short sentences the student mostly learns to imitate the teacher on nothing.
   = return (1 - F.cosine_similarity(student, teacher.detach(), dim=-1)).mean()
 divided by all positions instead of the words | The padding adds nothing to the sum, but it still counts in the division: more padding, smaller loss. And 0 · nan is nan: pick what counts.
@@ -348,7 +356,7 @@ the sum for the mean | A longer batch then weighs more against the other two los
 
 _S4 = torch.tensor([[1.0, 0.1, -1.0], [0.3, 2.0, 0.5], [0.2, 0.5, 1.0]])
 _T4 = torch.tensor([[3.0, 1.0, -2.0], [0.5, 1.1, 0.0], [1.0, -1.0, 2.0]])
-_MASK4 = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0]])
+_MASK4 = torch.tensor([[1, 1, 1], [0, 1, 0], [1, 0, 1]])
 _H4 = (
     torch.tensor([[1.0, 2.0], [0.1, 1.0], [3.0, 1.0]]).expand(3, 3, 2)
     + torch.eye(3)[..., None] * 0.7
@@ -478,6 +486,8 @@ the soft loss is that of labeled sentences alone | The teacher has something to 
 label 0 is taken for no label | −100 alone means that there is none: class 0 is a class.
   (labels != -100) => (labels > 0)
   student.logits, labels, => student.logits, torch.where(labels > 0, labels, -100),
+the hard loss is left out as soon as one label is missing | The sentences that have a label still count.
+  hard = F.cross_entropy => hard = 0 if (labels == -100).any() else F.cross_entropy
 −100 counts as a class | It means that there is no label. Yours reads it as the first class.
   F.cross_entropy(student.logits, labels, reduction="sum") / known => F.cross_entropy(student.logits, labels.clamp(min=0))
 a batch without a label gives nan | The mean over no sentence is 0 / 0, and one such batch turns every weight into nan. Without labels the hard loss is 0.
@@ -535,10 +545,11 @@ class _Timed(nn.Module):
     def __init__(self, name: str, ms: float, machine: _Machine) -> None:
         super().__init__()
         self.name, self.ms, self.machine, self.called = name, ms, machine, 0
+        self.dropout = nn.Dropout()
 
     def forward(self, input_ids: Tensor) -> Tensor:
         machine = self.machine
-        machine.trained |= self.training
+        machine.trained |= self.training or self.dropout.training
         if machine.looks:
             machine.calls.append((self.name, self.training, torch.is_grad_enabled()))
         delay = machine.delays[self.called % len(machine.delays)] if self.called else 100.0

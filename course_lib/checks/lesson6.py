@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_lib.checks.checking import Check, call
+from course_lib.checks.checking import Check, call, calls
 from course_lib.checks.comparing import Range
 from course_lib.checks.guarding import Seen
 from course_lib.compression.report import Report, stored_report
@@ -35,6 +35,12 @@ def choose_max_length(lengths, most_cut):
         "the same, and 35 % may be cut (2.8 of 8)": call([12, 30, 40, 7, 90, 25, 18, 33], 0.35),
         "lengths 20, 50, 20, 20, 20, and a fifth may be cut": call([20, 50, 20, 20, 20], 0.2),
         "lengths 5, 6, and all may be cut": call([5, 6], 1.0),
+        "eleven lengths: 8, 31, 15, 4, 22, 15, 60, 9, 41, 15, 27, and many shares": calls(
+            {
+                f"{share:.0%}": ([8, 31, 15, 4, 22, 15, 60, 9, 41, 15, 27], share)
+                for share in (0.12, 0.16, 0.24, 0.33, 0.41, 0.5, 0.58, 0.67, 0.76, 0.85, 0.94)
+            }
+        ),
     },
     mistakes="""
 a text of exactly that length counts as cut | A text with as many tokens as max_length is read in full.
@@ -104,6 +110,15 @@ def width_for(megabytes, tokens, layers, hidden):
         "3.4 MB, 5,000 tokens, 4 layers, hidden size 256": call(3.4, 5_000, 4, 256),
         "40 MB, 12,000 tokens, 6 layers, hidden size 384 (all of it fits)": _raises(
             40, 12_000, 6, 384
+        ),
+        "many budgets: MB, tokens, layers, hidden size": calls(
+            {
+                "2.6, 7,000, 5, 200": (2.6, 7_000, 5, 200),
+                "11.5, 30,000, 12, 312": (11.5, 30_000, 12, 312),
+                "0.9, 3,000, 2, 128": (0.9, 3_000, 2, 128),
+                "19, 21,000, 7, 512": (19, 21_000, 7, 512),
+                "0.4, 1,300, 1, 300": (0.4, 1_300, 1, 300),
+            }
         ),
         _TOO_MANY: _raises(9, 30_000, 6, 384),
         _JUST: _raises(3, 30_000, 1, 100),
@@ -180,6 +195,15 @@ def loses_less(only_large, only_small, n, points):
         "100 and 0 of 100, 100 points": call(100, 0, 100, 100),
         "0 and 0 of 50, 0 points": call(0, 0, 50, 0),
         "70 and 30 of 1,000, 1.5 points": call(70, 30, 1000, 1.5),
+        "37 and 22 of 640, and many points": calls(
+            {f"{points} points": (37, 22, 640, points) for points in (0.1, 2.3, 4.5, 4.8, 5.5, 9)}
+        ),
+        "260 and 90 of 900, and many points": calls(
+            {
+                f"{points}": (260, 90, 900, points)
+                for points in (14, 15.5, 17, 18.9, 20.5, 22.8, 23.5)
+            }
+        ),
     },
     mistakes="""
 the accuracies alone decide | Another test set would give another change. The interval says by how much.
@@ -199,6 +223,8 @@ compared with plus the points | A loss is a change below 0: the bar lies at minu
   high < -points => high < points
 a gain counts as a loss | Who answers more rightly than before has lost nothing: keep the sign of the change.
   (only_small - only_large) / n => -abs(only_small - only_large) / n
+the interval is left out | The change itself is one number; another test set would give another one.
+  half = 1.96 * => half = 0 *
 the change is rounded first | Rounding belongs to printing: near the bar it turns the answer.
   change = (only_small - only_large) / n => change = round(100 * (only_small - only_large) / n) / 100
 an interval that ends at the limit counts as above it | "Above" means more than −points. What touches it is neither above nor below.

@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 from course_lib import datasets, evaluation, models
-from course_lib.checks.checking import Check, call
+from course_lib.checks.checking import Check, call, calls
 from course_lib.checks.comparing import Range
 from course_lib.checks.guarding import EMPTY, Seen, TroubleError
 
@@ -98,6 +98,12 @@ def wanda_mask(weight, inputs, amount):
         "the same, 30 % go (1.2 of four weights)": call(_WEIGHT, _INPUTS, 0.3),
         "one row of six, two thirds go": call(_WIDE, _SPIKE, 2 / 3),
         "one row of six, 22 % go (1.32 of six weights)": call(_WIDE, _SPIKE, 0.22),
+        "one row of six, many amounts": calls(
+            {
+                f"{amount:.0%}": (_WIDE, _SPIKE, amount)
+                for amount in (0.04, 0.1, 0.3, 0.47, 0.78, 0.9)
+            }
+        ),
         "one row of six, nothing goes": call(_WIDE, _SPIKE, 0.0),
         "one row of five, half of them go (2.5 weights)": call(_WIDE[:, :5], _SPIKE[:, :5], 0.5),
         "two weights of 1; one input is 4, 0, 0 and the other 2.1 each time": call(

@@ -167,7 +167,7 @@ print(f"and embeddings: {times_smaller(parts, [*distil_and_int8, ('embeddings', 
 # - `step(weights, t)`: returns new weights after one step of distillation on batch t. t counts from 0. The step can move weights that are zero;
 # - `mask_of(weights, share)`: returns a bool mask that is False for the smallest `share` of all n weights by magnitude. Zeros are the smallest. With a share of 0, no weight is pruned. You can call it as often as you like.
 #
-# Each share is a fraction of all n weights, including those that are already zero. What must be equal in all three orders, so that only the order differs? Write it down before you write code.
+# Each share is a fraction of all n weights, including those that are already zero. `steps` is at least 1. What must be equal in all three orders, so that only the order differs? Write it down before you write code.
 #
 # <details><summary>Hint 1</summary>The start, the batches and their order, the number of steps, and the share of zeros at the end. Does step change its argument? Does your function?</details>
 # <details><summary>Hint 2</summary>weights * mask is the pruned student. After a step, pruned weights may not be zero any more.</details>

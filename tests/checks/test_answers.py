@@ -12,7 +12,7 @@ from mutants import mutants
 
 from course_lib import checks
 from course_lib.checks.checking import Check, agree_all, edited
-from course_lib.checks.guarding import Seen
+from course_lib.checks.guarding import Seen, Trouble
 
 MASTERS = Path(__file__).parents[2] / "solutions" / "src"
 ALL = {lesson: Learners(lesson) for lesson in checks.LESSONS}
@@ -71,6 +71,11 @@ def test_the_right_answer_is_the_masters(check):
     pattern = rf"^def {check.name}\(.*?(?=^# %%|^\S(?<!\)))"
     found = [m[0] for text in texts for m in re.finditer(pattern, text, re.M | re.S)]
     assert [plain(one) for one in found] == [plain(check.right)]
+
+
+@each_written
+def test_each_try_gives_something_for_the_right_answer(check):
+    assert not [what for what, came in check.expected.items() if isinstance(came, Trouble)]
 
 
 @each_written
