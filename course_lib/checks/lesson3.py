@@ -327,7 +327,8 @@ class _Teacher(nn.Sequential):
 
 
 def _teacher() -> _Teacher:
-    teacher = _Teacher(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
+    block = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5))
+    teacher = _Teacher(nn.Linear(2, 4), block, nn.Linear(4, 3))
     for i, parameter in enumerate(teacher.parameters()):
         row = torch.linspace(-1, 2, parameter.numel()) ** 2 - 0.3
         parameter.data = row.view(parameter.shape) * (i + 1) / 3
@@ -351,7 +352,11 @@ def _changed(answer: Any, teacher: nn.Module, logits: Any) -> str:
     """What in the teacher is another thing than before, its mode and `requires_grad` aside."""
     other = copy.deepcopy(teacher).eval().requires_grad_(True)
     pairs = zip(_teacher().eval().modules(), other.modules(), strict=False)
-    found = [type(one).__name__ for one, its in list(pairs)[1:] if not unchanged(one, its)]
+    found = [
+        type(one).__name__
+        for one, its in list(pairs)[1:]
+        if not [*one.children()] and not unchanged(one, its)
+    ]
     return found[0] if found else "nothing"
 
 

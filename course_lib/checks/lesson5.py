@@ -70,7 +70,7 @@ the width of MiniLM for any table | `width` says how many numbers a row has.
 
 _TABLE = torch.tensor([[127.0, -50.7, 20.8], [-254.0, 101.3, 3.4], [15.875, -4.225, 1.5125]])
 _SMALL = torch.tensor([[0.00254, -0.001, 0.0003, 0.0], [0.7, 0.1, 0.6, -0.23]])
-_WITH_ZEROS = torch.tensor([[0.0, 0.0, 0.0], [15.875, -6.33, 0.0]])
+_WITH_ZEROS = torch.tensor([[0.0, 0.0, 0.0], [15.875, -6.33, 0.0], [0.3, 2.1, -1.7]])
 _NO_TWO = Mistake(
     "not two tensors",
     "Give the whole numbers and the scales: `return whole, scale`. The weights that they stand for "
@@ -134,7 +134,7 @@ def to_int8(weight):
             _SMALL / 1e4, lambda whole, scale: 1e7 * _again(whole, scale)
         ),
         _ABOVE8: _two(_WITH_ZEROS, _above_zero),
-        "with a row of zeros: whole · scale of [[0, 0, 0], [15.875, −6.33, 0]] | a row of zeros": _two(
+        "with a row of zeros: whole · scale of [[0, 0, 0], [15.875, −6.33, 0], [0.3, 2.1, −1.7]] | a row of zeros": _two(
             _WITH_ZEROS, _again
         ),
     },
@@ -187,6 +187,8 @@ small rows get a far too large scale | A lower bound for the scale is a way arou
   scale[scale == 0] = 1.0 => scale = scale.clamp(min=1e-2)
 a row of zeros changes the scales of the others | Only the scale of that row may be any number above 0; the others keep their own.
   scale[scale == 0] = 1.0 => scale = torch.ones_like(scale) if (scale == 0).any() else scale
+with a row of zeros, one scale for all | Only the scale of that row may be any number above 0; the others keep their own.
+  scale[scale == 0] = 1.0 => scale = scale.max().expand_as(scale) if (scale == 0).any() else scale
 """,
     checked="sizes and signs of nine weights, one byte each, the scales' shape, small rows, a row of zeros",
     not_checked="weights that are nan or infinite, half precision, tensors of one or three dimensions",
