@@ -821,8 +821,6 @@ the batch norms are forgotten | num_features is read, too: by an export, and by 
   layer.num_features = len(layer.weight) => pass
 the linear layers are forgotten | They are cut like the convolutions, and say in_features and out_features.
   layer.out_features, layer.in_features = layer.weight.shape => pass
-the convolutions are forgotten | They say in_channels and out_channels.
-  nn.Conv2d => nn.Conv1d
 the groups are counted from an old size | in_channels is what you are to mend, so nothing can be worked out from it. `groups` is right.
   within_group * layer.groups => within_group * (layer.in_channels // within_group)
 as many channels as there are groups | That is so only if each group reads one channel: in all there are groups times weight.shape[1].

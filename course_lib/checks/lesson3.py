@@ -92,8 +92,6 @@ nan is replaced, not avoided | inf / inf is nan, and the number that you put in 
   return powers / powers.sum(-1, keepdim=True) => return (powers / powers.sum(-1, keepdim=True)).nan_to_num(0)
 the largest of the whole batch is taken off | A row of small logits beside one of large ones then becomes 0 / 0. Take off each row's own largest.
   z.amax(-1, keepdim=True) => z.max()
-the mean is taken off, not the largest | The largest logit may still be hundreds above the mean, and exp() of it is infinite.
-  z.amax(-1, keepdim=True) => z.mean(-1, keepdim=True)
 logarithms of the probabilities | log_softmax is for the loss. Probabilities are positive and add up to 1.
   return powers / powers.sum(-1, keepdim=True) => return z.log_softmax(-1)
 one sum for the whole batch | Each row must add up to 1, not the whole tensor: sum over the last dimension alone.

@@ -335,8 +335,6 @@ the vectors are multiplied by the mask | A vector of zeros has no angle, and the
   = return (1 - F.cosine_similarity(student * m, teacher.detach() * m, dim=-1)).mean()
 one vector for the whole batch | Each word has an angle of its own. The loss is the mean over the words.
   F.cosine_similarity(mine, theirs, dim=-1) => F.cosine_similarity(mine.flatten(), theirs.flatten(), dim=0)
-the mask is upside down | 1 marks a word, 0 the padding: as a tokenizer's attention_mask.
-  mask.bool() => ~mask.bool()
 along the words instead of the hidden numbers | cosine_similarity takes dim=1 if you do not say otherwise, and that is the length here. The vectors of one word lie in the last dimension.
   = return (1 - F.cosine_similarity(student, teacher.detach())).mean()
 not divided by the lengths of the vectors | A product of two vectors also grows with their lengths. The cosine looks at the angle alone.

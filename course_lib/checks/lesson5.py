@@ -691,8 +691,6 @@ only the answers are compared, not to which question | "no" to one question is n
 no row fits, and another error is raised | Whoever calls it waits for a ValueError, as for any value that does not fit.
   ? before: right
   ? {_NONE6}: another error
-no row fits, and LookupError is raised | The exercise asks for ValueError: whoever calls it waits for that one.
-  raise ValueError => raise LookupError
 no row fits, and the advice of the example is given | An author who wants a last word writes a row without conditions. Raise ValueError.
   raise ValueError(f"No row fits {{answers}}; let the last row ask for nothing.") => return "distill"
 a question without an answer ends the search | That row does not fit; the next one may.
@@ -731,14 +729,10 @@ a row without conditions never fits | all() of nothing is True: a row that asks 
   if all( => if conditions and all(
 no row fits, and nobody is told | None travels on, and fails later, far from here. Raise ValueError, and say what no row fitted.
   raise ValueError(f"No row fits {{answers}}; let the last row ask for nothing.") =>
-no row fits, and a text is given instead of an error | A text looks like advice. Raise ValueError, so that nobody can take it for one.
-  raise ValueError(f"No row fits {{answers}}; let the last row ask for nothing.") => return "no row fits"
 no row fits, and StopIteration is raised | next() without a default stops with an error that does not say a word, and inside a generator is worse. Raise ValueError.
   raise ValueError(f"No row fits {{answers}}; let the last row ask for nothing.") => raise StopIteration
 no row fits, and IndexError is raised | The error speaks of your list, not of the table. Raise ValueError, and say what no row fitted.
   raise ValueError(f"No row fits {{answers}}; let the last row ask for nothing.") => raise IndexError
-no row fits, and KeyError is raised | KeyError speaks of a dict. Raise ValueError, and say what no row fitted.
-  raise ValueError => raise KeyError
 no row fits, and the last one is taken | Its conditions are not met. An author who wants a last word writes a row without any.
   raise ValueError(f"No row fits {{answers}}; let the last row ask for nothing.") => return rows[-1][1]
 the whole row, not its advice | A row is a pair, conditions and advice. Give the advice alone.

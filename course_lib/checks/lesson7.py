@@ -135,8 +135,6 @@ the mask is turned round | True means: the weight stays.
   places >= round => places < round
 the largest go | The lowest scores go first.
   scores.argsort(1).argsort(1) => (-scores).argsort(1).argsort(1)
-rounded up | 1.2 becomes 2, so that too much goes. Take the nearest number: round().
-  round(amount * weight.shape[1]) => -int(-amount * weight.shape[1] // 1)
 a quantile for a count | It interpolates, and lies beside the scores: another number of weights falls below it. Count them.
   = scores = weight.abs() * inputs.norm(dim=0)
   = return scores >= scores.quantile(amount, dim=1, keepdim=True)
