@@ -279,6 +279,7 @@ def warm(imports: str) -> None:
 def _live(order: dict[str, Any], fd: int, output: int) -> None:
     """A worker's whole life, in the process that the nursery has just forked; it does not return."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setsid()  # many processes of one session then get no more of a processor than one of another
     _prctl(1, signal.SIGKILL)  # it does not outlive the nursery
     if order["group"]:
         memory.join(Path(order["group"], str(os.getpid())), LIMITS["memory"])
@@ -299,6 +300,7 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
                     pass
             os._exit(0)
     else:
+        _prctl(36, 1)  # whose parent has ended stays one of its own
         home = tempfile.mkdtemp(dir=Path(os.environ["PYTHONPATH"]).parent)
         if order["files"]:
             shutil.copytree(order["files"], home, symlinks=True, dirs_exist_ok=True)
@@ -307,7 +309,6 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
                 os.chown(place, order["uid"], order["uid"], follow_symlinks=False)
         os.environ |= {"HOME": home, "IPYTHONDIR": f"{home}/.ipython"}
         os.chdir(home)
-        os.setsid()
     for source, number in ((output, 1), (output, 2), (os.open("/dev/null", os.O_RDONLY), 0)):
         os.dup2(source, number)
     _drop(order["uid"])
