@@ -246,7 +246,7 @@ def main(control: socket.socket) -> None:
     from course_lib.grading import worker  # noqa: F401, with all that it imports
 
     warm(sys.argv[2])
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    signal.signal(signal.SIGCHLD, _reap)
     while True:
         order, fds, _, _ = socket.recv_fds(control, 2**16, 2)
         if not order:
@@ -265,6 +265,13 @@ def main(control: socket.socket) -> None:
             os.write(fds[0], f"{type(error).__name__}: {error}"[:2000].encode())
         finally:
             os._exit(1)
+
+
+def _reap(*_: object) -> None:
+    """Let go of the workers that have ended; what they have computed then counts as the nursery's."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def warm(imports: str) -> None:
