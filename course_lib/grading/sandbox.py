@@ -288,6 +288,10 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()  # many processes of one session then get no more of a processor than one of another
     _prctl(1, signal.SIGKILL)  # it does not outlive the nursery
+    with contextlib.suppress(
+        OSError
+    ):  # where memory ends, it is ended first; another user may not ask
+        Path("/proc/self/oom_score_adj").write_text("1000")
     if order["group"]:
         memory.join(Path(order["group"], str(os.getpid())), LIMITS["memory"])
     if order["level"] == "namespaces":
@@ -477,8 +481,6 @@ def _limit() -> None:
     for name, most in (limits | {"NOFILE": LIMITS["files"], "CORE": 0}).items():
         with contextlib.suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _libc() -> Any:

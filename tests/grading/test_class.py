@@ -129,6 +129,11 @@ def test_feedback_is_what_the_learner_may_see(folder, graded):
     assert "not yet" in text and not re.search(r"^  expected  ", text, re.MULTILINE)
 
 
+def test_how_well_the_sandbox_is_closed_is_said(graded):
+    for log in graded.values():
+        assert re.search(r"Sandbox: namespaces, memory: (limited|watched)$", log, re.MULTILINE)
+
+
 def test_who_deletes_checks_is_reported(folder, graded):
     reported = re.findall(r"(\S+) has deleted the cell 'check-(\w+)'", graded[3])
     assert reported == [("deletes", name) for name in lab_of(folder, 3).right]

@@ -158,6 +158,11 @@ def test_what_ended_processes_have_computed_counts(session):
     assert 0.9 < family.computed(family.of(session.pid)) - before < 30
 
 
+def test_where_memory_ends_the_learners_code_is_ended_first(session):
+    """Before, it had become another user by then, who may not ask for that."""
+    assert said(session, "print(open('/proc/self/oom_score_adj').read())") == "1000\n\n"
+
+
 def test_a_sandbox_that_cannot_be_made_says_why(nursery):
     before = set(nursery.group.iterdir()) if nursery.group else set()
     with pytest.raises(sandbox.SandboxError, match=r"No such file.*missing.*There is no grade"):
