@@ -119,6 +119,7 @@ def at_most(seconds: float, clock: float = 0) -> Iterator[None]:
         clock: seconds on the clock (default: `PATIENCE` times as many).
     """
     thread, over, lock = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
+    error, sent = ctypes.py_object(TooLongError), list[bool]()
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     computed = time.process_time() + seconds
     end = time.monotonic() + (clock or PATIENCE * seconds)
@@ -128,16 +129,22 @@ def at_most(seconds: float, clock: float = 0) -> Iterator[None]:
             with lock:
                 late = time.process_time() > computed or time.monotonic() > end
                 if late and not over.is_set():
-                    raise_in(thread, ctypes.py_object(TooLongError))
+                    sent.append(True)
+                    raise_in(thread, error)
 
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        while not over.is_set():
-            with contextlib.suppress(TooLongError), lock:
-                over.set()
-                raise_in(thread, None)  # one that is on its way would come too late
+        while not over.is_set() or sent:
+            with contextlib.suppress(TooLongError):
+                with lock:
+                    over.set()
+                if sent:  # one that is on its way would come too late: this one takes its place
+                    sent.clear()
+                    raise_in(thread, error)  # none at all would leave Python waiting for it
+                    while True:
+                        pass
 
 
 def guarded(attempt: Callable[[Any], Any], answer: Any, ours: bool = False, seed: int = 0) -> Any:

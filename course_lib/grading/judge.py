@@ -19,11 +19,14 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from course_lib import checks
-from course_lib.checks.guarding import LEFT, Seen, TooLongError, TroubleError
-from course_lib.grading import memory, sandbox, wire, worker
+from course_lib.checks.guarding import LEFT, PATIENCE, SECONDS, Seen, TooLongError, TroubleError
+from course_lib.grading import family, memory, sandbox, wire, worker
 
 SHOWN = 20_000  # bytes of a cell's output that are kept
 MEMORY = "it takes too much memory"
+CROWDED = "it starts too many processes"
+GRACE = 5.0  # seconds more than the worker gives itself: it may have been about to answer
+CROWD = sandbox.LIMITS["processes"] // 2  # those that it has started and that are not gone
 CALL = re.compile(r"checks\.(\w+)\((\w+)\)")
 
 
@@ -37,6 +40,7 @@ class Session:
         self.done: list[tuple[str, float]] = []
         self.places: list[tempfile.TemporaryDirectory[str]] = []
         self.pid, self.whole, self.looked = 0, True, 0.0
+        self.began: float | None = None
         over = f"the {seconds['notebook']:g} seconds for the whole notebook are over"
         self.end = time.monotonic() + seconds["notebook"], over
 
@@ -60,14 +64,26 @@ class Session:
             os.close(self.output)
             self.pid = 0
 
-    def ask(self, what: str, seconds: float, *values: Any) -> Any:
-        """What the worker answers within so many seconds of the clock."""
+    def ask(self, what: str, seconds: float, *values: Any, clock: float = 0) -> Any:
+        """What the worker answers within so many seconds.
+
+        Args:
+            what: is asked, of these values.
+            seconds: of computing; the worker itself stops at them, a little earlier.
+            clock: seconds on the clock (default: `PATIENCE` times as many).
+        """
         self.text = bytearray()
-        self.more, self.whole = 0, False
-        late = time.monotonic() + seconds + 5, f"it was not done within {seconds:g} seconds"
-        self.late = min(late, self.end)
+        self.more, self.whole, self.began = 0, False, None
+        clock = clock or PATIENCE * seconds
+        took = f"it was not done within {seconds:g} seconds of computing, or {clock:g} on the clock"
+        self.most = seconds + GRACE, took
+        self.late = min((time.monotonic() + clock + GRACE, took), self.end)
         try:
-            found = self.peer.request(what, *values)
+            try:
+                found = self.peer.request(what, *values)
+            finally:
+                if len(family.of(self.pid)) > CROWD:  # they would take the time of all that follows
+                    raise wire.GoneError(CROWDED)
         except wire.GoneError:
             self.read()
             greedy = self.nursery.greedy(self.pid)
@@ -89,9 +105,21 @@ class Session:
         if time.monotonic() > self.late[0]:
             raise wire.LateError(self.late[1])
         if time.monotonic() > self.looked + 0.25:
+            self.look()
             self.looked = time.monotonic()
-            if memory.taken(self.pid) > sandbox.LIMITS["memory"]:
-                raise wire.GoneError(MEMORY)
+
+    def look(self) -> None:
+        """How many they are, how long they have computed since they were asked, what they take."""
+        everyone = family.of(self.pid)
+        if len(everyone) > CROWD:
+            raise wire.GoneError(CROWDED)
+        computed = family.computed(everyone)
+        if self.began is None:
+            self.began = computed
+        if computed > self.began + self.most[0]:
+            raise wire.LateError(self.most[1])
+        if memory.taken(everyone) > sandbox.LIMITS["memory"]:
+            raise wire.GoneError(MEMORY)
 
     def read(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -144,7 +172,7 @@ class Session:
         if not self.pid or not self.whole:  # ended by an earlier try, or in the middle of a message
             raise SystemExit
         try:
-            return self.ask("call", worker.CLOCK, name, given, more, seed)[0]
+            return self.ask("call", SECONDS, name, given, more, seed, clock=worker.CLOCK)[0]
         except wire.LateError:
             raise TooLongError from None
         except wire.GoneError:

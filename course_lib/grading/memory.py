@@ -7,23 +7,15 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
-def taken(pid: int) -> int:
-    """Bytes of memory that a worker and all that it has started take, what they share once (Linux).
+def taken(family: Iterable[int]) -> int:
+    """Bytes of memory that these processes take together, what they share once (Linux).
 
-    Where there is a group of the system's for it, that one counts more: files in memory, too.
+    Where there is a group of the system's for them, that one counts more: files in memory, too.
     """
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            found = (entry / "stat").read_text().rpartition(")")[2].split()
-            parents[int(entry.name)] = int(found[1])
-    family = {pid}
-    while more := {one for one, parent in parents.items() if parent in family} - family:
-        family |= more
     return sum(map(_memory, family))
 
 

@@ -246,7 +246,7 @@ def main(control: socket.socket) -> None:
     from course_lib.grading import worker  # noqa: F401, with all that it imports
 
     warm(sys.argv[2])
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    signal.signal(signal.SIGCHLD, _reap)
     while True:
         order, fds, _, _ = socket.recv_fds(control, 2**16, 2)
         if not order:
@@ -267,6 +267,13 @@ def main(control: socket.socket) -> None:
             os._exit(1)
 
 
+def _reap(*_: object) -> None:
+    """Let go of the workers that have ended; what they have computed then counts as the nursery's."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def warm(imports: str) -> None:
     """Import what a lab imports, and what PyTorch does when it is first used, once for all workers."""
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).step()
@@ -279,7 +286,12 @@ def warm(imports: str) -> None:
 def _live(order: dict[str, Any], fd: int, output: int) -> None:
     """A worker's whole life, in the process that the nursery has just forked; it does not return."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setsid()  # many processes of one session then get no more of a processor than one of another
     _prctl(1, signal.SIGKILL)  # it does not outlive the nursery
+    with contextlib.suppress(
+        OSError
+    ):  # where memory ends, it is ended first; another user may not ask
+        Path("/proc/self/oom_score_adj").write_text("1000")
     if order["group"]:
         memory.join(Path(order["group"], str(os.getpid())), LIMITS["memory"])
     if order["level"] == "namespaces":
@@ -299,6 +311,7 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
                     pass
             os._exit(0)
     else:
+        _prctl(36, 1)  # whose parent has ended stays one of its own
         home = tempfile.mkdtemp(dir=Path(os.environ["PYTHONPATH"]).parent)
         if order["files"]:
             shutil.copytree(order["files"], home, symlinks=True, dirs_exist_ok=True)
@@ -307,7 +320,6 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
                 os.chown(place, order["uid"], order["uid"], follow_symlinks=False)
         os.environ |= {"HOME": home, "IPYTHONDIR": f"{home}/.ipython"}
         os.chdir(home)
-        os.setsid()
     for source, number in ((output, 1), (output, 2), (os.open("/dev/null", os.O_RDONLY), 0)):
         os.dup2(source, number)
     _drop(order["uid"])
@@ -469,8 +481,6 @@ def _limit() -> None:
     for name, most in (limits | {"NOFILE": LIMITS["files"], "CORE": 0}).items():
         with contextlib.suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _libc() -> Any:

@@ -111,7 +111,8 @@ class Judge(NbGraderPreprocessor):
             first = next((c.source for c in locked if c.cell_type == "code"), "")
             _nurseries[lab] = nursery = sandbox.Nursery(first, self.unsafe)
             atexit.register(nursery.close)
-            self.log.info("Sandbox: %s", nursery.level)
+            memory = "limited" if nursery.group else "watched"
+            self.log.info("Sandbox: %s, memory: %s", nursery.level, memory)
         for cell in nb.cells:
             if judge.is_check(cell) and not judge.CALL.fullmatch(cell.source.strip()):
                 self.log.warning(

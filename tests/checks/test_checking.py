@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import subprocess
 import sys
 import time
 import warnings
@@ -426,3 +427,26 @@ def test_no_hint_praises_or_shouts():
     texts = [t for check in EVERY for m in (*check.known, *COMMON) for t in (m.name, m.why)]
     texts += [text for check in EVERY for text in (check.checked, check.not_checked)]
     assert [text for text in texts if words.search(text)] == []
+
+
+def test_a_profiler_or_a_debugger_goes_on_after_a_check():
+    """Before, Python 3.11 waited for an exception that was taken back, and %prun never ended."""
+    code = """
+import sys, time
+from course_lib.checks.guarding import TooLongError, at_most
+for seconds in (60, 0.1):
+    try:
+        with at_most(seconds):
+            while seconds < 1:
+                pass
+    except TooLongError:
+        print("late")
+    for switch in (sys.setprofile, sys.settrace):
+        switch(lambda *given: None)
+        with at_most(60):
+            sorted([2, 1], key=lambda one: one)
+        switch(None)
+print("end")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "late\nend\n", done.stderr

@@ -31,8 +31,8 @@ CLASS = [
     for lab in (3, *(other for other in MASTERS if other != 3))
     for name in (sixteen.NAMES if lab == 3 or HOSTILE == "all" else SOME)
 ]
-# So long does one sleep; an honest cell takes a second.
-AUTOGRADE = ("-m", "nbgrader", "autograde", "--Judge.cell_seconds=20")
+# Six times as long does one sleep; an honest cell computes for a second.
+AUTOGRADE = ("-m", "nbgrader", "autograde", "--Judge.cell_seconds=10")
 # Two processes grade at a time: the learners of lab 3 in two parts, by the first letter of their names.
 PARTS = [(3, "[a-m]*"), (3, "[n-z]*"), *((lab, "*") for lab in MASTERS if lab != 3)]
 each = pytest.mark.parametrize(("lab", "name"), CLASS, ids=lambda one: str(one))
@@ -40,7 +40,8 @@ pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not HOSTILE, reason="hostile code: set HOSTILE_CLASS=1"),
     pytest.mark.skipif(
-        bool(HOSTILE) and sandbox.level() != "namespaces", reason="this system has no namespaces"
+        bool(HOSTILE) and sandbox.level() != "namespaces",
+        reason="hostile code was NOT tried: this system has no namespaces",
     ),
 ]
 
@@ -126,6 +127,11 @@ def test_feedback_is_what_the_learner_may_see(folder, graded):
     (page,) = (folder / "feedback" / "half" / "lab3").rglob("*.html")
     text = page.read_text("utf-8")
     assert "not yet" in text and not re.search(r"^  expected  ", text, re.MULTILINE)
+
+
+def test_how_well_the_sandbox_is_closed_is_said(graded):
+    for log in graded.values():
+        assert re.search(r"Sandbox: namespaces, memory: (limited|watched)$", log, re.MULTILINE)
 
 
 def test_who_deletes_checks_is_reported(folder, graded):

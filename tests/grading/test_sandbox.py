@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from course_lib.grading import judge, memory, sandbox
+from course_lib.grading import family, judge, memory, sandbox
 
 pytestmark = pytest.mark.skipif(
     sandbox.level() != "namespaces", reason="this system has no namespaces"
@@ -83,6 +84,10 @@ def test_what_is_printed_keeps_its_order_and_its_letters(session):
     assert long.startswith("xé") and long.endswith("… and 4,002 more bytes\n") and "�" not in long
 
 
+def taken(pid):
+    return memory.taken(family.of(pid))
+
+
 GREEDY = {
     "shared": "import mmap\nkept = mmap.mmap(-1, 600 * 2**20)\nkept.write(bytes(600 * 2**20))",
     "forks": """
@@ -104,7 +109,7 @@ def test_memory_is_counted_however_it_is_taken(session, nursery, monkeypatch, wa
     """Before, what a process shared with others was not counted."""
     if way == "a file" and not nursery.group:
         pytest.skip("the system limits no group of processes here")
-    assert said(session, "pass") == "" and memory.taken(session.pid) < 500 * 2**20
+    assert said(session, "pass") == "" and taken(session.pid) < 500 * 2**20
     most = 400 * 2**20
     if way == "a file":
         for name in memory.MOST:
@@ -114,6 +119,48 @@ def test_memory_is_counted_however_it_is_taken(session, nursery, monkeypatch, wa
         monkeypatch.setitem(sandbox.LIMITS, "memory", most)
     assert said(session, GREEDY[way]) == f"This cell has ended Python: {judge.MEMORY}."
     assert said(session, "print('on')") == "on\n"
+
+
+CROWD = """import os, time
+for _ in range(70):
+    if not os.fork():
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("last", ["", "raise ValueError", "time.sleep(600)"])
+def test_many_processes_end_with_the_cell_that_has_started_them(session, last):
+    """Before, they went on beside the next cells, which got neither a thread nor a processor."""
+    said(session, "before = 1")
+    assert said(session, CROWD + last) == f"This cell has ended Python: {judge.CROWDED}."
+    assert said(session, "print(before)") == "1\n"
+    assert len(family.of(session.pid)) < 5
+
+
+def test_a_family_is_found_without_the_kernels_list_of_children():
+    process = subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
+    try:
+        while len(family.of(process.pid)) < 3:
+            assert process.poll() is None
+        assert family._searched(process.pid) == family.of(process.pid)
+        assert len(family.of(process.pid)) == 3
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def test_what_ended_processes_have_computed_counts(session):
+    burn = "while __import__('time').process_time() < 1: pass"
+    burn = f'import subprocess, sys\nsubprocess.run([sys.executable, "-c", "{burn}"])'
+    said(session, "pass")
+    before = family.computed(family.of(session.pid))
+    said(session, burn)
+    assert 0.9 < family.computed(family.of(session.pid)) - before < 30
+
+
+def test_where_memory_ends_the_learners_code_is_ended_first(session):
+    """Before, it had become another user by then, who may not ask for that."""
+    assert said(session, "print(open('/proc/self/oom_score_adj').read())") == "1000\n\n"
 
 
 def test_a_sandbox_that_cannot_be_made_says_why(nursery):

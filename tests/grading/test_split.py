@@ -362,9 +362,33 @@ def test_a_message_names_the_limit_that_was_reached(session):
     assert error.evalue == "This cell has ended Python: the notebook's time is over."
 
 
+ENDLESS = """
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+"""
+
+
+@pytest.mark.parametrize(("source", "patience"), [(ENDLESS, 1e4), ("time.sleep(1e9)", 6)])
+def test_a_cell_that_waits_has_more_time_than_one_that_computes(
+    session, monkeypatch, source, patience
+):
+    """Before, the judge's clock ended an honest cell whose machine was busy with others."""
+    monkeypatch.setattr(judge, "GRACE", 0.2)
+    monkeypatch.setattr(judge, "PATIENCE", patience)
+    assert session.run("import time\ntime.sleep(1.5)\nkept = 1", 0.5) == []
+    (error,) = session.run(source, 0.5)
+    late = f"0.5 seconds of computing, or {0.5 * patience:g} on the clock"
+    assert error.evalue == f"This cell has ended Python: it was not done within {late}."
+    assert session.answer("kept") == 1
+
+
 def test_a_sleeper_is_given_up_by_its_worker_first():
     """Before, worker and judge stopped at the same second, in the middle of a message."""
-    assert worker.CLOCK + 5 < guarding.SECONDS * guarding.PATIENCE
+    assert worker.CLOCK + judge.GRACE < guarding.SECONDS * guarding.PATIENCE
     with pytest.raises(TooLongError), guarding.at_most(60, 0.1):
         while True:
             time.sleep(0.01)

@@ -61,7 +61,7 @@ def test_a_sandbox_that_cannot_be_made_is_an_error_of_nbgraders(course, monkeypa
     """Before, the whole class got 0 points."""
 
     class Nursery:
-        level, closed = "namespaces", False
+        level, group, closed = "namespaces", None, False
 
         def __init__(self, *given):
             assert given == (RELEASED["check-sparsity"][0], False)

@@ -18,6 +18,29 @@ from tools import build_site, exercises  # noqa: E402
 pytestmark = pytest.mark.reliability
 
 
+TESTED = [
+    "make test",
+    "HOSTILE_CLASS=1 make test ARGS=-rs tests/grading/test_class.py",
+    "BUNDLE=1 make test ARGS=-rs tests/test_bundle.py",
+]
+SETTINGS = "${HOSTILE_CLASS:+HOSTILE_CLASS=1 }${BUNDLE:+BUNDLE=1 }"
+
+
+def ci(folder: Path, there: list[str], failing: str = "") -> tuple[int, list[str]]:
+    """What CI ends with, and what it calls, where these programs are there and that call fails."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("make", "apt-get", *there):
+        told = f'call="{SETTINGS}{name} $*"\necho "$call" >> "{folder}/calls"'
+        (programs / name).write_text(f'#!/bin/sh\n{told}\ntest "$call" != "{failing}"\n')
+        (programs / name).chmod(0o755)
+    for name in ("dirname", "sh"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    bash = shutil.which("bash") or "bash"
+    done = subprocess.run([bash, str(ROOT / ".ci" / "run")], env={"PATH": str(programs)})
+    return done.returncode, (folder / "calls").read_text().splitlines()
+
+
 @pytest.mark.parametrize(
     ("there", "installed"),
     [
@@ -28,23 +51,20 @@ pytestmark = pytest.mark.reliability
         (["chromium", "strace", "npm"], []),
     ],
 )
-def test_ci_installs_what_is_missing(tmp_path, there, installed):
+def test_ci_installs_what_is_missing_and_runs_every_test(tmp_path, there, installed):
     """Before, without strace the tests of look-ups were skipped where a browser was there."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("make", "apt-get", *there):
-        told = f'echo ${{HOSTILE_CLASS:+HOSTILE_CLASS=1}} {name} "$@" >> "{tmp_path}/calls"'
-        (programs / name).write_text(f"#!/bin/sh\n{told}\n")
-        (programs / name).chmod(0o755)
-    for name in ("dirname", "sh"):
-        (programs / name).symlink_to(shutil.which(name) or name)
-    bash = shutil.which("bash") or "bash"
-    subprocess.run([bash, str(ROOT / ".ci" / "run")], env={"PATH": str(programs)}, check=True)
-    calls = (tmp_path / "calls").read_text().splitlines()
+    ended, calls = ci(tmp_path, there)
     asked = [line.split()[4:] for line in calls if line.startswith("apt-get install")]
     assert asked == ([installed] if installed else [])
-    tested = [line for line in calls if "make test" in line]
-    assert tested == ["make test"]
+    assert [line for line in calls if "make test" in line] == TESTED and ended == 0
+
+
+@pytest.mark.parametrize("failing", ["make setup EXTRAS=lab grading hub site test", *TESTED])
+def test_ci_fails_where_a_step_fails(tmp_path, failing):
+    ended, calls = ci(tmp_path, ["chromium", "strace", "npm"], failing)
+    assert ended != 0
+    later = TESTED[TESTED.index(failing) + 1 :] if failing in TESTED else TESTED
+    assert not set(calls) & set(later)
 
 
 @pytest.fixture
