@@ -42,6 +42,7 @@ test-fast: setup data
 notebooks: setup data
 	"$(BIN)/python" tools/notebooks.py run $(ARGS)
 	"$(BIN)/python" tools/pictures.py
+	"$(BIN)/python" tools/sizing.py
 
 exercises: EXTRAS = lab grading
 exercises: setup data
