@@ -78,17 +78,14 @@ def test_mistakes_share_an_explanation_and_plain_names_have_none():
         checks.Mistake("T | 2", "T belongs to both of them: see above."),
         checks.Mistake("only the last of the seven rows is read", "Counts start anew."),
         checks.Mistake(
-            "the first of the rows is read; so is the last", "Each of them counts only once."
-        ),
-        checks.Mistake(
             "each row counts once, but the last one twice", "T belongs to both of them."
         ),
     ]
     assert tool.items(known) == [
         "- **T is twice there**; **T | 2**; **each row counts once, but the last one twice**: "
         "T belongs to both of them.",
-        "- **the first of the rows is read; so is the last**: Each of them counts only once.",
-        "- also: only the first of the seven rows is read; only the last of the seven rows is read",
+        "- **only the first of the seven rows is read**",
+        "- **only the last of the seven rows is read**",
     ]
 
 

@@ -106,18 +106,16 @@ def fold(title: str, lines: list[str]) -> str:
 def items(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
     """A list: each mistake's name, and the beginning of what the learner is told.
 
-    Mistakes with the same explanation share an item, and those whose names say it all the last one.
+    Mistakes with the same explanation share an item. Names that say it all stand alone.
     """
     named: dict[str, list[str]] = {}
     for one in mistakes:
-        named.setdefault(first_clauses(one.why), []).append(one.name)
-    plain = [name for names in named.values() if all(map(is_plain, names)) for name in names]
-    lines = [
-        f"- **{'**; **'.join(names)}**: {why}"
-        for why, names in named.items()
-        if not set(names) <= {*plain}
-    ]
-    return lines + [f"- also: {'; '.join(plain)}"] * bool(plain)
+        named.setdefault(first_clauses(one.why), []).append(f"**{one.name}**")
+    lines = []
+    for why, names in named.items():
+        plain = all(map(is_plain, names))
+        lines += [f"- {name}" for name in names] if plain else [f"- {'; '.join(names)}: {why}"]
+    return lines
 
 
 def is_plain(name: str) -> bool:
@@ -126,7 +124,7 @@ def is_plain(name: str) -> bool:
     >>> is_plain("the mask is upside down"), is_plain("only the first of them falls silent")
     (False, True)
     """
-    return len(name.split()) >= PLAIN and ";" not in name
+    return len(name.split()) >= PLAIN
 
 
 def first_clauses(text: str, words: int = 5) -> str:
