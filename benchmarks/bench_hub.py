@@ -36,7 +36,7 @@ import hub_driver  # noqa: E402
 
 GOAL = 1.0  # second, for 95 of 100 moves
 LEARNERS = (2, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)  # side by side, more and more
-ROOM = 3e9  # bytes that stay free; beyond, the system would end processes
+ROOM = 4e9  # bytes that stay free; beyond, the system would end processes
 BEFORE = """
 import torch
 torch.set_num_threads(1)

@@ -191,7 +191,8 @@ def start_server(hub: Hub, learner: Learner) -> None:
 def start_kernel(learner: Learner) -> str:
     """Start a kernel in the folder that JupyterLab shows; the address where it listens."""
     kernel = ask(learner, f"{learner.server}/api/kernels", "POST", json={})
-    kernel.raise_for_status()
+    if not kernel.ok:
+        raise RuntimeError(f"no kernel for {learner.name}: {kernel.status_code}, {kernel.text}")
     return f"{learner.server}/api/kernels/{kernel.json()['id']}/channels"
 
 
