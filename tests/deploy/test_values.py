@@ -137,7 +137,7 @@ def test_every_lesson_was_measured_and_the_page_has_the_tables():
 
 def test_the_page_says_of_one_machine_what_the_tables_say():
     page = sizing.PAGE.read_text("utf-8")
-    row = r"up to about (\d+) \(in lesson 7, (\d+)\) \| one Linux machine with (\d+) cores and (\d+) GiB"
+    row = r"to about (\d+) \(in lesson 7, (\d+)\) \| one Linux machine with (\d+) cores and (\d+) G"
     *learners, cores, memory = map(int, re.findall(row, page)[0])
     assert (cores, memory) == sizing.MACHINE
     *others, last = sizing.needs(MEASURED).values()
