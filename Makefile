@@ -4,7 +4,7 @@
 #   make site, and open site/index.html                  make test-fast: two minutes, for edits of texts
 #   make class FOLDER=~/my-class                         nbgrader's folder for a class: docs/instructors.md
 #   make hub                                             what a JupyterHub needs: docs/hub.md
-#   make bundle [PLATFORMS="linux macos windows"]        for a room without a network: docs/offline.md
+#   make bundle [PLATFORMS="linux windows"]              for a room without a network: docs/offline.md
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -42,6 +42,7 @@ test-fast: setup data
 notebooks: setup data
 	"$(BIN)/python" tools/notebooks.py run $(ARGS)
 	"$(BIN)/python" tools/pictures.py
+	"$(BIN)/python" tools/sizing.py
 
 exercises: EXTRAS = lab grading
 exercises: setup data

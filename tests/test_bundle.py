@@ -29,6 +29,9 @@ from tools import bundle, wheels  # noqa: E402
 
 PAGE = (ROOT / "docs" / "offline.md").read_text("utf-8")
 LAB = ("lab",)
+NEEDED = 8e9  # bytes: the wheels, the archive, its unpacked files and an installation
+# A row of the page's table of sizes: the system's name in the first cell, MB in the second.
+SIZE = re.compile(r"^\| `?(all three|linux|macos|windows)`?[^|]*\| ([\d,]+) MB ", re.MULTILINE)
 # A room without a network still has the loopback, over which Jupyter talks to its kernels.
 ALONE = """
 import fcntl, os, socket, struct, sys
@@ -191,7 +194,7 @@ def test_a_wheel_for_another_platform_may_need_more_than_it_does_here(index, tmp
 
 
 def test_what_cannot_be_had_is_said(index, tmp_path):
-    with pytest.raises(SystemExit, match=r"(?s)distribution found for one.*leave windows out of"):
+    with pytest.raises(SystemExit, match=r'(?s)for one.*leave windows out: .*="linux macos"'):
         wheels.get_wheels("windows", "3.11", LAB, tmp_path / "wheels" / "windows")
     for cut_off in ("", "Retrying (Retry(total=1, connect=None"):
         log = f"{cut_off}\nERROR: No matching distribution found for torch==2.13.0+cpu"
@@ -245,6 +248,13 @@ def test_without_a_network_or_space_there_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(bundle, "make", full)
     with pytest.raises(SystemExit, match=r"No space left on device.*run it again"):
         bundle.main(["--platforms", "linux"])
+
+
+def test_without_a_word_it_is_for_all_three_systems(monkeypatch):
+    made = []
+    monkeypatch.setattr(bundle, "make", lambda order, out, work: made.append(order.platforms))
+    bundle.main([])
+    assert made == [("linux", "macos", "windows")]
 
 
 def test_an_archive_with_solutions_has_another_name(monkeypatch):
@@ -426,10 +436,48 @@ def alone(*command: object, folder: Path, **environment: str) -> str:
 
 @pytest.fixture
 def disk(tmp_path):
-    """A folder for gigabytes, which do not stay."""
-    yield tmp_path
-    for path in tmp_path.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """A folder for gigabytes, which do not stay, whatever the test comes to."""
+    try:
+        yield tmp_path
+    finally:
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_gigabytes_do_not_stay_after_a_failure(tmp_path):
+    fixture = disk.__wrapped__(tmp_path)
+    (next(fixture) / "wheels").mkdir()
+    (tmp_path / "bundle.zip").write_text("x")
+    with pytest.raises(KeyboardInterrupt):
+        fixture.throw(KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def sizes(archive: zipfile.ZipFile) -> dict[str, float]:
+    """MB of the archive, and of one for each system alone, by that system's name."""
+    all_of_it, wheels_of = 0.0, dict.fromkeys(wheels.PLATFORMS, 0.0)
+    for one in archive.infolist():
+        all_of_it += one.compress_size / 1e6
+        _, kind, *rest = one.filename.split("/")
+        if kind == "wheels":
+            wheels_of[rest[0]] += one.compress_size / 1e6
+    rest = all_of_it - sum(wheels_of.values())
+    return {"all three": all_of_it} | {name: rest + size for name, size in wheels_of.items()}
+
+
+def assert_complete(name: str, folder: Path) -> None:
+    """pip finds in this folder all that the course needs on a system, and what that needs in turn."""
+    there = wheels.wheels_in(folder)
+
+    def needs(package: str) -> list[str]:
+        assert package in there, f"{name} has no wheel of {package}"
+        return wheels.metadata_of(there[package]).get_all("Requires-Dist") or []
+
+    start = [*wheels.setup_env.wanted(LAB), "setuptools", "pip"]
+    markers = wheels.PLATFORMS[name].markers(wheels.this_python())
+    for package, wanted in wheels.closure(start, markers, needs).items():
+        version = wheels.parse_wheel_filename(there[package].name)[1]
+        assert wanted.specifier.contains(version, prereleases=True), f"{name}: {wanted}, {version}"
 
 
 @pytest.mark.skipif("BUNDLE" not in os.environ, reason="minutes and gigabytes: set BUNDLE=1")
@@ -437,7 +485,8 @@ def disk(tmp_path):
 def test_a_bundle_installs_and_runs_without_a_network(disk):
     """A teacher's way, from `make bundle` to a lesson, on a machine that has only Python."""
     if subprocess.run([*cut_off(), "true"], stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("this system lets nobody cut a program off the network")
+        pytest.skip("this system lets nobody cut a program off the network (unshare --net)")
+    assert shutil.disk_usage(disk).free > NEEDED, f"{disk} has less than {NEEDED / 1e9:.0f} GB"
     out = disk / "bundle.zip"
     command = [sys.executable, "tools/bundle.py", "--out", str(out), "--work", str(disk / "work")]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -445,18 +494,20 @@ def test_a_bundle_installs_and_runs_without_a_network(disk):
     size = out.stat().st_size / 1e6
     print(said.stdout)
     assert f"bundle.zip: {size:,.0f} MB (" in said.stdout
-    (stated,) = re.findall(r"about (\d+) MB", PAGE)
-    assert float(stated) == pytest.approx(size, rel=0.1), "docs/offline.md states another size"
 
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "Nothing has changed." in again
     assert "To download" not in again and "The site is built" not in again
 
     with zipfile.ZipFile(out) as archive:
-        names = archive.namelist()
+        names, found = archive.namelist(), sizes(archive)
         archive.extractall(disk / "a stick")
+    stated = {name: float(mb.replace(",", "")) for name, mb in SIZE.findall(PAGE)}
+    assert stated == pytest.approx(found, rel=0.1), "docs/offline.md states other sizes"
     out.unlink()
     shutil.rmtree(disk / "work")
+    for name in wheels.PLATFORMS:
+        assert_complete(name, disk / "a stick" / bundle.TOP / "wheels" / name)
     assert not [name for name in names if re.search(r"solutions/|instructors\.", name)]
     assert f"{bundle.TOP}/site/notebooks/01_pruning_basics.html" in names
 

@@ -61,12 +61,32 @@ def test_each_edition_has_a_master():
     assert {path.stem for path in tool.SOURCES.parent.glob("*.ipynb")} == names
 
 
-def test_the_table_of_misconceptions_is_in_step():
-    text = tool.TABLE.read_text("utf-8")
-    assert tool.with_table(text) == text, "run: make exercises"
-    for lesson in checks.LESSONS.values():
+def test_the_list_of_misconceptions_is_in_step():
+    text = tool.PAGE.read_text("utf-8")
+    assert tool.with_list(text) == text, "run: make exercises"
+    for number, lesson in checks.LESSONS.items():
+        fold = text.partition(f"<summary>Lab {number}</summary>")[2].partition("</details>")[0]
         for check in (one for one in vars(lesson).values() if isinstance(one, checks.Check)):
-            assert all(row in text for row in tool.rows(check.known))
+            part = fold.partition(f"`checks.{check.name}`\n")[2].partition("\n`checks.")[0]
+            assert [one.name for one in check.known if one.name not in part] == []
+
+
+def test_mistakes_share_an_explanation_and_plain_names_have_none():
+    known = [
+        checks.Mistake("T is twice there", "T belongs to both of them. And more."),
+        checks.Mistake("only the first of the seven rows is read", "The loop ends too early here."),
+        checks.Mistake("T | 2", "T belongs to both of them: see above."),
+        checks.Mistake("only the last of the seven rows is read", "Counts start anew."),
+        checks.Mistake(
+            "each row counts once, but the last one twice", "T belongs to both of them."
+        ),
+    ]
+    assert tool.items(known) == [
+        "- **T is twice there**; **T | 2**; **each row counts once, but the last one twice**: "
+        "T belongs to both of them.",
+        "- **only the first of the seven rows is read**",
+        "- **only the last of the seven rows is read**",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,24 +103,23 @@ def test_the_table_of_misconceptions_is_in_step():
         ("No sign at all", "No sign at all"),
     ],
 )  # fmt: skip
-def test_a_row_of_the_table_has_the_first_clauses(text, clause):
+def test_an_item_of_the_list_has_the_first_clauses(text, clause):
     assert tool.first_clauses(text) == clause
 
 
-def test_each_fold_of_the_table_is_closed_and_holds_no_heading():
+def test_each_fold_of_the_list_is_closed_and_holds_no_heading():
     folds = re.split(r"<details><summary>(.+?)</summary>", tool.misconceptions())
     assert folds[0] == "" and folds[1] == "In every exercise"
     assert folds[3::2] == [f"Lab {number}" for number in checks.LESSONS]
     for text in folds[2::2]:
         assert text.count("</details>") == 1 and text.strip().endswith("</details>")
         assert not re.search(r"^#", text, re.MULTILINE)
-        cells = re.split(r"(?<!\\)\||\n", text)
-        assert [cell for cell in cells if cell.count("`") % 2] == []
+        assert [line for line in text.splitlines() if line.count("`") % 2] == []
 
 
 def test_a_page_without_its_marks_is_an_error():
     with pytest.raises(ValueError, match=r"instructors\.md needs the lines"):
-        tool.with_table("# For instructors\n")
+        tool.with_list("# For instructors\n")
 
 
 # --- building -------------------------------------------------------------------------------------
@@ -125,7 +144,7 @@ def course(tmp_path, monkeypatch):
     table.write_text(f"before\n\n{tool.BEGIN}\n{tool.END}\n\nafter\n", "utf-8")
     monkeypatch.setattr(tool, "SOURCES", source.parent)
     monkeypatch.setattr(tool, "STUDENTS", tmp_path / "exercises")
-    monkeypatch.setattr(tool, "TABLE", table)
+    monkeypatch.setattr(tool, "PAGE", table)
     runs = []
 
     def run(source: Path, minutes: float) -> notebooks.Run:

@@ -1,4 +1,4 @@
-"""Build the exercises' two editions, and the table of misconceptions, from solutions/src.
+"""Build the exercises' two editions, and the list of misconceptions, from solutions/src.
 
 python tools/exercises.py                  build all; a lab is run where its code has changed
 python tools/exercises.py --fresh 01       run it again in any case
@@ -25,8 +25,8 @@ from tools import notebooks
 
 SOURCES = notebooks.ROOT / "solutions" / "src"
 STUDENTS = notebooks.ROOT / "exercises"
-TABLE = notebooks.ROOT / "docs" / "instructors.md"
-BAR = r"\|"  # inside a table
+PAGE = notebooks.ROOT / "docs" / "instructors.md"
+PLAIN = 7  # a name of so many words says by itself what goes wrong
 # Code, brackets, emphasis, "et al." and other text; then the sign behind the first clause.
 CLAUSE = re.compile(
     r"((?:`[^`]*`|\([^()]*\)|\*\w[^*]*\*|et al\.|[^.?!:;]|[.?!:;](?=\S))++)([.?!:;])"
@@ -88,12 +88,12 @@ def executed(source: Path, fresh: bool = False) -> notebooks.Run:
 
 
 def misconceptions() -> str:
-    """The checks' mistakes as Markdown tables, folded: one fold for each lab."""
-    folds = [fold("In every exercise", rows(COMMON))]
+    """The checks' mistakes as Markdown lists, folded: one fold for each lab."""
+    folds = [fold("In every exercise", items(COMMON))]
     for number, lesson in checks.LESSONS.items():
         lines = []
         for check in (one for one in vars(lesson).values() if isinstance(one, checks.Check)):
-            lines += ["", f"`checks.{check.name}`", "", *rows(check.known)]
+            lines += ["", f"`checks.{check.name}`", "", *items(check.known)]
         folds.append(fold(f"Lab {number}", lines[1:]))
     return "\n\n".join(folds)
 
@@ -103,11 +103,28 @@ def fold(title: str, lines: list[str]) -> str:
     return "\n".join([f"<details><summary>{title}</summary>", "", *lines, "", "</details>"])
 
 
-def rows(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
-    """A table, one mistake a row: its name, and the beginning of what the learner is told."""
-    table = [("mistake", "why"), ("---",) * 2]
-    table += [(one.name, first_clauses(one.why)) for one in mistakes]
-    return [f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in table]
+def items(mistakes: tuple[checks.Mistake, ...]) -> list[str]:
+    """A list: each mistake's name, and the beginning of what the learner is told.
+
+    Mistakes with the same explanation share an item. Names that say it all stand alone.
+    """
+    named: dict[str, list[str]] = {}
+    for one in mistakes:
+        named.setdefault(first_clauses(one.why), []).append(f"**{one.name}**")
+    lines = []
+    for why, names in named.items():
+        plain = all(map(is_plain, names))
+        lines += [f"- {name}" for name in names] if plain else [f"- {'; '.join(names)}: {why}"]
+    return lines
+
+
+def is_plain(name: str) -> bool:
+    """Whether a mistake's name needs no explanation.
+
+    >>> is_plain("the mask is upside down"), is_plain("only the first of them falls silent")
+    (False, True)
+    """
+    return len(name.split()) >= PLAIN
 
 
 def first_clauses(text: str, words: int = 5) -> str:
@@ -122,14 +139,12 @@ def first_clauses(text: str, words: int = 5) -> str:
     return text
 
 
-def with_table(text: str) -> str:
-    """The instructors' page with today's table between its two marks."""
+def with_list(text: str) -> str:
+    """The instructors' page with today's list between its two marks."""
     before, _, rest = text.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise ValueError(
-            f"{TABLE.name} needs the lines {BEGIN} and {END}: between them is the table"
-        )
+        raise ValueError(f"{PAGE.name} needs the lines {BEGIN} and {END}: between them is the list")
     return f"{before}{BEGIN}\n\n{misconceptions()}\n\n{END}{after}"
 
 
@@ -153,7 +168,7 @@ def main() -> int:
         students = student_edition(notebooks.build(source))
         keep_answers(STUDENTS / f"{source.stem}.ipynb")
         notebooks.write(students, STUDENTS / f"{source.stem}.ipynb")
-    TABLE.write_text(with_table(TABLE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_list(PAGE.read_text("utf-8")), "utf-8")
     return int(failed)
 
 

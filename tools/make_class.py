@@ -16,6 +16,7 @@ c = get_config()  # noqa: F821
 
 c.CourseDirectory.course_id = "compression"
 # Where `nbgrader release_assignment` puts what learners fetch, and `collect` finds what they submit.
+# Learners on the same machine cannot reach it here: name a folder such as /srv/exchange.
 c.Exchange.root = {exchange!r}
 
 # The learners' code runs in a sandbox, and a judge outside of it calls their functions.
@@ -43,14 +44,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="is made if it is missing")
     folder = parser.parse_args().folder.expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    exchange = folder / "exchange"
-    if not exchange.exists():
-        exchange.mkdir()
-        exchange.chmod(0o777)  # nbgrader wants it so
-    config = folder / "nbgrader_config.py"
-    if not config.exists():
-        config.write_text(CONFIG.format(exchange=str(exchange)), "utf-8")
+    make_folder(folder)
     new = []
     for lab in sorted((ROOT / "solutions").glob("*.ipynb")):
         name = f"lab{int(lab.name[:2])}"
@@ -64,6 +58,20 @@ def main() -> int:
         return 1
     print(f"{folder}: released are {', '.join(new)}" if new else f"{folder}: nothing has changed")
     return 0
+
+
+def make_folder(folder: Path) -> None:
+    """Make nbgrader's folder, with its settings. A new one is closed to others: solutions are in it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+    exchange = folder / "exchange"
+    if not exchange.exists():
+        exchange.mkdir()
+        exchange.chmod(0o777)  # nbgrader wants it so
+    config = folder / "nbgrader_config.py"
+    if not config.exists():
+        config.write_text(CONFIG.format(exchange=str(exchange)), "utf-8")
 
 
 def environment() -> dict[str, str]:

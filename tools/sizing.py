@@ -1,6 +1,6 @@
 """Write into docs/hub.md how many machines a class needs: python tools/sizing.py
 
-deploy/jupyterhub/measured.json holds what each lesson took on two cores, as `make notebooks` prints it.
+deploy/jupyterhub/measured.json holds what each lesson took on two cores; `make notebooks` notes it.
 How long a person needs for a lesson is read from the lesson.
 """
 

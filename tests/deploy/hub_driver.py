@@ -188,16 +188,26 @@ def start_server(hub: Hub, learner: Learner) -> None:
     wait(lambda: ask(learner, address).json()["servers"].get("", {}).get("ready"), None, hub.log)
 
 
-def open_kernel(learner: Learner) -> websocket.WebSocket:
-    """Start a kernel in the folder that JupyterLab shows."""
+def start_kernel(learner: Learner) -> str:
+    """Start a kernel in the folder that JupyterLab shows; the address where it listens."""
     kernel = ask(learner, f"{learner.server}/api/kernels", "POST", json={})
-    kernel.raise_for_status()
-    address = f"{learner.server}/api/kernels/{kernel.json()['id']}/channels"
+    if not kernel.ok:
+        raise RuntimeError(f"no kernel for {learner.name}: {kernel.status_code}, {kernel.text}")
+    return f"{learner.server}/api/kernels/{kernel.json()['id']}/channels"
+
+
+def connect(learner: Learner, address: str) -> websocket.WebSocket:
+    """A connection to a kernel. One that nobody reads from is closed after a minute."""
     return websocket.create_connection(
         address.replace("http", "ws", 1),
         header=[f"Authorization: token {learner.token}"],
         timeout=120,
     )
+
+
+def open_kernel(learner: Learner) -> websocket.WebSocket:
+    """Start a kernel, and connect to it."""
+    return connect(learner, start_kernel(learner))
 
 
 def execute(kernel: websocket.WebSocket, code: str) -> str:

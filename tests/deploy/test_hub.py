@@ -162,11 +162,21 @@ def test_learners_move_the_slider_while_it_is_timed(both, monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import bench_hub
 
-    players = [bench_hub.Learner(kernel) for kernel in both.kernels]
+    players = [bench_hub.Learner(learner) for learner in both.learners]
     moves = bench_hub.measure(both.hub, players, 2.0)
+    assert len(bench_hub.measure(both.hub, players[:1], 1.0, pause=0.0).taken) > 2
     assert len(moves.taken) >= 2 and 0 < min(moves.taken) <= max(moves.taken) < 60
     assert 0 < moves.processor < 10
     assert len(bench_hub.report(2, moves, 2.0).split()) == 7
+
+
+def test_no_more_learners_are_tried_than_memory_holds(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from bench_hub import ROOM, how_many_next
+
+    assert how_many_next(4, 8, used=4e9, free=ROOM + 9e9) == 8
+    assert how_many_next(4, 8, used=4e9, free=ROOM + 2.5e9) == 6
+    assert how_many_next(4, 8, used=4e9, free=ROOM - 1e9) == 4
 
 
 def test_a_teacher_sees_and_stops_servers_and_opens_none(both):

@@ -135,11 +135,22 @@ def test_every_lesson_was_measured_and_the_page_has_the_tables():
     ), "run: python tools/sizing.py"
 
 
+def test_the_page_says_of_one_machine_what_the_tables_say():
+    page = sizing.PAGE.read_text("utf-8")
+    row = r"to about (\d+) \(in lesson 7, (\d+)\) \| one Linux machine with (\d+) cores and (\d+) G"
+    *learners, cores, memory = map(int, re.findall(row, page)[0])
+    assert (cores, memory) == sizing.MACHINE
+    *others, last = sizing.needs(MEASURED).values()
+    for said, need in zip(learners, (sizing.largest(dict(enumerate(others))), last), strict=True):
+        assert sizing.machines(said, need) == 1
+        assert sizing.machines(round(1.3 * said), need) == 2, "the page says too little"
+
+
 @pytest.mark.parametrize("source", notebooks.find_sources([]), ids=lambda source: source.stem)
 def test_a_lesson_does_not_say_that_it_computes_less_than_was_measured(source):
     stated = re.search(r"computer works about (\d+)", source.read_text("utf-8"))
     if stated:  # lesson 5 says it in other words
-        assert MEASURED["lessons"][source.stem]["minutes"] <= float(stated[1])
+        assert round(MEASURED["lessons"][source.stem]["minutes"]) <= int(stated[1])
 
 
 def test_the_examples_of_the_tool_hold():
