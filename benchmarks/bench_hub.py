@@ -65,7 +65,7 @@ class Learner:
         """Begin a move each `pause`, or at once where the last took longer; seconds of each move."""
         chance, taken = random.Random(self.address), []
         with closing(self.connect()) as kernel:  # the last one was closed while others arrived
-            begin.wait()
+            begin.wait(timeout=120)  # one that cannot connect must not hold up all others for ever
             time.sleep(pause * chance.random())  # learners do not move in step
             start = time.monotonic()
             while time.monotonic() - start < seconds:
@@ -95,11 +95,12 @@ def measure(
     hub: hub_driver.Hub, learners: list[Learner], seconds: float, pause: float = 1.0
 ) -> Moves:
     """What the moves of all of them take, while they move side by side, one each `pause`."""
-    begin, before = threading.Barrier(len(learners)), hub.seconds()
+    before: list[float] = []  # when all are connected
+    begin = threading.Barrier(len(learners), action=lambda: before.append(hub.seconds()))
     with ThreadPoolExecutor(len(learners)) as pool:
         plays = [pool.submit(one.play, pause, seconds, begin) for one in learners]
         taken = [time for play in plays for time in play.result()]
-    return Moves(taken, (hub.seconds() - before) / len(taken))
+    return Moves(taken, (hub.seconds() - before[0]) / len(taken))
 
 
 def slow(moves: Moves) -> float:
@@ -114,6 +115,8 @@ def how_many_next(learners: int, level: int, used: float, free: float) -> int:
         learners: that are there, and use `used` bytes together; `free` bytes are left.
         level: that comes next.
     """
+    if used <= 0:  # another program has ended meanwhile
+        return level
     return min(level, learners + max(0, int((free - ROOM) * learners / used)))
 
 

@@ -69,7 +69,7 @@ ROOMS = {
     },
     "grading": {  # a class's answers, run in a sandbox and judged from outside
         "wire": 628,  # modules, gradients and functions travel on it, so no check was written anew
-        "sandbox": 596,  # with namespaces, without them, limits; what fails is said; groups of memory
+        "sandbox": 608,  # with namespaces, without them, limits; what fails is said; groups of memory
         "judge, worker, nbgrader's steps": 530,  # what is computed, crowds, links, half messages
         "margin": 36,
     },

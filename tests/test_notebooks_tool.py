@@ -243,9 +243,10 @@ def test_the_costs_are_summed_and_a_lesson_too_large_for_binder_is_named(course)
 
 
 @pytest.mark.parametrize(
-    ("profile", "out", "times"), [("full", "", 1), ("quick", "", 0), ("full", "o", 0)]
+    ("profile", "out", "times", "note"),
+    [("full", "", 1, False), ("full", "", 1, True), ("quick", "", 0, True), ("full", "o", 0, True)],
 )
-def test_a_full_run_writes_the_tables_and_its_costs(course, monkeypatch, profile, out, times):
+def test_a_full_run_writes_the_tables_and_its_costs(course, monkeypatch, profile, out, times, note):
     written, noted = [], []
     done = tool.Run("01_a lesson", 1.0, 100.0, tool.build(course))
     monkeypatch.setattr(tool, "SOURCES", course.parent)
@@ -254,24 +255,26 @@ def test_a_full_run_writes_the_tables_and_its_costs(course, monkeypatch, profile
     monkeypatch.setattr(tool, "write_tables", lambda: written.append(tool.notebook_of(course)))
     monkeypatch.setattr(tool, "note_costs", noted.append)
     folder = course.parent.parent / out if out else None
-    options = argparse.Namespace(names=[], profile=profile, minutes=1, out=folder)
+    options = argparse.Namespace(names=[], profile=profile, minutes=1, out=folder, note=note)
     assert tool.run_all(options) == 0
     assert written == [tool.notebook_of(course)] * times
     assert all(path.exists() for path in written)  # the lesson is stored by then
-    assert noted == [[done]] * times
+    assert noted == [[done]] * (times and note)
 
 
-@pytest.mark.parametrize("cores", [tool.CORES, 8])
-def test_what_a_lesson_took_on_two_cores_is_noted(course, tmp_path, monkeypatch, cores):
+def test_what_a_lesson_took_on_two_cores_is_noted(course, tmp_path, monkeypatch):
     before = {"how": "so", "lessons": {"01_small": {"minutes": 3, "peak_mib": 9}, "02": {}}}
     monkeypatch.setattr(tool, "MEASURED", tmp_path / "measured.json")
-    monkeypatch.setattr(tool.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(tool.os, "cpu_count", lambda: 2)
     tool.MEASURED.write_text(json.dumps(before), "utf-8")
     good = tool.Run("01_small", 1.26, 2048.4, tool.build(course))
     tool.note_costs([good, tool.Run("02", 3.0, 30.0, tool.build(course), problems=["no"])])
-    new = {"minutes": 1.3, "peak_mib": 2048} if cores == 2 else before["lessons"]["01_small"]
+    new = {"minutes": 1.3, "peak_mib": 2048}
     after = before | {"lessons": before["lessons"] | {"01_small": new}}
     assert json.loads(tool.MEASURED.read_text("utf-8")) == after
+    monkeypatch.setattr(tool.os, "cpu_count", lambda: 8)
+    with pytest.raises(SystemExit, match="machines of 2 cores"):
+        tool.note_costs([good])
 
 
 def test_a_run_names_results_that_other_code_of_the_library_made(tmp_path):

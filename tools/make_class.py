@@ -63,8 +63,9 @@ def main() -> int:
 def make_folder(folder: Path) -> None:
     """Make nbgrader's folder, with its settings. A new one is closed to others: solutions are in it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists():
-        folder.mkdir(mode=0o700)
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
     exchange = folder / "exchange"
     if not exchange.exists():
         exchange.mkdir()

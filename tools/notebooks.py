@@ -28,8 +28,11 @@ import nbformat
 import psutil
 from nbformat import NotebookNode
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `tools` itself is not installed
+
 from course_lib.lessons.claims import MARKS, shown_in
 from course_lib.lessons.experiments import changed_library
+from tools.sizing import CORES, MEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "notebooks" / "src"
@@ -40,8 +43,6 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 PLACES = [re.escape(str(p)) for p in (ROOT, Path.home(), Path(sys.prefix)) if len(p.parts) > 1]
 ANYWHERE = [r"(?<!\w)/(?:work|tmp|root|home|Users|private)/", r"\b[A-Za-z]:\\+Users"]
 LOCAL_PATH = re.compile("|".join(ANYWHERE + PLACES))
-MEASURED = ROOT / "deploy" / "jupyterhub" / "measured.json"
-CORES = 2  # of the machines whose full runs are noted there
 BINDER_MIB = 2048  # what Binder lets a session have, Jupyter's server included
 
 
@@ -367,7 +368,8 @@ def run_all(options: argparse.Namespace) -> int:
     print(*costs(runs), sep="\n")
     if folder == SOURCES.parent:
         write_tables()
-        note_costs(runs)
+        if options.note:
+            note_costs(runs)
     return int(any(one.problems for one in runs))
 
 
@@ -397,9 +399,10 @@ def costs(runs: list[Run]) -> list[str]:
 
 
 def note_costs(runs: list[Run]) -> None:
-    """Note in measured.json what each lesson took, for `tools/sizing.py`: on two cores alone."""
+    """Note in measured.json what each lesson took, for `tools/sizing.py`: on two quiet cores, and
+    with all data and trained models in the cache."""
     if os.cpu_count() != CORES:
-        return
+        raise SystemExit(f"--note is for machines of {CORES} cores; this one has {os.cpu_count()}")
     found = json.loads(MEASURED.read_text("utf-8"))
     for one in runs:
         if not one.problems:
@@ -416,6 +419,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="how the lessons' names begin, e.g. 01 (all)")
     parser.add_argument("--profile", choices=("full", "quick"), default="full")
     parser.add_argument("--minutes", type=float, default=30, help="the most for one lesson")
+    parser.add_argument(
+        "--note", action="store_true", help="note minutes and memory for docs/hub.md"
+    )
     parser.add_argument("--out", type=Path, help="folder to write to; quick writes nowhere else")
     options = parser.parse_intermixed_args()
     if options.action == "run":

@@ -313,8 +313,7 @@ def why_not(log: str, name: str, python: str) -> str:
     """What to say where pip has failed."""
     last = "\n".join(log.strip().splitlines()[-4:])
     said = f"pip could not download the packages for {name}, Python {python}. It said:\n{last}\n"
-    others = " ".join(one for one in PLATFORMS if one != name)
-    leave = f'leave {name} out: make bundle PLATFORMS="{others}"'
+    leave = f"leave {name} out of PLATFORMS: make bundle PLATFORMS=…"
     if "Retrying" not in log and "No matching distribution" in last:
         if "+cpu" in last:
             return f"{said}docs/install.md says how pip finds the CPU build of PyTorch. Or {leave}"

@@ -3,7 +3,7 @@
 A `Check` holds one right answer as text. Each known mistake is a small edit of that text. The
 learner's answer, the right one and the edited ones are tried on the same small inputs; where the
 learner's does what a mistake does, the mistake is named. So hints, wrong answers and the
-instructors' table of misconceptions are one list. `naming` says what happens if none fits exactly.
+instructors' list of misconceptions are one list. `naming` says what happens if none fits exactly.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import torch
 
 HERE = str(Path(__file__).parent)
 SECONDS = 20.0  # of computing, for one try; a right answer takes far less than one
-PATIENCE = 6.0  # times as many seconds on the clock: others may be busy, or the answer sleeps
+PATIENCE = 6.0  # times as many seconds on the clock: others may be busy, or the answer sleeps;
+WAIT = 300.0  # at most so many seconds more
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,29 @@ def untouched(start: int = 0) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
+def on_the_clock(seconds: float) -> float:
+    """The seconds on the clock for so many of computing.
+
+    Example:
+        >>> on_the_clock(20), on_the_clock(900)
+        (120.0, 1200.0)
+    """
+    return min(PATIENCE * seconds, seconds + WAIT)
+
+
 @contextlib.contextmanager
 def at_most(seconds: float, clock: float = 0) -> Iterator[None]:
     """Raise `TooLongError` in this thread once so much time has gone, again and again until it ends.
 
     Args:
         seconds: of computing.
-        clock: seconds on the clock (default: `PATIENCE` times as many).
+        clock: seconds on the clock (default: `on_the_clock` of them).
     """
     thread, over, lock = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
     error, sent = ctypes.py_object(TooLongError), list[bool]()
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     computed = time.process_time() + seconds
-    end = time.monotonic() + (clock or PATIENCE * seconds)
+    end = time.monotonic() + (clock or on_the_clock(seconds))
 
     def watch() -> None:
         while not over.wait(min(0.2, seconds)):  # a bare `except:` may catch the first
@@ -136,8 +147,8 @@ def at_most(seconds: float, clock: float = 0) -> Iterator[None]:
     try:
         yield
     finally:
-        while not over.is_set() or sent:
-            with contextlib.suppress(TooLongError):
+        while True:
+            try:  # the first thing here: an error may come at any line
                 with lock:
                     over.set()
                 if sent:  # one that is on its way would come too late: this one takes its place
@@ -145,6 +156,9 @@ def at_most(seconds: float, clock: float = 0) -> Iterator[None]:
                     raise_in(thread, error)  # none at all would leave Python waiting for it
                     while True:
                         pass
+                break
+            except TooLongError:
+                pass
 
 
 def guarded(attempt: Callable[[Any], Any], answer: Any, ours: bool = False, seed: int = 0) -> Any:

@@ -655,18 +655,11 @@ shares of the layer's importance | Scaled to add up to 1, a layer in which no he
 # --- 6 · spot the error: stale out_channels -------------------------------------------------------
 
 
-class _Block(nn.Module):
-    """Layers in a list, in a module that is no `nn.Sequential`."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-
 def _stale() -> nn.Sequential:
     """A network whose tensors were cut, and whose numbers say what was before."""
     grouped = nn.Conv2d(12, 9, 5, groups=3)
-    deep: Any = nn.Sequential(nn.ReLU(), _Block(nn.Linear(9, 9), nn.BatchNorm2d(9)))
+    block: Any = nn.ModuleDict({"linear": nn.Linear(9, 9), "norm": nn.BatchNorm2d(9)})
+    deep: Any = nn.Sequential(nn.ReLU(), nn.ModuleList([block]))
     net: Any = nn.Sequential(
         *(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.Sequential(nn.ReLU(), grouped)),
         *(nn.Flatten(), nn.Linear(24, 10), deep, nn.Linear(6, 4, bias=False)),
@@ -677,7 +670,7 @@ def _stale() -> nn.Sequential:
     _cut_(net[6], 3)
     _cut_(net[4], 5)
     net[4].weight.data = net[4].weight.data[:, :12]
-    for layer in deep[1].layers:
+    for layer in block.values():
         _cut_(layer, 7)
     return net
 
@@ -762,10 +755,10 @@ def set_sizes_(module):
             _said, lambda: _stale()[4]
         ),
         "a linear layer two blocks down, weight [7, 9], says [in, out]": _asked(
-            lambda net: _said(net[5][1].layers[0])
+            lambda net: _said(net[5][1][0]["linear"])
         ),
         "a batch norm two blocks down, of seven channels, says": _asked(
-            lambda net: _said(net[5][1].layers[1])
+            lambda net: _said(net[5][1][0]["norm"])
         ),
         "a linear layer without a bias, weight [3, 6], says [in, out] | a layer without a bias": _asked(
             lambda net: _said(net[6])

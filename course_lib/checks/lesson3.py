@@ -314,19 +314,9 @@ the length for the gradient | Keep the gradient whole: one number for each logit
 # --- 5 · the teacher: eval mode, no gradient ------------------------------------------------------
 
 
-class _Teacher(nn.Sequential):
-    """It remembers in which mode it was asked last; its own, not that of its layers."""
-
-    asked_in_training = False
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.asked_in_training = self.training
-        return super().forward(inputs)
-
-
-def _teacher() -> _Teacher:
+def _teacher() -> nn.Sequential:
     block = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5))
-    teacher = _Teacher(nn.Linear(2, 4), block, nn.Linear(4, 3))
+    teacher = nn.Sequential(nn.Linear(2, 4), block, nn.Linear(4, 3))
     for i, parameter in enumerate(teacher.parameters()):
         row = torch.linspace(-1, 2, parameter.numel()) ** 2 - 0.3
         parameter.data = row.view(parameter.shape) * (i + 1) / 3
@@ -381,13 +371,17 @@ def _flows(answer: Any, teacher: nn.Module, logits: Any) -> bool:
     return bool(getattr(logits, "requires_grad", False))
 
 
+def _mixed(answer: Any, teacher: nn.Module, logits: Any) -> bool:
+    return teacher.training and not all(layer.training for layer in teacher.modules())
+
+
 def _twice(answer: Any, teacher: nn.Module, logits: Any) -> bool:
     return agree(answer(teacher, _INPUTS), logits)
 
 
 _SAME = "asked twice, does it say the same?"
 _KEEPS = "which of its layers is another one afterwards, modes aside?"
-_ITSELF = "was the teacher itself in training mode when it was asked, and not only its layers?"
+_ITSELF = "afterward, is the teacher itself in training mode, and a layer of it in eval mode?"
 _STILL = "a teacher whose first layer came frozen: which parameters are trainable afterwards?"
 _FROZEN = "is it still trainable, as it came?"
 _FLOWS = "does a gradient flow into its answer?"
@@ -414,7 +408,7 @@ def ask_teacher(teacher, inputs):
             lambda _, teacher, logits: all(p.requires_grad for p in teacher.parameters())
         ),
         _SAYS: _ask(lambda answer, teacher, logits: logits),
-        _ITSELF: _ask(lambda answer, teacher, logits: teacher.asked_in_training),
+        _ITSELF: _ask(_mixed),
         _STILL: _came_frozen,
         _GRADS: _came_with_gradients,
     },

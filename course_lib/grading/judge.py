@@ -19,7 +19,14 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from course_lib import checks
-from course_lib.checks.guarding import LEFT, PATIENCE, SECONDS, Seen, TooLongError, TroubleError
+from course_lib.checks.guarding import (
+    LEFT,
+    SECONDS,
+    Seen,
+    TooLongError,
+    TroubleError,
+    on_the_clock,
+)
 from course_lib.grading import family, memory, sandbox, wire, worker
 
 SHOWN = 20_000  # bytes of a cell's output that are kept
@@ -70,20 +77,21 @@ class Session:
         Args:
             what: is asked, of these values.
             seconds: of computing; the worker itself stops at them, a little earlier.
-            clock: seconds on the clock (default: `PATIENCE` times as many).
+            clock: seconds on the clock (default: `on_the_clock` of them).
         """
         self.text = bytearray()
         self.more, self.whole, self.began = 0, False, None
-        clock = clock or PATIENCE * seconds
+        clock = clock or on_the_clock(seconds)
         took = f"it was not done within {seconds:g} seconds of computing, or {clock:g} on the clock"
         self.most = seconds + GRACE, took
         self.late = min((time.monotonic() + clock + GRACE, took), self.end)
         try:
             try:
                 found = self.peer.request(what, *values)
-            finally:
-                if len(family.of(self.pid)) > CROWD:  # they would take the time of all that follows
-                    raise wire.GoneError(CROWDED)
+            except (Exception, SystemExit):
+                self.look_around()
+                raise
+            self.look_around()
         except wire.GoneError:
             self.read()
             greedy = self.nursery.greedy(self.pid)
@@ -108,11 +116,16 @@ class Session:
             self.look()
             self.looked = time.monotonic()
 
-    def look(self) -> None:
-        """How many they are, how long they have computed since they were asked, what they take."""
+    def look_around(self) -> set[int]:
+        """The worker and its children; a crowd would take the time of all that follows."""
         everyone = family.of(self.pid)
         if len(everyone) > CROWD:
             raise wire.GoneError(CROWDED)
+        return everyone
+
+    def look(self) -> None:
+        """How many they are, how long they have computed since they were asked, what they take."""
+        everyone = self.look_around()
         computed = family.computed(everyone)
         if self.began is None:
             self.began = computed

@@ -29,7 +29,7 @@ import torch
 
 import course_lib
 from course_lib.cache import cache_dir
-from course_lib.grading import memory
+from course_lib.grading import family, memory
 
 try:
     import resource
@@ -188,7 +188,11 @@ class Nursery:
             elif self.level == "account":
                 _in_child(self._end_all)
             else:
+                everyone = family.of(pid)  # some may have begun a session of their own
                 os.killpg(pid, signal.SIGKILL)
+                for one in everyone:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(one, signal.SIGKILL)
             while True:  # until it is gone
                 os.kill(pid, 0)
                 time.sleep(0.005)
@@ -277,9 +281,8 @@ def _reap(*_: object) -> None:
 def warm(imports: str) -> None:
     """Import what a lab imports, and what PyTorch does when it is first used, once for all workers."""
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).step()
-    with contextlib.suppress(
-        Exception
-    ):  # then each worker imports by itself, or says what is missing
+    # Where that fails, each worker imports by itself, or says what is missing.
+    with contextlib.suppress(Exception):
         exec(imports, {})
 
 
@@ -288,9 +291,8 @@ def _live(order: dict[str, Any], fd: int, output: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()  # many processes of one session then get no more of a processor than one of another
     _prctl(1, signal.SIGKILL)  # it does not outlive the nursery
-    with contextlib.suppress(
-        OSError
-    ):  # where memory ends, it is ended first; another user may not ask
+    # Where memory ends, it goes first. Hostile code can undo it, but for a root with CAP_SYS_RESOURCE.
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     if order["group"]:
         memory.join(Path(order["group"], str(os.getpid())), LIMITS["memory"])

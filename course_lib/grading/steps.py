@@ -100,9 +100,9 @@ class Judge(NbGraderPreprocessor):
     """Runs the notebook in the sandbox, and the checks outside of it."""
 
     unsafe = Bool(False, help="Grade where the system cannot keep code in, too.").tag(config=True)
-    cell_seconds = Float(60, help="How long a cell may take.").tag(config=True)
-    training_seconds = Float(900, help="How long one may take in a challenge.").tag(config=True)
-    notebook_seconds = Float(3600, help="How long a whole notebook may take.").tag(config=True)
+    cell_seconds = Float(60, help="Seconds that a cell may compute.").tag(config=True)
+    training_seconds = Float(900, help="The same in a challenge.").tag(config=True)
+    notebook_seconds = Float(3600, help="Seconds on the clock for a notebook.").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         lab = resources["nbgrader"]["notebook"]

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.reliability
 
 TESTED = [
     "make test",
-    "HOSTILE_CLASS=1 make test ARGS=-rs tests/grading/test_class.py",
-    "BUNDLE=1 make test ARGS=-rs tests/test_bundle.py",
+    "HOSTILE_CLASS=1 BUNDLE=1 make test ARGS=-rs tests/grading/test_class.py tests/test_bundle.py",
 ]
 SETTINGS = "${HOSTILE_CLASS:+HOSTILE_CLASS=1 }${BUNDLE:+BUNDLE=1 }"
 
@@ -59,7 +58,9 @@ def test_ci_installs_what_is_missing_and_runs_every_test(tmp_path, there, instal
     assert [line for line in calls if "make test" in line] == TESTED and ended == 0
 
 
-@pytest.mark.parametrize("failing", ["make setup EXTRAS=lab grading hub site test", *TESTED])
+@pytest.mark.parametrize(
+    "failing", ["make setup EXTRAS=lab grading hub site test", "make hub", *TESTED]
+)
 def test_ci_fails_where_a_step_fails(tmp_path, failing):
     ended, calls = ci(tmp_path, ["chromium", "strace", "npm"], failing)
     assert ended != 0
