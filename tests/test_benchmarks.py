@@ -48,7 +48,7 @@ def test_bench_sliders_times_every_slider(run_quickly):
     assert [row.split()[0] for row in rows] == names
     for row in rows:
         median, slow = (float(x) for x in re.findall(r"\d+\.\d", row)[:2])
-        assert 0 < median <= slow
+        assert 0 <= median <= slow  # a fast machine needs less than 0.05 ms
 
 
 def test_bench_structured_removes_the_same_and_says_what_it_gains(run_quickly):

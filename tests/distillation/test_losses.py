@@ -436,7 +436,7 @@ def test_ruled_out_tokens_give_no_nan_and_no_gradient(reverse, top_k):
 def test_top_k_counts_all_others_as_one_and_loses_a_part():
     s, t = draw(6, 8), draw(6, 8, seed=1)
     losses = [token_kl(s, t, top_k=k) for k in (1, 2, 4, 7, 8)]
-    assert losses == sorted(losses)
+    assert losses[:4] == sorted(losses[:4])  # the last two are the same, but for rounding
     assert torch.allclose(losses[-1], token_kl(s, t)) and losses[-2] == pytest.approx(losses[-1])
     p, q = t.softmax(-1), s.softmax(-1)
     first = p.argmax(-1, keepdim=True)
