@@ -194,7 +194,7 @@ def test_a_wheel_for_another_platform_may_need_more_than_it_does_here(index, tmp
 
 
 def test_what_cannot_be_had_is_said(index, tmp_path):
-    with pytest.raises(SystemExit, match="(?s)for one.*leave windows out of PLATFORMS: make"):
+    with pytest.raises(SystemExit, match=r"(?s)for one.*leave windows out of PLATFORMS: make"):
         wheels.get_wheels("windows", "3.11", LAB, tmp_path / "wheels" / "windows")
     for cut_off in ("", "Retrying (Retry(total=1, connect=None"):
         log = f"{cut_off}\nERROR: No matching distribution found for torch==2.13.0+cpu"
