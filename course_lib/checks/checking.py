@@ -319,7 +319,12 @@ def call(*given: Any) -> Callable[[Any], Any]:
 
 
 def calls(rows: Mapping[str, tuple[Any, ...]]) -> Callable[[Any], Any]:
-    """A try that calls the answer many times: words → arguments. What comes has the same words."""
+    """A try that calls the answer many times: words → arguments. What comes has the same words.
+
+    Example:
+        >>> calls({"two": (2,), "three": (3,)})(lambda x: x * x)
+        {'two': 4, 'three': 9}
+    """
     return lambda answer: {words: call(*given)(answer) for words, given in rows.items()}
 
 

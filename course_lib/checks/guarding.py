@@ -20,8 +20,8 @@ import torch
 
 HERE = str(Path(__file__).parent)
 SECONDS = 20.0  # of computing, for one try; a right answer takes far less than one
-PATIENCE = 6.0  # times as many seconds on the clock: others may be busy, or the answer sleeps;
-WAIT = 300.0  # at most so many seconds more
+PATIENCE = 6.0  # times as many seconds on the clock: others may be busy, or the answer sleeps
+WAIT = 300.0  # and at most so many seconds more than it may compute
 
 
 @dataclass(frozen=True)

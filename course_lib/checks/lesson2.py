@@ -230,6 +230,7 @@ _WIDE = _irregular(
     nn.BatchNorm2d(5, eps=0.4, momentum=0.3),
     nn.Conv2d(5, 3, 2, padding=1, dilation=2),
 )
+_TRAINING = (_WIDE[0], copy.deepcopy(_WIDE[1]).train(), _WIDE[2])
 _SETTINGS = ("kernel_size", "stride", "padding", "dilation", "eps", "momentum", "training")
 _PICTURE = torch.arange(98.0).view(1, 2, 7, 7).mul(0.37).sin()
 
@@ -293,9 +294,9 @@ def remove_channels(conv, bn, following, keep):
     )
     | _looks(
         "the same, a batch norm in training mode: ",
-        (_WIDE[0], copy.deepcopy(_WIDE[1]).train(), _WIDE[2], [1, 2, 4]),
+        (*_TRAINING, [1, 2, 4]),
         _BLOCK,
-        are_the_settings_as_before=_settings(_WIDE[0], copy.deepcopy(_WIDE[1]).train(), _WIDE[2]),
+        are_the_settings_as_before=_settings(*_TRAINING),
     ),
     mistakes="""
 the batch norm stays whole | It holds four numbers for each channel. Left as it is, it still waits for the old number of channels.

@@ -37,22 +37,8 @@ def choose_max_length(lengths, most_cut):
         "lengths 5, 6, and all may be cut": call([5, 6], 1.0),
         "eleven lengths: 8, 31, 15, 4, 22, 15, 60, 9, 41, 15, 27, and many shares": calls(
             {
-                f"{share:.0%}": ([8, 31, 15, 4, 22, 15, 60, 9, 41, 15, 27], share)
-                for share in (
-                    0.12,
-                    0.16,
-                    0.19,
-                    0.24,
-                    0.28,
-                    0.33,
-                    0.41,
-                    0.5,
-                    0.58,
-                    0.67,
-                    0.76,
-                    0.85,
-                    0.94,
-                )
+                f"{percent}%": ([8, 31, 15, 4, 22, 15, 60, 9, 41, 15, 27], percent / 100)
+                for percent in (12, 16, 19, 24, 28, 33, 41, 50, 58, 67, 76, 85, 94)
             }
         ),
     },
